@@ -1,0 +1,106 @@
+//! What is said over the channel.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::start::Start;
+
+/// From the agent to the partition.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToPartition {
+    /// The first message, and the only one of its kind.
+    Start(Box<Start>),
+    /// An accepted TCP connection; the descriptor is the socket, its TLS hello still unread.
+    Connection {
+        /// Who connected.
+        peer: SocketAddr,
+        /// At which listener.
+        listener: Listener,
+        /// The server name in the TLS hello, lower case.
+        sni: Option<String>,
+    },
+    /// The answer to [`ToAgent::Dial`]; carries a connected socket unless `error` is set.
+    Dialed {
+        /// The number from the question.
+        id: u64,
+        /// Why there is no connection.
+        error: Option<String>,
+    },
+    /// The answer to [`ToAgent::CertificateRequest`].
+    Certificate {
+        /// The certificate and its issuers, PEM.
+        chain_pem: String,
+    },
+    /// Finish what runs, answer nothing new, and end.
+    Stop,
+}
+
+/// The two places where connections for an HSM arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Listener {
+    /// The one that picks the HSM by server name.
+    Named,
+    /// The HSM's own address; no server name needed.
+    Address,
+}
+
+/// From the partition to the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToAgent {
+    /// Which protections are active, as `(name, state)`; sent before anything from outside is read.
+    Hardened {
+        /// Name and state of each protection.
+        report: Vec<(String, String)>,
+    },
+    /// A TLS certificate is wanted for these names.
+    CertificateRequest {
+        /// The request, PEM.
+        csr_pem: String,
+        /// The names and addresses in it.
+        names: Vec<String>,
+    },
+    /// To which hosts the HSM's sealed settings allow outgoing connections; replaces the last list.
+    Outbound {
+        /// Each `host:port`.
+        hosts: Vec<String>,
+    },
+    /// An outgoing TCP connection is wanted.
+    Dial {
+        /// Number of the question, repeated in the answer.
+        id: u64,
+        /// Host name or address.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// The HSM answers requests from now on.
+    Ready {
+        /// The partition's process id, as it sees itself.
+        pid: u32,
+    },
+    /// The partition cannot go on, and a restart alone will not help.
+    Failed {
+        /// A short fixed word, for programs.
+        code: String,
+        /// What happened and what to do.
+        message: String,
+    },
+    /// The last message after [`ToPartition::Stop`].
+    Stopped,
+}
+
+impl ToPartition {
+    /// Whether a descriptor must, or must not, come with this message.
+    #[must_use]
+    pub fn carries_descriptor(&self) -> bool {
+        match self {
+            Self::Connection { .. } => true,
+            Self::Dialed { error, .. } => error.is_none(),
+            Self::Start(_) | Self::Certificate { .. } | Self::Stop => false,
+        }
+    }
+}

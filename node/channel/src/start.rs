@@ -1,0 +1,128 @@
+//! The first message: everything a partition is told by its agent.
+//!
+//! It names listeners, folders and limits and nothing else. Whom the HSM believes stands in its own
+//! sealed settings; only at its creation are the first settings carried here.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What a partition needs to begin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Start {
+    /// [`crate::VERSION`].
+    pub version: u32,
+    /// The HSM's name.
+    pub hsm: String,
+    /// Each accepted authority with its external port; any other one gets 421.
+    pub names: Vec<ExternalName>,
+    /// The port of the listener that picks by server name; stands for `{port}` in the settings.
+    pub named_port: u16,
+    /// The HSM's folder, as the partition sees it once it is confined.
+    pub folder: PathBuf,
+    /// What keeps the HSM's secret across restarts.
+    pub seal: Seal,
+    /// How to create the HSM; only present while it has never been ready.
+    pub create: Option<Creation>,
+    /// Bounds.
+    pub limits: Limits,
+    /// The region that answers and audit records name.
+    pub region: String,
+    /// Worker threads for requests.
+    pub threads: usize,
+    /// How the process is confined before it reads from outside.
+    pub confine: Confine,
+}
+
+/// One authority under which the HSM is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExternalName {
+    /// Host name or address, lower case.
+    pub host: String,
+    /// The port a client uses.
+    pub port: u16,
+}
+
+/// The node seal. Paths are as the confined partition sees them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Seal {
+    /// A file of mode 0600 with a random key, made at creation.
+    Key {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// A file of mode 0600 with a passphrase.
+    Passphrase {
+        /// Where it is.
+        path: PathBuf,
+    },
+}
+
+/// How an HSM that does not exist yet begins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Creation {
+    /// The first settings, which the partition checks and seals.
+    pub settings: serde_json::Value,
+    /// Whether the HSM carries the permanent development mark.
+    pub development: bool,
+}
+
+/// How the process is confined.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Confine {
+    /// The folder that becomes the root folder; only where the agent is root.
+    pub root: Option<PathBuf>,
+    /// User and group to become; only where the agent is root.
+    pub uid_gid: Option<(u32, u32)>,
+}
+
+/// Bounds of one partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Connections served at once.
+    pub connections_max: usize,
+    /// Connections served at once from one address.
+    pub connections_per_address_max: usize,
+    /// Size of a request's body.
+    pub body_bytes_max: usize,
+    /// Size of a request's header fields together.
+    pub header_bytes_max: usize,
+    /// Time for the TLS handshake.
+    pub handshake_timeout_ms: u64,
+    /// Time for a request's header fields.
+    pub header_timeout_ms: u64,
+    /// Time for a request's body.
+    pub body_timeout_ms: u64,
+    /// How long a connection may be idle.
+    pub idle_timeout_ms: u64,
+    /// Requests that one HTTP/2 connection may have open.
+    pub streams_max: u32,
+    /// Private-key operations that wait for the pool.
+    pub pool_queue_max: usize,
+    /// How long the partition finishes open requests after Stop.
+    pub stop_grace_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 8_192,
+            connections_per_address_max: 4_096,
+            body_bytes_max: 1024 * 1024,
+            header_bytes_max: 64 * 1024,
+            handshake_timeout_ms: 10_000,
+            header_timeout_ms: 15_000,
+            body_timeout_ms: 30_000,
+            idle_timeout_ms: 120_000,
+            streams_max: 128,
+            pool_queue_max: 1_024,
+            stop_grace_ms: 5_000,
+        }
+    }
+}
