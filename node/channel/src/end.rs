@@ -202,10 +202,14 @@ fn adopt() -> Result<OwnedFd, ChannelError> {
     Ok(OwnedFd::from(unsafe { File::from_raw_fd(PARTITION_FD) }))
 }
 
+#[expect(unsafe_code, reason = "tokio asks us to vouch for the descriptor it watches")]
 fn register(socket: OwnedFd) -> Result<AsyncFd<OwnedFd>, ChannelError> {
     fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
-    AsyncFd::register_with_interest(socket, Interest::READABLE | Interest::WRITABLE)
-        .map_err(|error| ChannelError::Io(error.into()))
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    // SAFETY: an OwnedFd keeps the same open descriptor for as long as it lives, and the AsyncFd
+    // owns it until it is dropped.
+    let registered = unsafe { AsyncFd::register_with_interest(socket, interest) };
+    registered.map_err(|error| ChannelError::Io(error.into()))
 }
 
 fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>, ChannelError> {
