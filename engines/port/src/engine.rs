@@ -1,0 +1,188 @@
+//! The port: what every engine does, software or token.
+
+use std::sync::Arc;
+
+use crate::{CipherAlgorithm, ImportedKey, KeySpec, PublicPart, Secret, SignAlgorithm};
+
+/// The place a piece of material belongs to, authenticated with it when it is wrapped, so that
+/// wrapped material moved to another key or version does not open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place(Vec<u8>);
+
+impl Place {
+    /// A place from the bytes that name it; the caller makes them unambiguous.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The bytes that are authenticated.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Key material wrapped under the engine's material key. Opaque to all but the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrappedMaterial(pub Vec<u8>);
+
+/// A key that an engine has just made or taken in.
+#[derive(Debug)]
+pub struct NewMaterial {
+    /// The material, wrapped to its place.
+    pub wrapped: WrappedMaterial,
+    /// Its kind, read from the material itself.
+    pub spec: KeySpec,
+    /// Its public part.
+    pub public: PublicPart,
+}
+
+/// Where key material lives. Calls block: the caller decides on which thread.
+pub trait Engine: Send + Sync + 'static {
+    /// The engine's name, for health and audit.
+    fn name(&self) -> &'static str;
+
+    /// Whether keys of this kind can be made *and* used here with every algorithm that fits them;
+    /// what cannot is refused at creation.
+    fn supports(&self, spec: KeySpec) -> bool;
+
+    /// Makes a new key.
+    fn generate(&self, spec: KeySpec, place: &Place) -> Result<NewMaterial, EngineError>;
+
+    /// Takes a key in, after checking that it is whole and sound.
+    fn import(&self, key: ImportedKey, place: &Place) -> Result<NewMaterial, EngineError>;
+
+    /// Opens wrapped material for use. The handle wipes what it holds when dropped.
+    fn open(
+        &self,
+        spec: KeySpec,
+        wrapped: &WrappedMaterial,
+        place: &Place,
+    ) -> Result<Arc<dyn KeyHandle>, EngineError>;
+
+    /// Fills the buffer with random bytes of the engine's generator.
+    fn random(&self, out: &mut [u8]) -> Result<(), EngineError>;
+}
+
+/// An opened key. Callers have checked that the algorithm fits the key.
+pub trait KeyHandle: Send + Sync {
+    /// How costly this use is: decides where it runs.
+    fn cost(&self, key_use: KeyUse) -> Cost;
+
+    /// Signs a digest (or, for RSNULL and MACs, the given bytes). EC signatures are r ‖ s, each of
+    /// the field's length (RFC 7518, 3.4). An RSA signature has been verified before it returns.
+    fn sign(&self, algorithm: SignAlgorithm, input: &[u8]) -> Result<Vec<u8>, OperationError>;
+
+    /// Whether the signature is right. A wrong one, of whatever form, is `false`, not an error.
+    fn verify(
+        &self,
+        algorithm: SignAlgorithm,
+        input: &[u8],
+        signature: &[u8],
+    ) -> Result<bool, OperationError>;
+
+    /// Encrypts or wraps.
+    fn encrypt(
+        &self,
+        algorithm: CipherAlgorithm,
+        input: EncryptInput<'_>,
+    ) -> Result<Encrypted, OperationError>;
+
+    /// Decrypts or unwraps. Every failure that depends on the ciphertext is the same
+    /// [`OperationError::DecryptionFailed`], reached by the same path.
+    fn decrypt(
+        &self,
+        algorithm: CipherAlgorithm,
+        input: DecryptInput<'_>,
+    ) -> Result<Decrypted, OperationError>;
+}
+
+/// What a handle is asked to do, as far as the cost depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyUse {
+    /// A signature or MAC is made.
+    Sign,
+    /// A signature or MAC is checked.
+    Verify,
+    /// Encryption or wrapping.
+    Encrypt,
+    /// Decryption or unwrapping.
+    Decrypt,
+}
+
+/// Where an operation should run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// Tens of microseconds at most: on the worker that serves the connection.
+    Inline,
+    /// A fraction of a millisecond: inline while there is little to do, else on the pool.
+    PoolUnderLoad,
+    /// Milliseconds: always on the pool.
+    Pool,
+}
+
+/// What is to be encrypted.
+#[derive(Clone, Copy)]
+pub struct EncryptInput<'a> {
+    /// Plaintext, or the key to be wrapped.
+    pub plaintext: &'a [u8],
+    /// Initialization vector: 16 bytes for CBC; for GCM the 12 bytes that the service chose.
+    pub iv: Option<&'a [u8]>,
+    /// Additional authenticated data, GCM only.
+    pub aad: Option<&'a [u8]>,
+}
+
+/// What came of an encryption.
+#[derive(Debug)]
+pub struct Encrypted {
+    /// The ciphertext, without the tag.
+    pub ciphertext: Vec<u8>,
+    /// The authentication tag, GCM only: 16 bytes.
+    pub tag: Option<Vec<u8>>,
+}
+
+/// What is to be decrypted.
+#[derive(Clone, Copy)]
+pub struct DecryptInput<'a> {
+    /// Ciphertext, or the wrapped key.
+    pub ciphertext: &'a [u8],
+    /// Initialization vector: 16 bytes for CBC, 12 for GCM.
+    pub iv: Option<&'a [u8]>,
+    /// Additional authenticated data, GCM only.
+    pub aad: Option<&'a [u8]>,
+    /// The authentication tag, GCM only: 16 bytes.
+    pub tag: Option<&'a [u8]>,
+}
+
+/// What came of a decryption.
+pub type Decrypted = Secret;
+
+/// Why an engine could not make, take or open a key.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// This engine cannot hold such keys.
+    #[error("this engine does not hold keys of this kind")]
+    Unsupported,
+    /// The imported key is not one: the reason, for the caller.
+    #[error("the key is not acceptable: {0}")]
+    BadKey(&'static str),
+    /// Wrapped material that does not open at this place: stored data was changed.
+    #[error("stored key material does not open at its place")]
+    NotAuthentic,
+    /// The library or token failed: which call, for the log.
+    #[error("the engine failed in {0}")]
+    Failed(&'static str),
+}
+
+/// Why an operation with an opened key gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum OperationError {
+    /// The input does not suit the algorithm (length, block size): the reason, for the caller.
+    #[error("{0}")]
+    BadInput(&'static str),
+    /// The ciphertext did not decrypt. Nothing more is said, on purpose.
+    #[error("the value could not be decrypted")]
+    DecryptionFailed,
+    /// The library or token failed: which call, for the log.
+    #[error("the engine failed in {0}")]
+    Failed(&'static str),
+}
