@@ -1,0 +1,69 @@
+//! Why a record is not in the trail.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Why the trail could not be opened or did not take a record. Cloned to every caller whose record
+/// was in the same batch.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TrailError {
+    /// No space, quota or file size left. The trail takes records again once there is.
+    #[error(
+        "no space left for the audit trail in {}: calls are refused until some is freed there",
+        dir.display()
+    )]
+    Full {
+        /// The trail's folder.
+        dir: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// A write or sync failed, so what the disk holds is not known. Nothing more is taken.
+    #[error(
+        "the audit trail in {} cannot be written: calls are refused; check the disk, then restart \
+         this HSM",
+        dir.display()
+    )]
+    Failed {
+        /// The trail's folder.
+        dir: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// The trail could not be opened.
+    #[error("the audit trail at {} cannot be opened: check that it exists and is ours", path.display())]
+    Open {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// Another process has the trail open.
+    #[error("the audit trail in {} is in use by another process: stop that one first", dir.display())]
+    InUse {
+        /// The trail's folder.
+        dir: PathBuf,
+    },
+    /// Lines that were answered for are not as they were written.
+    #[error(
+        "the audit trail {} is damaged at byte {offset}: keep the file as evidence, and move it \
+         away to start a new trail",
+        file.display()
+    )]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// Where the first wrong line begins.
+        offset: u64,
+    },
+    /// More records wait for the disk than the trail holds in memory.
+    #[error("too many audit records wait for the disk in {}", dir.display())]
+    Overloaded {
+        /// The trail's folder.
+        dir: PathBuf,
+    },
+    /// The trail was closed: the process is stopping.
+    #[error("the audit trail is closed")]
+    Closed,
+}

@@ -1,0 +1,349 @@
+//! A record as one line of JSON, written straight into a buffer.
+//!
+//! Whatever the strings hold, the line is valid JSON and bounded: each string is cut at its own
+//! limit, bytes that are no UTF-8 become U+FFFD, and everything below U+0020 is escaped.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use uuid::Uuid;
+
+use crate::record::{Call, Identity, KeyFacts, PermitFacts, Record, Verdict};
+
+/// Longest strings of the HSM's own settings, in bytes.
+pub(crate) const ORIGIN_BYTES_MAX: usize = 512;
+/// Longest operation names, api-versions, error codes, roles, algorithms, in bytes.
+const WORD_BYTES_MAX: usize = 64;
+/// Longest key names, in bytes (the API allows 127).
+const NAME_BYTES_MAX: usize = 127;
+/// Longest user agents, in bytes.
+const AGENT_BYTES_MAX: usize = 256;
+/// Longest correlation ids, application ids and token ids, in bytes.
+const ID_BYTES_MAX: usize = 128;
+/// Longest user names, in bytes.
+const USER_BYTES_MAX: usize = 256;
+/// Longest request paths, in bytes.
+const URI_BYTES_MAX: usize = 1024;
+/// Longest descriptions, in bytes.
+const DESCRIPTION_BYTES_MAX: usize = 512;
+/// Longest usual line, in bytes: what a buffer is made for, not a limit.
+pub(crate) const LINE_BYTES_MAX: usize = 4096;
+
+/// Puts a line together: its number, its own fields, the end that all lines share.
+pub(crate) fn assemble(out: &mut Vec<u8>, sequence: u64, fields: &[u8], line_end: &[u8]) {
+    out.reserve(32 + fields.len() + line_end.len());
+    out.extend_from_slice(b"{\"seq\":");
+    decimal(out, sequence);
+    out.extend_from_slice(fields);
+    out.extend_from_slice(line_end);
+}
+
+/// Appends the record's own fields, each with its comma before it.
+pub(crate) fn line(out: &mut Vec<u8>, now_ms: i64, record: &Record<'_>) {
+    out.extend_from_slice(b",\"time\":\"");
+    rfc3339(out, now_ms);
+    out.extend_from_slice(b"\",\"phase\":\"");
+    out.extend_from_slice(record.phase.name().as_bytes());
+    out.push(b'"');
+    text(out, "operationName", record.operation, WORD_BYTES_MAX);
+    verdict(out, record.verdict, record.call.success_status);
+    call(out, record.call);
+    if let Some(permit) = &record.permit {
+        permit_facts(out, permit);
+    }
+    if let Some(key) = &record.key {
+        key_facts(out, key);
+    }
+    if let Some(intent) = record.intent {
+        number(out, "intent", intent.sequence());
+    }
+}
+
+/// Appends a string member, unless it is empty.
+pub(crate) fn text(out: &mut Vec<u8>, name: &str, value: &str, bytes_max: usize) {
+    if value.is_empty() {
+        return;
+    }
+    member(out, name);
+    out.push(b'"');
+    escape(out, cut(value, bytes_max));
+    out.push(b'"');
+}
+
+/// Appends a member that holds a UUID.
+pub(crate) fn uuid(out: &mut Vec<u8>, name: &str, value: Uuid) {
+    member(out, name);
+    out.push(b'"');
+    plain_uuid(out, value);
+    out.push(b'"');
+}
+
+fn verdict(out: &mut Vec<u8>, verdict: Verdict<'_>, success_status: u16) {
+    match verdict {
+        Verdict::Pending => out.extend_from_slice(b",\"resultType\":\"Pending\""),
+        Verdict::Success => {
+            out.extend_from_slice(b",\"resultType\":\"Success\"");
+            if success_status != 0 {
+                text(out, "resultSignature", signature(success_status), WORD_BYTES_MAX);
+                number(out, "httpStatusCode", u64::from(success_status));
+            }
+        }
+        Verdict::Failure { status, code, description } => {
+            out.extend_from_slice(b",\"resultType\":\"Failed\"");
+            let shown = match status {
+                Some(status) => signature(status),
+                None => code,
+            };
+            text(out, "resultSignature", shown, WORD_BYTES_MAX);
+            text(out, "errorCode", code, WORD_BYTES_MAX);
+            text(out, "resultDescription", description, DESCRIPTION_BYTES_MAX);
+            if let Some(status) = status {
+                number(out, "httpStatusCode", u64::from(status));
+            }
+        }
+    }
+}
+
+fn call(out: &mut Vec<u8>, call: &Call<'_>) {
+    text(out, "operationVersion", call.api_version, WORD_BYTES_MAX);
+    text(out, "requestUri", call.request_uri, URI_BYTES_MAX);
+    if let Some(started) = call.started {
+        number(out, "durationMs", elapsed_ms(started));
+    }
+    if let Some(address) = call.caller_address {
+        caller_address(out, address);
+    }
+    bytes(out, "clientInfo", call.user_agent, AGENT_BYTES_MAX);
+    bytes(out, "correlationId", call.correlation_id, ID_BYTES_MAX);
+    identity(out, &call.identity);
+    text(out, "tokenId", call.identity.token_id, ID_BYTES_MAX);
+}
+
+/// Azure's `identity` is a string that holds JSON: its strings are escaped twice.
+fn identity(out: &mut Vec<u8>, identity: &Identity<'_>) {
+    if identity.object_id.is_none() && identity.app_id.is_empty() {
+        return;
+    }
+    out.extend_from_slice(br#","identity":"{\"claim\":{\"appid\":\""#);
+    escape_twice(out, cut(identity.app_id, ID_BYTES_MAX));
+    out.extend_from_slice(
+        br#"\",\"http_schemas_microsoft_com_identity\":{\"claims\":{\"objectidentifier\":\""#,
+    );
+    if let Some(object_id) = identity.object_id {
+        plain_uuid(out, object_id);
+    }
+    out.extend_from_slice(br#"\"}}"#);
+    if !identity.user_name.is_empty() {
+        out.extend_from_slice(
+            br#",\"http_schemas_xmlsoap_org_ws_2005_05_identity\":{\"claims\":{\"upn\":\""#,
+        );
+        escape_twice(out, cut(identity.user_name, USER_BYTES_MAX));
+        out.extend_from_slice(br#"\"}}"#);
+    }
+    out.extend_from_slice(b"}}\"");
+}
+
+fn permit_facts(out: &mut Vec<u8>, permit: &PermitFacts<'_>) {
+    out.extend_from_slice(b",\"permit\":{\"assignment\":\"");
+    plain_uuid(out, permit.assignment);
+    out.push(b'"');
+    text(out, "role", permit.role, WORD_BYTES_MAX);
+    number(out, "revision", permit.revision);
+    out.push(b'}');
+}
+
+fn key_facts(out: &mut Vec<u8>, key: &KeyFacts<'_>) {
+    out.extend_from_slice(b",\"key\":{\"name\":\"");
+    escape(out, cut(key.name, NAME_BYTES_MAX));
+    out.push(b'"');
+    if let Some(version) = key.version {
+        member(out, "version");
+        out.push(b'"');
+        for byte in version {
+            out.push(HEX[usize::from(byte >> 4)]);
+            out.push(HEX[usize::from(byte & 15)]);
+        }
+        out.push(b'"');
+    }
+    text(out, "algorithm", key.algorithm, WORD_BYTES_MAX);
+    out.push(b'}');
+}
+
+fn caller_address(out: &mut Vec<u8>, address: IpAddr) {
+    member(out, "callerIpAddress");
+    out.push(b'"');
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            for (index, part) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                decimal(out, u64::from(part));
+            }
+        }
+        IpAddr::V6(address) => out.extend_from_slice(address.to_string().as_bytes()),
+    }
+    out.push(b'"');
+}
+
+fn elapsed_ms(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The status line's text, as Azure writes it into `resultSignature`.
+fn signature(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        409 => "Conflict",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        421 => "Misdirected Request",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        503 => "Service Unavailable",
+        _ => "Other",
+    }
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+fn member(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn number(out: &mut Vec<u8>, name: &str, value: u64) {
+    member(out, name);
+    decimal(out, value);
+}
+
+/// Appends a member of bytes that should be text, unless there are none.
+fn bytes(out: &mut Vec<u8>, name: &str, value: &[u8], bytes_max: usize) {
+    let bounded = value.get(..bytes_max + 4).unwrap_or(value);
+    match std::str::from_utf8(value) {
+        Ok(value) => text(out, name, value, bytes_max),
+        Err(_) => text(out, name, &String::from_utf8_lossy(bounded), bytes_max),
+    }
+}
+
+/// The longest beginning of the text within the limit that ends between two characters.
+fn cut(value: &str, bytes_max: usize) -> &str {
+    if value.len() <= bytes_max {
+        return value;
+    }
+    &value[..value.floor_char_boundary(bytes_max)]
+}
+
+fn escape(out: &mut Vec<u8>, value: &str) {
+    let mut rest = value.as_bytes();
+    while let Some(at) = rest.iter().position(|&byte| needs_escape(byte)) {
+        out.extend_from_slice(&rest[..at]);
+        let byte = rest[at];
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            _ => {
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(byte >> 4)]);
+                out.push(HEX[usize::from(byte & 15)]);
+            }
+        }
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+}
+
+fn escape_twice(out: &mut Vec<u8>, value: &str) {
+    if !value.bytes().any(needs_escape) {
+        out.extend_from_slice(value.as_bytes());
+        return;
+    }
+    let mut once = Vec::new();
+    escape(&mut once, value);
+    escape(out, &String::from_utf8_lossy(&once));
+}
+
+/// The control characters, DEL among them: a line shown on a terminal must not move its cursor.
+fn needs_escape(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\' || byte == 0x7f
+}
+
+fn plain_uuid(out: &mut Vec<u8>, value: Uuid) {
+    let mut digits = Uuid::encode_buffer();
+    out.extend_from_slice(value.hyphenated().encode_lower(&mut digits).as_bytes());
+}
+
+fn decimal(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = digit(value % 10);
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+fn digit(value: u64) -> u8 {
+    HEX[usize::try_from(value).map_or(0, |value| value % 10)]
+}
+
+/// UTC with milliseconds. Years beyond 0000 to 9999 are shown as the nearest of them.
+fn rfc3339(out: &mut Vec<u8>, now_ms: i64) {
+    const DAY_MS: i64 = 86_400_000;
+    const FIRST_MS: i64 = -62_167_219_200_000;
+    const LAST_MS: i64 = 253_402_300_799_999;
+    let now_ms = now_ms.clamp(FIRST_MS, LAST_MS);
+    let (year, month, day) = civil(now_ms.div_euclid(DAY_MS));
+    let ms = now_ms.rem_euclid(DAY_MS);
+    padded(out, year, 4);
+    out.push(b'-');
+    padded(out, month, 2);
+    out.push(b'-');
+    padded(out, day, 2);
+    out.push(b'T');
+    padded(out, ms / 3_600_000, 2);
+    out.push(b':');
+    padded(out, ms / 60_000 % 60, 2);
+    out.push(b':');
+    padded(out, ms / 1000 % 60, 2);
+    out.push(b'.');
+    padded(out, ms % 1000, 3);
+    out.push(b'Z');
+}
+
+/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar. The year is
+/// counted from March, so that the leap day is its last.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let of_era = days.rem_euclid(146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+fn padded(out: &mut Vec<u8>, value: i64, width: usize) {
+    let mut digits = [b'0'; 4];
+    let mut value = value.unsigned_abs();
+    for place in digits.iter_mut().rev() {
+        *place = digit(value % 10);
+        value /= 10;
+    }
+    out.extend_from_slice(&digits[digits.len() - width..]);
+}

@@ -1,0 +1,185 @@
+//! The door: open a trail, append to it, close it.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::append::{Append, Batch};
+use crate::memory::{Memory, MemoryTrail};
+use crate::{Call, Origin, Phase, Record, TrailError, Verdict, json, recover, writer};
+
+/// Most bytes of records that wait for the disk. Each caller waits for its own record, so this is
+/// reached only when the disk hangs.
+const PENDING_BYTES_MAX: usize = 32 << 20;
+
+/// Reads the time, in milliseconds since 1970-01-01T00:00:00Z.
+pub type Millis = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// One HSM's audit trail. Cheap to clone; all clones append to the same trail.
+#[derive(Clone)]
+pub struct Trail {
+    inner: Arc<Inner>,
+}
+
+enum Inner {
+    File { shared: Arc<Shared>, thread: Mutex<Option<JoinHandle<()>>>, now: Millis },
+    Memory(Arc<Memory>),
+}
+
+/// What the callers and the writer thread share.
+pub(crate) struct Shared {
+    pub(crate) dir: PathBuf,
+    pub(crate) state: Mutex<State>,
+    pub(crate) work: Condvar,
+}
+
+pub(crate) struct State {
+    /// Lines not yet taken by the writer.
+    pub(crate) pending: Vec<u8>,
+    pub(crate) batch: Arc<Batch>,
+    pub(crate) next_sequence: u64,
+    pub(crate) line_end: Vec<u8>,
+    pub(crate) writer_sleeps: bool,
+    /// Why nothing more is taken.
+    pub(crate) refused: Option<TrailError>,
+}
+
+thread_local! {
+    /// Lines are formatted here, outside the lock.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(json::LINE_BYTES_MAX));
+}
+
+impl Trail {
+    /// Opens the trail in a folder, which exists, or begins one there; starts its writer thread.
+    /// A torn last line is cut, and a record says so.
+    pub fn open(dir: &Path, origin: &Origin<'_>, now: Millis) -> Result<Self, TrailError> {
+        let recovered = recover::open(dir)?;
+        let cut_bytes = recovered.cut_bytes;
+        let shared = Arc::new(Shared {
+            dir: dir.to_owned(),
+            state: Mutex::new(State {
+                pending: Vec::new(),
+                batch: Arc::default(),
+                next_sequence: recovered.next_sequence,
+                line_end: origin.line_end(),
+                writer_sleeps: false,
+                refused: None,
+            }),
+            work: Condvar::new(),
+        });
+        let thread = writer::start(Arc::clone(&shared), recovered.file)
+            .map_err(|source| TrailError::Open { path: dir.to_owned(), source: source.into() })?;
+        let trail =
+            Self { inner: Arc::new(Inner::File { shared, thread: Mutex::new(Some(thread)), now }) };
+        if cut_bytes > 0 {
+            trail.record_cut(cut_bytes);
+        }
+        Ok(trail)
+    }
+
+    /// A trail that keeps its lines in memory, for tests of those who record.
+    pub fn in_memory() -> (Self, MemoryTrail) {
+        let memory = Arc::new(Memory::default());
+        let trail = Self { inner: Arc::new(Inner::Memory(Arc::clone(&memory))) };
+        (trail, MemoryTrail::new(memory))
+    }
+
+    /// Replaces what every later line says about its HSM: the tenant and the development mark are
+    /// known only once the HSM's settings have been read.
+    pub fn describe(&self, origin: &Origin<'_>) {
+        match &*self.inner {
+            Inner::File { shared, .. } => shared.state.lock().line_end = origin.line_end(),
+            Inner::Memory(memory) => memory.describe(origin),
+        }
+    }
+
+    /// Puts the record in line at once; the future answers when it is durable.
+    pub fn append(&self, record: &Record<'_>) -> Append {
+        SCRATCH.with_borrow_mut(|line| {
+            line.clear();
+            match &*self.inner {
+                Inner::File { shared, now, .. } => {
+                    json::line(line, now(), record);
+                    shared.queue(line)
+                }
+                Inner::Memory(memory) => {
+                    json::line(line, 0, record);
+                    memory.append(line)
+                }
+            }
+        })
+    }
+
+    /// The number that the next record will have.
+    pub fn next_sequence(&self) -> u64 {
+        match &*self.inner {
+            Inner::File { shared, .. } => shared.state.lock().next_sequence,
+            Inner::Memory(memory) => memory.next_sequence(),
+        }
+    }
+
+    /// Takes no more records, and returns when those in line are durable or refused. Blocks.
+    pub fn close(&self) {
+        let Inner::File { shared, thread, .. } = &*self.inner else { return };
+        shared.refuse(TrailError::Closed);
+        let writer = thread.lock().take();
+        if let Some(writer) = writer {
+            // A writer that panicked has left its batch unanswered, which its callers see.
+            drop(writer.join());
+        }
+    }
+
+    fn record_cut(&self, bytes: u64) {
+        let description = format!("{bytes} bytes of an unanswered record were cut at start");
+        // Not awaited: the next caller's record is durable only together with this one.
+        let _on_its_way = self.append(&Record {
+            phase: Phase::Service,
+            operation: "AuditTailCut",
+            call: &Call::default(),
+            verdict: Verdict::Failure { status: None, code: "TornTail", description: &description },
+            permit: None,
+            key: None,
+            intent: None,
+        });
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let Self::File { shared, thread, .. } = self else { return };
+        shared.refuse(TrailError::Closed);
+        if let Some(writer) = thread.get_mut().take() {
+            drop(writer.join());
+        }
+    }
+}
+
+impl Shared {
+    fn queue(&self, line: &[u8]) -> Append {
+        let mut state = self.state.lock();
+        if let Some(refused) = &state.refused {
+            return Append::refused(refused.clone());
+        }
+        if state.pending.len() + line.len() > PENDING_BYTES_MAX {
+            return Append::refused(TrailError::Overloaded { dir: self.dir.clone() });
+        }
+        let state = &mut *state;
+        let sequence = state.next_sequence;
+        state.next_sequence += 1;
+        json::assemble(&mut state.pending, sequence, line, &state.line_end);
+        let append = Append::queued(sequence, Arc::clone(&state.batch));
+        if std::mem::take(&mut state.writer_sleeps) {
+            self.work.notify_one();
+        }
+        append
+    }
+
+    /// Takes nothing more, unless it already does not.
+    fn refuse(&self, why: TrailError) {
+        self.state.lock().refused.get_or_insert(why);
+        self.work.notify_one();
+    }
+}
