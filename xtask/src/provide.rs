@@ -1,0 +1,45 @@
+//! Brings what the tests need onto this machine: programs, Python clients, JavaScript clients.
+//!
+//! Each step first looks whether its result is there and does nothing if so; a second run asks
+//! neither apt nor a registry. Everything but the apt packages goes into the user's cache.
+
+mod apt;
+mod node;
+mod python;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::failure::Failure;
+use crate::workspace::Workspace;
+
+/// Where the tests find the clients.
+#[derive(Debug)]
+pub(crate) struct Provided {
+    venv_sdk: PathBuf,
+    venv_az: PathBuf,
+    node: PathBuf,
+    node_modules: PathBuf,
+}
+
+/// Provides everything, in the order in which one needs the other.
+pub(crate) fn provide(workspace: &Workspace) -> Result<Provided, Failure> {
+    apt::install_missing()?;
+    let venv_sdk = python::venv(workspace, "sdk")?;
+    let venv_az = python::venv(workspace, "az")?;
+    let node = node::program(workspace)?;
+    let node_modules = node::modules(workspace, &node)?;
+    Ok(Provided { venv_sdk, venv_az, node, node_modules })
+}
+
+impl Provided {
+    /// Tells a command, through its environment, where everything is.
+    pub(crate) fn tell(&self, command: &mut Command) {
+        command
+            .env("CASEMATE_VENV_SDK", &self.venv_sdk)
+            .env("CASEMATE_VENV_AZ", &self.venv_az)
+            .env("CASEMATE_NODE", &self.node)
+            .env("CASEMATE_NODE_MODULES", &self.node_modules)
+            .env("PATH", crate::run::search_path());
+    }
+}

@@ -1,0 +1,58 @@
+//! Installs Debian packages for programs that are missing; asks nothing when none is.
+
+use std::process::Command;
+
+use crate::failure::Failure;
+use crate::run::{find_program, run, say, succeeds};
+
+/// A program the tests start, and the package that has it on Debian and Ubuntu.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("cc", "build-essential"),
+    ("c++", "build-essential"),
+    ("make", "build-essential"),
+    ("curl", "curl"),
+    ("git", "git"),
+    ("losetup", "mount"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("mount", "mount"),
+    ("openssl", "openssl"),
+    ("ps", "procps"),
+    ("python3", "python3"),
+    ("strace", "strace"),
+    ("unshare", "util-linux"),
+];
+
+/// Installs what is missing, as root or by sudo.
+pub(super) fn install_missing() -> Result<(), Failure> {
+    let mut packages: Vec<&'static str> = PROGRAMS
+        .iter()
+        .filter(|(program, _)| find_program(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    if !python_makes_venvs() {
+        packages.push("python3-venv");
+    }
+    packages.dedup();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if find_program("apt-get").is_none() {
+        return Err(Failure::NoApt { packages });
+    }
+    say(&format!("xtask: installing {}", packages.join(" ")));
+    run(apt().arg("update").arg("-qq"))?;
+    run(apt().args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages))
+}
+
+/// Debian ships Python without `ensurepip`; the module is there only with `python3-venv`.
+fn python_makes_venvs() -> bool {
+    succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"]))
+}
+
+fn apt() -> Command {
+    let root = std::env::var_os("USER").is_some_and(|user| user == "root");
+    let root = root || succeeds(Command::new("sh").args(["-c", "[ \"$(id -u)\" -eq 0 ]"]));
+    let mut command = Command::new(if root { "env" } else { "sudo" });
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+    command
+}
