@@ -1,0 +1,48 @@
+//! Opened keys, kept for a while: parsing an RSA key costs a good part of a signature.
+
+use std::sync::Arc;
+
+use casemate_engine_port::{Engine, EngineError, KeyHandle, Place, WrappedMaterial};
+use quick_cache::sync::Cache;
+
+use crate::state::VersionEntry;
+use crate::{KeyName, VersionId, records};
+
+/// A bounded cache of opened keys. A handle that leaves it wipes what it holds as soon as its last
+/// user is done.
+pub(crate) struct Handles {
+    cache: Cache<VersionId, Arc<dyn KeyHandle>>,
+}
+
+impl Handles {
+    pub(crate) fn new(handles_max: usize) -> Self {
+        Self { cache: Cache::new(handles_max) }
+    }
+
+    /// The opened key, from the cache or from the engine.
+    pub(crate) fn open(
+        &self,
+        engine: &dyn Engine,
+        name: &KeyName,
+        entry: &VersionEntry,
+    ) -> Result<Arc<dyn KeyHandle>, EngineError> {
+        let record = &entry.record;
+        if let Some(handle) = self.cache.get(&record.id) {
+            return Ok(handle);
+        }
+        let wrapped = WrappedMaterial(record.wrapped.clone());
+        let handle = engine.open(record.spec, &wrapped, &place(name, record.id))?;
+        self.cache.insert(record.id, Arc::clone(&handle));
+        Ok(handle)
+    }
+
+    /// Forgets a key that may not be used any more.
+    pub(crate) fn forget(&self, version: VersionId) {
+        self.cache.remove(&version);
+    }
+}
+
+/// The place that a version's material is wrapped to: its record's path.
+pub(crate) fn place(name: &KeyName, version: VersionId) -> Place {
+    Place::new(records::version_path(name, version).as_str())
+}

@@ -1,0 +1,258 @@
+//! The active HSM: what it is made of, how it is created and opened.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use casemate_engine_port::{Engine, EngineError};
+use casemate_store_port::{Change, CommitError, Committed, Condition, Generation, Record};
+use casemate_store_port::{SealedStore, Write};
+use parking_lot::RwLock;
+
+use crate::commit::Turnstiles;
+use crate::handles::Handles;
+use crate::rbac::{Assignment, Scope, built_in_role_named};
+use crate::records::{self, GcmRecord, KeyRecord, Kind, VersionRecord};
+use crate::state::{Applied, State};
+use crate::{Clock, Creation, Pool, Settings, Spawn, UnixSeconds, VersionId};
+
+/// What the HSM works with.
+pub struct Ports {
+    /// Where key material lives.
+    pub engine: Arc<dyn Engine>,
+    /// Where records live.
+    pub store: SealedStore,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Threads for costly operations.
+    pub pool: Arc<dyn Pool>,
+    /// What runs changes to their end.
+    pub spawn: Arc<dyn Spawn>,
+}
+
+/// Bounds of one HSM.
+#[derive(Clone, Copy, Debug)]
+pub struct HsmLimits {
+    /// Most keys, deleted ones included.
+    pub keys_max: usize,
+    /// Most opened keys kept.
+    pub handles_max: usize,
+}
+
+impl Default for HsmLimits {
+    fn default() -> Self {
+        Self { keys_max: 100_000, handles_max: 4_096 }
+    }
+}
+
+/// Why an HSM does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenFailure {
+    /// A record is missing, or its content is not of a form that this release reads.
+    #[error("the record '{0}' is missing or not readable by this release")]
+    Unreadable(String),
+    /// A first role that is no built-in role.
+    #[error("there is no built-in role '{0}'")]
+    NoSuchRole(String),
+    /// There is nobody to administer the HSM.
+    #[error("an HSM needs at least one first administrator with 'Managed HSM Administrator'")]
+    NoAdministrator,
+    /// The first records were not stored.
+    #[error("the first records of the HSM could not be stored")]
+    Store(#[from] CommitError),
+    /// The store was not empty.
+    #[error("the store already holds an HSM")]
+    NotEmpty,
+    /// No random numbers.
+    #[error("the engine gave no random numbers")]
+    Engine(#[from] EngineError),
+}
+
+/// An active HSM.
+///
+/// Only an active HSM has this type, and only this type has key methods: nothing can be signed by
+/// an HSM that is not yet activated or is being restored.
+pub struct Hsm {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) store: SealedStore,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) pool: Arc<dyn Pool>,
+    pub(crate) spawn: Arc<dyn Spawn>,
+    pub(crate) settings: Settings,
+    pub(crate) limits: HsmLimits,
+    pub(crate) state: RwLock<State>,
+    /// Copy of the state's, readable without its lock.
+    pub(crate) rights_revision: AtomicU64,
+    pub(crate) handles: Handles,
+    pub(crate) turnstiles: Turnstiles,
+}
+
+impl Hsm {
+    /// Stores the settings and the first administrators in an empty store, and opens it.
+    pub async fn create(
+        ports: Ports,
+        creation: Creation,
+        limits: HsmLimits,
+    ) -> Result<Arc<Self>, OpenFailure> {
+        let assignments = first_assignments(&ports, &creation)?;
+        let settings_path = records::settings_path();
+        let mut change = Change {
+            expect: vec![(settings_path.clone(), Condition::Absent)],
+            writes: vec![Write::Put(settings_path, records::encode(&creation.settings))],
+        };
+        for assignment in &assignments {
+            let path = records::assignment_path(assignment.name);
+            change.writes.push(Write::Put(path, records::encode(assignment)));
+        }
+        let generation = match ports.store.commit(change).await? {
+            Committed::Done(generation) => generation,
+            Committed::Lost => return Err(OpenFailure::NotEmpty),
+        };
+        let mut state = State::default();
+        for assignment in assignments {
+            state.apply(Applied::Assignment(Arc::new(assignment)), generation);
+        }
+        Ok(Self::assemble(ports, creation.settings, limits, state))
+    }
+
+    /// Opens an HSM from the records that its store holds.
+    pub fn open(
+        ports: Ports,
+        stored: Vec<Record>,
+        limits: HsmLimits,
+    ) -> Result<Arc<Self>, OpenFailure> {
+        let (settings, state) = load(stored)?;
+        Ok(Self::assemble(ports, settings, limits, state))
+    }
+
+    /// The sealed settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The engine's name.
+    pub fn engine_name(&self) -> &'static str {
+        self.engine.name()
+    }
+
+    /// The present time, by the HSM's clock.
+    pub fn now(&self) -> UnixSeconds {
+        self.clock.now()
+    }
+
+    /// The sequence of the last durable change.
+    pub fn sequence(&self) -> u64 {
+        self.store.sequence()
+    }
+
+    /// The revision of the rights.
+    pub fn rights_revision(&self) -> u64 {
+        self.rights_revision.load(Ordering::Acquire)
+    }
+
+    fn assemble(ports: Ports, settings: Settings, limits: HsmLimits, state: State) -> Arc<Self> {
+        let Ports { engine, store, clock, pool, spawn } = ports;
+        Arc::new(Self {
+            engine,
+            store,
+            clock,
+            pool,
+            spawn,
+            settings,
+            limits,
+            rights_revision: AtomicU64::new(state.rights_revision),
+            state: RwLock::new(state),
+            handles: Handles::new(limits.handles_max),
+            turnstiles: Turnstiles::new(),
+        })
+    }
+}
+
+fn first_assignments(ports: &Ports, creation: &Creation) -> Result<Vec<Assignment>, OpenFailure> {
+    let mut assignments = Vec::new();
+    for principal in &creation.first_administrators {
+        for role in &creation.first_roles {
+            let role =
+                built_in_role_named(role).ok_or_else(|| OpenFailure::NoSuchRole(role.clone()))?;
+            let mut name = [0; 16];
+            ports.engine.random(&mut name)?;
+            assignments.push(Assignment {
+                name: uuid::Builder::from_random_bytes(name).into_uuid(),
+                scope: Scope::Root,
+                role: role.id,
+                principal: *principal,
+                created: ports.clock.now(),
+            });
+        }
+    }
+    let administered =
+        assignments.iter().any(|assignment| assignment.role == crate::rbac::ADMINISTRATOR);
+    if administered { Ok(assignments) } else { Err(OpenFailure::NoAdministrator) }
+}
+
+/// Sorts the stored records into the state. Keys come first, so that versions find theirs.
+fn load(stored: Vec<Record>) -> Result<(Settings, State), OpenFailure> {
+    let mut state = State::default();
+    let mut settings = None;
+    let mut versions: HashMap<(String, VersionId), (VersionRecord, Generation)> = HashMap::new();
+    let mut reserved: Vec<(String, VersionId, GcmRecord, Generation)> = Vec::new();
+    for record in stored {
+        match records::kind(&record.path) {
+            Kind::Settings => settings = Some(read::<Settings>(&record)?),
+            Kind::Key => {
+                let key: KeyRecord = read(&record)?;
+                state.apply(Applied::Key(Arc::new(key)), record.generation);
+            }
+            Kind::Version { key } => {
+                let version: VersionRecord = read(&record)?;
+                versions.insert((key, version.id), (version, record.generation));
+            }
+            Kind::Gcm { key, version } => {
+                reserved.push((key, version, read(&record)?, record.generation));
+            }
+            Kind::Assignment => {
+                let assignment: Assignment = read(&record)?;
+                state.apply(Applied::Assignment(Arc::new(assignment)), record.generation);
+            }
+            Kind::Other => {}
+        }
+    }
+    let settings =
+        settings.ok_or_else(|| OpenFailure::Unreadable(records::settings_path().to_string()))?;
+    attach_versions(&mut state, versions)?;
+    for (key, version, record, generation) in reserved {
+        let reserved = record.reserved;
+        // Nothing of it is granted: what a stopped partition had left is given up.
+        let applied = Applied::Gcm { key, version, reserved, granted: 0 };
+        state.apply(applied, generation);
+    }
+    Ok((settings, state))
+}
+
+/// Gives each key its versions, in the key's order. A key being purged may lack some.
+fn attach_versions(
+    state: &mut State,
+    mut versions: HashMap<(String, VersionId), (VersionRecord, Generation)>,
+) -> Result<(), OpenFailure> {
+    let keys: Vec<Arc<KeyRecord>> =
+        state.keys.values().map(|entry| Arc::clone(&entry.record)).collect();
+    for key in keys {
+        let name = key.name.folded().to_owned();
+        for id in &key.versions {
+            let Some((record, generation)) = versions.remove(&(name.clone(), *id)) else {
+                if key.life == records::Life::Purging {
+                    continue;
+                }
+                let path = records::version_path(&key.name, *id);
+                return Err(OpenFailure::Unreadable(path.to_string()));
+            };
+            let record = Box::new(record);
+            state.apply(Applied::Version { key: name.clone(), record }, generation);
+        }
+    }
+    Ok(())
+}
+
+fn read<T: serde::de::DeserializeOwned>(record: &Record) -> Result<T, OpenFailure> {
+    records::decode(&record.value).ok_or_else(|| OpenFailure::Unreadable(record.path.to_string()))
+}

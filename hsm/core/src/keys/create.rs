@@ -1,0 +1,103 @@
+//! Create a key, or a new version of one.
+
+use std::sync::Arc;
+
+use casemate_audit::Recorded;
+use casemate_engine_port::{EngineError, KeySpec};
+
+use super::attributes::{AttributesRefusal, NewAttributes, Tags};
+use super::find::key_of;
+use super::make_version::{NameRefusal, VERSIONS_MAX, Wanted};
+use super::{KeyOp, KeyView};
+use crate::commit::CommitRefusal;
+use crate::handles::place;
+use crate::rbac::{Permit, act};
+use crate::{Hsm, KeyName, PoolBusy};
+
+/// What is to be created.
+#[derive(Clone, Debug)]
+pub struct CreateKey {
+    /// Type and size.
+    pub spec: KeySpec,
+    /// Permitted operations; all that fit when absent.
+    pub key_ops: Option<Vec<KeyOp>>,
+    /// Attributes.
+    pub attributes: NewAttributes,
+    /// Tags.
+    pub tags: Tags,
+}
+
+/// Why a key was not created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateRefusal {
+    /// Attributes, operations or tags are wrong.
+    #[error(transparent)]
+    Attributes(#[from] AttributesRefusal),
+    /// The engine cannot hold such keys.
+    #[error("the engine '{engine}' does not hold keys of this type and size")]
+    Unsupported {
+        /// The engine.
+        engine: &'static str,
+    },
+    /// The name belongs to a deleted key.
+    #[error("the key '{0}' is deleted and can be recovered; recover or purge it first")]
+    NameIsDeleted(KeyName),
+    /// The name belongs to a key that is being purged.
+    #[error("the key '{0}' is being purged; try again when that is done")]
+    NameIsBeingPurged(KeyName),
+    /// The key has as many versions as it can.
+    #[error("the key '{0}' has {VERSIONS_MAX} versions, the most a key can have")]
+    TooManyVersions(KeyName),
+    /// The HSM holds as many keys as it can.
+    #[error("the HSM holds as many keys as it can")]
+    TooManyKeys,
+    /// Too much costly work is waiting.
+    #[error(transparent)]
+    Busy(#[from] PoolBusy),
+    /// The permit was taken away while the work waited.
+    #[error(transparent)]
+    NotAuthorized(#[from] crate::rbac::NotAuthorized),
+    /// Not stored.
+    #[error(transparent)]
+    Commit(#[from] CommitRefusal),
+    /// The engine failed.
+    #[error("the engine failed")]
+    Engine(#[from] EngineError),
+}
+
+impl From<NameRefusal> for CreateRefusal {
+    fn from(refusal: NameRefusal) -> Self {
+        match refusal {
+            NameRefusal::Deleted(name) => Self::NameIsDeleted(name),
+            NameRefusal::BeingPurged(name) => Self::NameIsBeingPurged(name),
+            NameRefusal::TooManyVersions(name) => Self::TooManyVersions(name),
+            NameRefusal::TooManyKeys => Self::TooManyKeys,
+            NameRefusal::Commit(commit) => Self::Commit(commit),
+        }
+    }
+}
+
+impl Hsm {
+    /// Creates the key of the permit's scope; under an existing name, its newest version.
+    pub async fn create_key(
+        self: &Arc<Self>,
+        permit: &Permit<act::KeysCreate>,
+        _intent: &Recorded,
+        request: CreateKey,
+    ) -> Result<KeyView, CreateRefusal> {
+        let name = key_of(permit.scope()).clone();
+        let CreateKey { spec, key_ops, attributes, tags } = request;
+        let wanted = Wanted { key_ops, attributes, tags };
+        wanted.check(spec)?;
+        if !self.engine.supports(spec) {
+            return Err(CreateRefusal::Unsupported { engine: self.engine.name() });
+        }
+        self.check_name(&name)?;
+        let id = self.new_version_id()?;
+        let engine = Arc::clone(&self.engine);
+        let place = place(&name, id);
+        let material = self.on_pool(move || engine.generate(spec, &place)).await??;
+        self.still_authorized(permit)?;
+        self.add_version(&name, id, material, wanted).await
+    }
+}

@@ -1,0 +1,40 @@
+//! Keys: what they are, and one file for each thing that is done with them.
+
+mod attributes;
+mod create;
+mod decrypt;
+mod delete;
+mod encrypt;
+mod find;
+mod gcm_budget;
+mod import;
+mod key_op;
+mod list;
+mod make_version;
+mod purge;
+mod random;
+mod recover;
+mod sign;
+mod update;
+mod use_key;
+mod verify;
+mod view;
+
+pub use attributes::{AttributesRefusal, NewAttributes, Tags};
+pub use create::{CreateKey, CreateRefusal};
+pub use decrypt::{Deciphered, DecryptRequest};
+pub use delete::DeleteRefusal;
+pub use encrypt::{Enciphered, EncryptRequest};
+pub use find::{FindRefusal, Selector};
+pub(crate) use gcm_budget::GcmBudget;
+pub use import::{ImportKey, ImportRefusal};
+pub use key_op::KeyOp;
+pub use list::{Page, PageOf};
+pub use purge::PurgeRefusal;
+pub use random::{RANDOM_BYTES_MAX, RandomRefusal};
+pub use recover::RecoverRefusal;
+pub use sign::{SignRequest, Signed};
+pub use update::{UpdateKey, UpdateRefusal};
+pub use use_key::{UseRefusal, Used, WindowEdge};
+pub use verify::{Verified, VerifyRequest};
+pub use view::{Deletion, KeyItem, KeyRef, KeyView, RecoveryLevel};

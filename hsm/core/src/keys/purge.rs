@@ -1,0 +1,162 @@
+//! Destroy a deleted key for good.
+//!
+//! The first transaction makes the key invisible and beyond recovery; its versions follow in
+//! batches that fit a transaction, its own record goes last. A purge that was interrupted is
+//! finished later: the record says so itself.
+
+use std::sync::Arc;
+
+use casemate_audit::Recorded;
+use casemate_store_port::{Change, Condition, Write};
+
+use super::FindRefusal;
+use super::find::{deleted, key_of};
+use crate::commit::{Attempt, CommitRefusal};
+use crate::rbac::{Permit, act};
+use crate::records::{self, KeyRecord, Life};
+use crate::state::{Applied, State};
+use crate::{Hsm, KeyName, UnixSeconds, VersionId};
+
+/// Versions removed in one transaction: two writes each, and room for the key's own record.
+const VERSIONS_PER_BATCH: usize = 24;
+
+/// Why a key was not purged.
+#[derive(Debug, thiserror::Error)]
+pub enum PurgeRefusal {
+    /// There is no such deleted key.
+    #[error(transparent)]
+    Find(#[from] FindRefusal),
+    /// Purge protection holds until the retention ends.
+    #[error("the HSM has purge protection: the key is purged when its retention ends")]
+    Protected {
+        /// When that is.
+        purge_at: UnixSeconds,
+    },
+    /// The retention has not ended.
+    #[error("the retention of the key has not ended")]
+    NotDue,
+    /// Not stored.
+    #[error(transparent)]
+    Commit(#[from] CommitRefusal),
+}
+
+impl Hsm {
+    /// Purges the permit's deleted key.
+    pub async fn purge_key(
+        self: &Arc<Self>,
+        permit: &Permit<act::DeletedKeysPurge>,
+        _intent: &Recorded,
+    ) -> Result<(), PurgeRefusal> {
+        let name = key_of(permit.scope());
+        let protected = self.settings.purge_protection;
+        self.begin_purge(name, |purge_at| match protected {
+            true => Err(PurgeRefusal::Protected { purge_at }),
+            false => Ok(()),
+        })
+        .await?;
+        self.finish_purge(name).await
+    }
+
+    /// The deleted keys whose retention has ended, and those whose purge was interrupted.
+    pub fn due_for_purge(&self) -> Vec<KeyName> {
+        let now = self.now();
+        let state = self.state.read();
+        let due = |record: &KeyRecord| match record.life {
+            Life::Live => false,
+            Life::Deleted { purge_at, .. } => purge_at <= now,
+            Life::Purging => true,
+        };
+        let keys = state.keys.values().map(|key| &key.record);
+        keys.filter(|record| due(record)).map(|record| record.name.clone()).collect()
+    }
+
+    /// Purges a key on the service's own behalf, because its retention has ended or its purge was
+    /// interrupted; refused otherwise.
+    pub async fn purge_due_key(
+        self: &Arc<Self>,
+        _intent: &Recorded,
+        name: &KeyName,
+    ) -> Result<(), PurgeRefusal> {
+        let purging = |state: &State| {
+            let key = state.keys.get(name.folded());
+            key.is_some_and(|key| key.record.life == Life::Purging)
+        };
+        if !purging(&self.state.read()) {
+            let now = self.now();
+            self.begin_purge(name, |purge_at| match purge_at <= now {
+                true => Ok(()),
+                false => Err(PurgeRefusal::NotDue),
+            })
+            .await?;
+        }
+        self.finish_purge(name).await
+    }
+
+    async fn begin_purge(
+        self: &Arc<Self>,
+        name: &KeyName,
+        allowed: impl Fn(UnixSeconds) -> Result<(), PurgeRefusal>,
+    ) -> Result<(), PurgeRefusal> {
+        self.attempt(name.folded(), || {
+            let state = self.state.read();
+            let key = deleted(&state, name)?;
+            if let Life::Deleted { purge_at, .. } = key.record.life {
+                allowed(purge_at)?;
+            }
+            let record = KeyRecord { life: Life::Purging, ..KeyRecord::clone(&key.record) };
+            let path = records::key_path(name);
+            Ok(Attempt {
+                change: Change {
+                    expect: vec![(path.clone(), Condition::At(key.generation))],
+                    writes: vec![Write::Put(path, records::encode(&record))],
+                },
+                applied: vec![Applied::Key(Arc::new(record))],
+                result: (),
+            })
+        })
+        .await
+    }
+
+    async fn finish_purge(self: &Arc<Self>, name: &KeyName) -> Result<(), PurgeRefusal> {
+        loop {
+            let done = self
+                .attempt(name.folded(), || {
+                    let state = self.state.read();
+                    Ok::<_, PurgeRefusal>(next_batch(&state, name))
+                })
+                .await?;
+            if done {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The next records to remove; the result says whether they are the last.
+fn next_batch(state: &State, name: &KeyName) -> Attempt<bool> {
+    let purging = state.keys.get(name.folded()).filter(|key| key.record.life == Life::Purging);
+    let Some(key) = purging else {
+        // Somebody else has finished it: an empty change commits nothing.
+        return Attempt { change: Change::default(), applied: Vec::new(), result: true };
+    };
+    let path = records::key_path(name);
+    let (batch, rest) = match key.record.versions.split_at_checked(VERSIONS_PER_BATCH) {
+        Some((batch, rest)) => (batch, rest),
+        None => (key.record.versions.as_slice(), [].as_slice()),
+    };
+    let mut writes: Vec<Write> = batch.iter().flat_map(|id| gone(name, *id)).collect();
+    let expect = vec![(path.clone(), Condition::At(key.generation))];
+    if rest.is_empty() {
+        writes.push(Write::Delete(path));
+        let applied = vec![Applied::KeyGone(name.folded().to_owned())];
+        return Attempt { change: Change { expect, writes }, applied, result: true };
+    }
+    let record = KeyRecord { versions: rest.to_vec(), ..KeyRecord::clone(&key.record) };
+    writes.push(Write::Put(path, records::encode(&record)));
+    let applied = vec![Applied::Key(Arc::new(record))];
+    Attempt { change: Change { expect, writes }, applied, result: false }
+}
+
+fn gone(name: &KeyName, id: VersionId) -> [Write; 2] {
+    [Write::Delete(records::version_path(name, id)), Write::Delete(records::gcm_path(name, id))]
+}

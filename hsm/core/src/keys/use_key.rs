@@ -1,0 +1,235 @@
+//! What every use of a key shares: may this version do this now, open it, let it work on the right
+//! thread, and ask again before the result leaves.
+
+use std::sync::Arc;
+
+use casemate_engine_port::{Cost, EngineError, KeyHandle, KeyUse, OperationError};
+use futures_channel::oneshot;
+
+use super::find::{key_of, live_version};
+use super::{FindRefusal, GcmBudget, KeyOp, KeyRef, Selector};
+use crate::commit::CommitRefusal;
+use crate::rbac::{DataAction, NotAuthorized, Permit};
+use crate::records::VersionRecord;
+use crate::state::VersionEntry;
+use crate::{Hsm, KeyName, PoolBusy, UnixSeconds};
+
+/// Which edge of a version's window was crossed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WindowEdge {
+    /// It is before `nbf`.
+    NotYet(UnixSeconds),
+    /// It is `exp` or later.
+    Expired(UnixSeconds),
+}
+
+/// Why a key was not used.
+#[derive(Debug, thiserror::Error)]
+pub enum UseRefusal {
+    /// There is none.
+    #[error(transparent)]
+    Find(#[from] FindRefusal),
+    /// The version is disabled.
+    #[error("the key version is disabled")]
+    Disabled,
+    /// Its `key_ops` do not permit the operation.
+    #[error("the key does not permit the operation '{}'", .0.name())]
+    OperationNotPermitted(KeyOp),
+    /// The time is outside its window.
+    #[error("the key may not be used for this operation at this time")]
+    OutsideWindow(WindowEdge),
+    /// The algorithm is for other keys.
+    #[error("the algorithm '{algorithm}' does not fit the type and size of the key")]
+    AlgorithmDoesNotFit {
+        /// Its name.
+        algorithm: &'static str,
+    },
+    /// The digest has not the algorithm's length.
+    #[error("the algorithm '{algorithm}' takes exactly {expected} bytes, not {given}")]
+    DigestLength {
+        /// The algorithm.
+        algorithm: &'static str,
+        /// Its length in bytes.
+        expected: usize,
+        /// What was given.
+        given: usize,
+    },
+    /// The input is longer than the key can take.
+    #[error("the algorithm '{algorithm}' takes at most {most} bytes with this key, not {given}")]
+    InputTooLong {
+        /// The algorithm.
+        algorithm: &'static str,
+        /// The most, in bytes.
+        most: usize,
+        /// What was given.
+        given: usize,
+    },
+    /// The input does not suit the algorithm.
+    #[error("{0}")]
+    BadInput(&'static str),
+    /// It did not decrypt; nothing more is said.
+    #[error("the value could not be decrypted")]
+    DecryptionFailed,
+    /// The version has done as many GCM encryptions as are safe.
+    #[error("this key version has done as many GCM encryptions as are safe; create a new version")]
+    GcmExhausted,
+    /// Too much costly work is waiting.
+    #[error(transparent)]
+    Busy(#[from] PoolBusy),
+    /// The permit was taken away meanwhile.
+    #[error(transparent)]
+    NotAuthorized(#[from] NotAuthorized),
+    /// The count of GCM encryptions was not stored.
+    #[error(transparent)]
+    Commit(#[from] CommitRefusal),
+    /// The engine failed.
+    #[error("the engine failed")]
+    Engine(#[from] EngineError),
+    /// The engine failed in the middle of the operation.
+    #[error("the operation failed in the engine")]
+    Operation(#[source] OperationError),
+}
+
+/// A version in use: enough to ask again whether it still may be.
+#[derive(Clone)]
+pub struct Used {
+    name: KeyName,
+    version: Arc<VersionEntry>,
+    op: KeyOp,
+}
+
+impl Used {
+    /// Which version of which key.
+    pub fn key(&self) -> KeyRef {
+        KeyRef { name: self.name.clone(), version: self.version.record.id }
+    }
+
+    pub(super) fn gcm(&self) -> &Arc<GcmBudget> {
+        &self.version.gcm
+    }
+}
+
+impl std::fmt::Debug for Used {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{} for {}", self.name, self.version.record.id, self.op.name())
+    }
+}
+
+/// A version that was found usable, with its opened key.
+pub(super) struct Opened {
+    pub(super) used: Used,
+    pub(super) handle: Arc<dyn KeyHandle>,
+}
+
+impl Opened {
+    pub(super) fn version(&self) -> &Arc<VersionEntry> {
+        &self.used.version
+    }
+}
+
+impl Hsm {
+    /// Finds the version, and asks whether it may do this now.
+    pub(super) fn find_for_use<A: DataAction>(
+        &self,
+        permit: &Permit<A>,
+        selector: Selector,
+        op: KeyOp,
+    ) -> Result<Used, UseRefusal> {
+        let now = self.now();
+        let state = self.state.read();
+        let (key, version) = live_version(&state, key_of(permit.scope()), selector)?;
+        decide(&version.record, op, now)?;
+        Ok(Used { name: key.record.name.clone(), version: Arc::clone(version), op })
+    }
+
+    /// Opens the version's key.
+    pub(super) fn open_used(&self, used: Used) -> Result<Opened, UseRefusal> {
+        let handle = self.handles.open(self.engine.as_ref(), &used.name, &used.version)?;
+        Ok(Opened { used, handle })
+    }
+
+    /// Whether a version that was used may still be: asked before the result leaves, so that a
+    /// disabling or deletion that has answered is final.
+    pub fn still_usable(&self, used: &Used) -> Result<(), UseRefusal> {
+        let now = self.now();
+        let selector = Selector::Exactly(used.version.record.id);
+        let state = self.state.read();
+        let (_, version) = live_version(&state, &used.name, selector)?;
+        if Arc::ptr_eq(version, &used.version) {
+            return Ok(());
+        }
+        decide(&version.record, used.op, now)
+    }
+
+    /// Lets the opened key work: here if that is cheap, else on the pool, where permit and version
+    /// are asked for again after the wait.
+    pub(super) async fn work<A, T, F>(
+        self: &Arc<Self>,
+        permit: &Permit<A>,
+        opened: Opened,
+        key_use: KeyUse,
+        job: F,
+    ) -> Result<T, UseRefusal>
+    where
+        A: DataAction,
+        T: Send + 'static,
+        F: FnOnce(&dyn KeyHandle) -> Result<T, OperationError> + Send + 'static,
+    {
+        let inline = match opened.handle.cost(key_use) {
+            Cost::Inline => true,
+            Cost::PoolUnderLoad => !self.pool.under_load(),
+            Cost::Pool => false,
+        };
+        if inline {
+            return job(opened.handle.as_ref()).map_err(refusal);
+        }
+        let hsm = Arc::clone(self);
+        let permit = permit.duplicate();
+        self.on_pool(move || {
+            hsm.still_authorized(&permit)?;
+            hsm.still_usable(&opened.used)?;
+            job(opened.handle.as_ref()).map_err(refusal)
+        })
+        .await?
+    }
+
+    /// Runs a job on the pool and waits for it.
+    pub(super) async fn on_pool<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, PoolBusy> {
+        let (tell, told) = oneshot::channel();
+        self.pool.run(Box::new(move || {
+            // Who waited may be gone: then the result is dropped, and wiped if it is a secret.
+            let _ = tell.send(job());
+        }))?;
+        told.await.map_err(|oneshot::Canceled| PoolBusy)
+    }
+}
+
+fn decide(version: &VersionRecord, op: KeyOp, now: UnixSeconds) -> Result<(), UseRefusal> {
+    if !version.enabled {
+        return Err(UseRefusal::Disabled);
+    }
+    if !version.key_ops.contains(&op) {
+        return Err(UseRefusal::OperationNotPermitted(op));
+    }
+    if op.works_outside_window() {
+        return Ok(());
+    }
+    match (version.not_before, version.expires) {
+        (Some(from), _) if now < from => Err(UseRefusal::OutsideWindow(WindowEdge::NotYet(from))),
+        (_, Some(until)) if now >= until => {
+            Err(UseRefusal::OutsideWindow(WindowEdge::Expired(until)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refusal(error: OperationError) -> UseRefusal {
+    match error {
+        OperationError::BadInput(reason) => UseRefusal::BadInput(reason),
+        OperationError::DecryptionFailed => UseRefusal::DecryptionFailed,
+        OperationError::Failed(_) => UseRefusal::Operation(error),
+    }
+}

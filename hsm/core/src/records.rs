@@ -1,0 +1,193 @@
+//! What is stored, and where: one record per key, one per version, one per role assignment, one
+//! for the settings. CBOR (RFC 8949) maps with named members, so that an older record can be read
+//! by a newer release; docs/design/records.md specifies them.
+
+use std::collections::BTreeMap;
+
+use casemate_engine_port::{Curve, KeySpec, OctSize, PublicPart, RsaSize};
+use casemate_store_port::Path;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::keys::KeyOp;
+use crate::{KeyName, UnixSeconds, VersionId};
+
+/// One key: its name, its versions in order, whether it is deleted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct KeyRecord {
+    pub(crate) name: KeyName,
+    pub(crate) created: UnixSeconds,
+    /// Oldest first; the last is the newest.
+    pub(crate) versions: Vec<VersionId>,
+    pub(crate) life: Life,
+}
+
+/// Where a key is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Life {
+    /// In use.
+    Live,
+    /// Soft-deleted: recoverable until its purge.
+    Deleted { at: UnixSeconds, purge_at: UnixSeconds },
+    /// Being purged: invisible and beyond recovery, its records are on their way out.
+    Purging,
+}
+
+/// One version of a key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct VersionRecord {
+    pub(crate) id: VersionId,
+    #[serde(with = "spec_text")]
+    pub(crate) spec: KeySpec,
+    pub(crate) public: PublicRecord,
+    #[serde(with = "serde_bytes")]
+    pub(crate) wrapped: Vec<u8>,
+    pub(crate) key_ops: Vec<KeyOp>,
+    pub(crate) enabled: bool,
+    pub(crate) not_before: Option<UnixSeconds>,
+    pub(crate) expires: Option<UnixSeconds>,
+    pub(crate) created: UnixSeconds,
+    pub(crate) updated: UnixSeconds,
+    pub(crate) tags: BTreeMap<String, String>,
+}
+
+/// The public part as stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum PublicRecord {
+    Rsa {
+        #[serde(with = "serde_bytes")]
+        n: Vec<u8>,
+        #[serde(with = "serde_bytes")]
+        e: Vec<u8>,
+    },
+    Ec {
+        #[serde(with = "serde_bytes")]
+        x: Vec<u8>,
+        #[serde(with = "serde_bytes")]
+        y: Vec<u8>,
+    },
+    Oct,
+}
+
+impl From<PublicPart> for PublicRecord {
+    fn from(part: PublicPart) -> Self {
+        match part {
+            PublicPart::Rsa { n, e } => Self::Rsa { n, e },
+            PublicPart::Ec { x, y } => Self::Ec { x, y },
+            PublicPart::Oct => Self::Oct,
+        }
+    }
+}
+
+/// How many GCM encryptions a version has reserved, over all partitions and restarts.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct GcmRecord {
+    pub(crate) reserved: u64,
+}
+
+const KEYS: &str = "keys";
+const ASSIGNMENTS: &str = "rbac/assignments";
+
+/// Where the settings are.
+pub(crate) fn settings_path() -> Path {
+    path("settings".to_owned())
+}
+
+/// Where a key's record is.
+pub(crate) fn key_path(name: &KeyName) -> Path {
+    path(format!("{KEYS}/{}", name.folded()))
+}
+
+/// Where a version's record is; also the place its material is wrapped to.
+pub(crate) fn version_path(name: &KeyName, version: VersionId) -> Path {
+    path(format!("{KEYS}/{}/versions/{version}", name.folded()))
+}
+
+/// Where a version's count of GCM encryptions is.
+pub(crate) fn gcm_path(name: &KeyName, version: VersionId) -> Path {
+    path(format!("{KEYS}/{}/gcm/{version}", name.folded()))
+}
+
+/// Where a role assignment is.
+pub(crate) fn assignment_path(name: Uuid) -> Path {
+    path(format!("{ASSIGNMENTS}/{name}"))
+}
+
+fn path(text: String) -> Path {
+    Path::new(text).expect("names and versions hold only letters that a path may hold")
+}
+
+/// What kind of record stands at a path.
+pub(crate) enum Kind {
+    Settings,
+    Key,
+    Version {
+        key: String,
+    },
+    Gcm {
+        key: String,
+        version: VersionId,
+    },
+    Assignment,
+    /// Written by a newer release or another part of the HSM: left alone.
+    Other,
+}
+
+/// Reads a path.
+pub(crate) fn kind(path: &Path) -> Kind {
+    let segments: Vec<&str> = path.as_str().split('/').collect();
+    match segments.as_slice() {
+        ["settings"] => Kind::Settings,
+        [KEYS, _] => Kind::Key,
+        [KEYS, key, "versions", _] => Kind::Version { key: (*key).to_owned() },
+        [KEYS, key, "gcm", version] => match VersionId::parse(version) {
+            Ok(version) => Kind::Gcm { key: (*key).to_owned(), version },
+            Err(_) => Kind::Other,
+        },
+        ["rbac", "assignments", _] => Kind::Assignment,
+        _ => Kind::Other,
+    }
+}
+
+/// A record as bytes.
+pub(crate) fn encode<T: Serialize>(record: &T) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512);
+    ciborium::into_writer(record, &mut bytes).expect("writing CBOR to memory cannot fail");
+    bytes
+}
+
+/// The bytes as a record.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    ciborium::from_reader(bytes).ok()
+}
+
+/// Key kinds as text.
+mod spec_text {
+    use super::*;
+    use serde::{Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(spec: &KeySpec, s: S) -> Result<S::Ok, S::Error> {
+        let text = match spec {
+            KeySpec::Rsa(size) => format!("rsa:{}", size.bits()),
+            KeySpec::Ec(curve) => format!("ec:{}", curve.name()),
+            KeySpec::Oct(size) => format!("oct:{}", size.bits()),
+        };
+        s.serialize_str(&text)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<KeySpec, D::Error> {
+        let text = String::deserialize(d)?;
+        parse(&text).ok_or_else(|| D::Error::custom("unknown kind of key"))
+    }
+
+    fn parse(text: &str) -> Option<KeySpec> {
+        let (family, rest) = text.split_once(':')?;
+        match family {
+            "rsa" => RsaSize::from_bits(rest.parse().ok()?).map(KeySpec::Rsa),
+            "ec" => Curve::from_name(rest).map(KeySpec::Ec),
+            "oct" => OctSize::from_bits(rest.parse().ok()?).map(KeySpec::Oct),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What the HSM holds, in memory: kept equal to the store by [`State::apply`] alone.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use casemate_store_port::Generation;
+use uuid::Uuid;
+
+use crate::VersionId;
+use crate::keys::GcmBudget;
+use crate::rbac::{Assignment, BuiltInRole, built_in_role};
+use crate::records::{KeyRecord, VersionRecord};
+
+/// Everything that requests are answered from.
+#[derive(Default)]
+pub(crate) struct State {
+    /// By name in lower case, so that lists have an order.
+    pub(crate) keys: BTreeMap<String, KeyEntry>,
+    pub(crate) assignments: HashMap<Uuid, (Arc<Assignment>, Generation)>,
+    pub(crate) assignments_by_principal: HashMap<Uuid, Vec<Held>>,
+    /// Grows with every change of rights; a permit carries the one it was given at.
+    pub(crate) rights_revision: u64,
+}
+
+/// A key with its versions.
+pub(crate) struct KeyEntry {
+    pub(crate) record: Arc<KeyRecord>,
+    pub(crate) generation: Generation,
+    /// In the record's order.
+    pub(crate) versions: Vec<Arc<VersionEntry>>,
+}
+
+/// A version. Replaced as a whole when it changes, so that holders see whether theirs is current.
+pub(crate) struct VersionEntry {
+    pub(crate) record: VersionRecord,
+    pub(crate) generation: Generation,
+    pub(crate) gcm: Arc<GcmBudget>,
+}
+
+/// A role that a principal holds.
+pub(crate) struct Held {
+    pub(crate) role: &'static BuiltInRole,
+    pub(crate) assignment: Arc<Assignment>,
+}
+
+/// One durable change, to be seen by requests.
+pub(crate) enum Applied {
+    Key(Arc<KeyRecord>),
+    Version { key: String, record: Box<VersionRecord> },
+    KeyGone(String),
+    Gcm { key: String, version: VersionId, reserved: u64, granted: i64 },
+    Assignment(Arc<Assignment>),
+    AssignmentGone(Uuid),
+}
+
+impl State {
+    /// Makes a durable change visible.
+    pub(crate) fn apply(&mut self, applied: Applied, generation: Generation) {
+        match applied {
+            Applied::Key(record) => self.apply_key(record, generation),
+            Applied::Version { key, record } => self.apply_version(&key, *record, generation),
+            Applied::KeyGone(key) => {
+                self.keys.remove(&key);
+            }
+            Applied::Gcm { key, version, reserved, granted } => {
+                if let Some(entry) = self.version(&key, version) {
+                    entry.gcm.note_stored(reserved, granted, generation);
+                }
+            }
+            Applied::Assignment(assignment) => self.apply_assignment(assignment, generation),
+            Applied::AssignmentGone(name) => self.apply_assignment_gone(name),
+        }
+    }
+
+    /// The entry of a version, deleted keys included.
+    pub(crate) fn version(&self, key: &str, id: VersionId) -> Option<&Arc<VersionEntry>> {
+        self.keys.get(key)?.versions.iter().find(|version| version.record.id == id)
+    }
+
+    fn apply_key(&mut self, record: Arc<KeyRecord>, generation: Generation) {
+        let name = record.name.folded().to_owned();
+        match self.keys.get_mut(&name) {
+            Some(entry) => {
+                entry.record = record;
+                entry.generation = generation;
+            }
+            None => {
+                self.keys.insert(name, KeyEntry { record, generation, versions: Vec::new() });
+            }
+        }
+    }
+
+    fn apply_version(&mut self, key: &str, record: VersionRecord, generation: Generation) {
+        let Some(entry) = self.keys.get_mut(key) else { return };
+        match entry.versions.iter_mut().find(|version| version.record.id == record.id) {
+            Some(place) => {
+                let gcm = Arc::clone(&place.gcm);
+                *place = Arc::new(VersionEntry { record, generation, gcm });
+            }
+            None => {
+                let gcm = Arc::new(GcmBudget::default());
+                entry.versions.push(Arc::new(VersionEntry { record, generation, gcm }));
+            }
+        }
+    }
+
+    fn apply_assignment(&mut self, assignment: Arc<Assignment>, generation: Generation) {
+        self.rights_revision += 1;
+        if let Some(role) = built_in_role(assignment.role) {
+            let held = Held { role, assignment: Arc::clone(&assignment) };
+            self.assignments_by_principal.entry(assignment.principal).or_default().push(held);
+        }
+        self.assignments.insert(assignment.name, (assignment, generation));
+    }
+
+    fn apply_assignment_gone(&mut self, name: Uuid) {
+        self.rights_revision += 1;
+        let Some((assignment, _)) = self.assignments.remove(&name) else { return };
+        if let Some(held) = self.assignments_by_principal.get_mut(&assignment.principal) {
+            held.retain(|held| held.assignment.name != name);
+            if held.is_empty() {
+                self.assignments_by_principal.remove(&assignment.principal);
+            }
+        }
+    }
+}
