@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair, sockopt};
@@ -87,14 +87,15 @@ impl AgentEnd {
         Ok((Self(register(ours)?), theirs))
     }
 
-    /// Sends a message; waits while the partition does not take what was sent before.
+    /// Sends a message; waits while the partition does not take what was sent before. The
+    /// descriptor stays the caller's: if the partition is gone it can be sent to the next one.
     ///
     /// # Errors
     /// When the partition is gone or the message breaks a rule.
     pub async fn send(
         &self,
         message: &ToPartition,
-        descriptor: Option<OwnedFd>,
+        descriptor: Option<BorrowedFd<'_>>,
     ) -> Result<(), ChannelError> {
         if message.carries_descriptor() != descriptor.is_some() {
             return Err(ChannelError::Rules { fact: "the descriptor does not fit the message" });
@@ -121,7 +122,7 @@ impl PartitionEnd {
         message: &ToAgent,
         descriptor: Option<OwnedFd>,
     ) -> Result<(), ChannelError> {
-        send(&self.0, message, descriptor).await
+        send(&self.0, message, descriptor.as_ref().map(AsFd::as_fd)).await
     }
 
     /// The next message; `None` when the agent is gone. Safe to cancel.
@@ -232,13 +233,11 @@ fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, ChannelError> {
 async fn send<M: Serialize>(
     socket: &AsyncFd<OwnedFd>,
     message: &M,
-    descriptor: Option<OwnedFd>,
+    descriptor: Option<BorrowedFd<'_>>,
 ) -> Result<(), ChannelError> {
     let bytes = encode(message)?;
     socket
-        .async_io(Interest::WRITABLE, |fd| {
-            packet::send(fd.as_raw_fd(), &bytes, descriptor.as_ref())
-        })
+        .async_io(Interest::WRITABLE, |fd| packet::send(fd.as_raw_fd(), &bytes, descriptor))
         .await?;
     Ok(())
 }

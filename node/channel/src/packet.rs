@@ -1,7 +1,7 @@
 //! One packet: bytes and at most one descriptor, in one system call.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
@@ -18,7 +18,11 @@ pub(crate) enum Packet {
 }
 
 /// Sends one packet.
-pub(crate) fn send(socket: RawFd, bytes: &[u8], descriptor: Option<&OwnedFd>) -> io::Result<()> {
+pub(crate) fn send(
+    socket: RawFd,
+    bytes: &[u8],
+    descriptor: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
     let parts = [IoSlice::new(bytes)];
     let raw = descriptor.map(|fd| [fd.as_raw_fd()]);
     let control: Vec<ControlMessage<'_>> =

@@ -1,6 +1,6 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 
 use super::*;
 use crate::message::Listener;
@@ -42,7 +42,7 @@ async fn a_socket_travels_with_its_bytes_unread() {
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     client.write_all(b"hello").unwrap();
     let (accepted, _) = listener.accept().unwrap();
-    agent.send(&connection(), Some(OwnedFd::from(accepted))).await.unwrap();
+    agent.send(&connection(), Some(accepted.as_fd())).await.unwrap();
     let (message, fd) = partition.recv().await.unwrap().unwrap();
     assert_eq!(message, connection());
     let fd = fd.unwrap();
@@ -59,7 +59,8 @@ async fn a_descriptor_that_nobody_takes_is_closed() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (accepted, _) = listener.accept().unwrap();
-    agent.send(&connection(), Some(OwnedFd::from(accepted))).await.unwrap();
+    agent.send(&connection(), Some(accepted.as_fd())).await.unwrap();
+    drop(accepted);
     drop(partition.recv().await.unwrap());
     assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
 }
