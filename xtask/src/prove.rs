@@ -32,7 +32,7 @@ struct Proof {
 /// Proves everything, writes the report, and fails if anything was not as it must be.
 pub(crate) fn prove(workspace: &Workspace) -> Result<(), Failure> {
     let provided = provide(workspace)?;
-    run(workspace.cargo().args(["build", "--release", "--locked", "--package", "casemate"]))?;
+    run(workspace.cargo().args(["build", "--release", "--locked", "--workspace", "--bins"]))?;
     let mut kept = Vec::new();
     for promise in promise::read_all(workspace)? {
         kept.push(keep(workspace, &provided, &promise)?);

@@ -7,6 +7,7 @@ mod apt;
 mod node;
 mod python;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -18,8 +19,9 @@ use crate::workspace::Workspace;
 pub(crate) struct Provided {
     venv_sdk: PathBuf,
     venv_az: PathBuf,
-    node: PathBuf,
     node_modules: PathBuf,
+    /// The path to look for programs in; the right `node` comes first.
+    path: OsString,
 }
 
 /// Provides everything, in the order in which one needs the other.
@@ -29,7 +31,7 @@ pub(crate) fn provide(workspace: &Workspace) -> Result<Provided, Failure> {
     let venv_az = python::venv(workspace, "az")?;
     let node = node::program(workspace)?;
     let node_modules = node::modules(workspace, &node)?;
-    Ok(Provided { venv_sdk, venv_az, node, node_modules })
+    Ok(Provided { venv_sdk, venv_az, node_modules, path: node::search_path(&node) })
 }
 
 impl Provided {
@@ -38,8 +40,7 @@ impl Provided {
         command
             .env("CASEMATE_VENV_SDK", &self.venv_sdk)
             .env("CASEMATE_VENV_AZ", &self.venv_az)
-            .env("CASEMATE_NODE", &self.node)
             .env("CASEMATE_NODE_MODULES", &self.node_modules)
-            .env("PATH", crate::run::search_path());
+            .env("PATH", &self.path);
     }
 }

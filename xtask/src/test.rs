@@ -18,8 +18,9 @@ pub(crate) use summary::Summary;
 /// Provides, builds, tests, sums up.
 pub(crate) fn test(workspace: &Workspace) -> Result<(), Failure> {
     let provided = provide(workspace)?;
+    // All executables, not `casemate` alone: some tests drive programs of `tests/` as well.
     let mut build = workspace.cargo();
-    run(build.args(["build", "--release", "--locked", "--package", "casemate"]))?;
+    run(build.args(["build", "--release", "--locked", "--workspace", "--bins"]))?;
     let mut tests = workspace.cargo();
     tests.args(["test", "--release", "--locked", "--workspace", "--no-fail-fast"]);
     tests.env("CASEMATE_BIN", workspace.target().join("release/casemate"));

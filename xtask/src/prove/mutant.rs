@@ -135,7 +135,7 @@ impl<'a> Copy<'a> {
     }
 
     fn builds(&self, test: &[String]) -> bool {
-        run(self.cargo("build").args(["--package", "casemate"])).is_ok()
+        run(self.cargo("build").args(["--workspace", "--bins"])).is_ok()
             && run(self.cargo("test").arg("--no-run").args(test)).is_ok()
     }
 

@@ -3,6 +3,7 @@
 //! A Node.js that is there and new enough is used. Else one comes from the Python registry, where
 //! it is packed as a wheel: distributions ship versions too old for the clients.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -37,7 +38,7 @@ pub(super) fn program(workspace: &Workspace) -> Result<PathBuf, Failure> {
 /// The `node_modules` of `tests/system/js`, installed by its lock file.
 pub(super) fn modules(workspace: &Workspace, node: &Path) -> Result<PathBuf, Failure> {
     let source = workspace.root.join("tests/system/js");
-    let folder = workspace.cache()?.join("js");
+    let folder = workspace.cache()?.join("node");
     let modules = folder.join("node_modules");
     let lock = source.join("package-lock.json");
     if !lock.is_file() {
@@ -55,15 +56,21 @@ pub(super) fn modules(workspace: &Workspace, node: &Path) -> Result<PathBuf, Fai
         write(&folder.join(name), &text)?;
     }
     let bin = node.parent().unwrap_or(Path::new("/usr/bin"));
-    let mut path = std::ffi::OsString::from(bin);
-    path.push(":");
-    path.push(crate::run::search_path());
     run(Command::new(bin.join("npm"))
         .args(["ci", "--no-audit", "--no-fund", "--loglevel=error"])
         .current_dir(&folder)
-        .env("PATH", path))?;
+        .env("PATH", search_path(node)))?;
     write(&stamp, &wanted)?;
     Ok(modules)
+}
+
+/// The path for programs, with the folder of this `node` first: npm and the tests start `node` by
+/// its name.
+pub(super) fn search_path(node: &Path) -> OsString {
+    let mut path = OsString::from(node.parent().unwrap_or(Path::new("/usr/bin")));
+    path.push(":");
+    path.push(crate::run::search_path());
+    path
 }
 
 fn make_folder(folder: &Path) -> Result<(), Failure> {
