@@ -1,18 +1,20 @@
 //! The file that a trail is being written to.
 //!
-//! Zeros are written ahead of the lines, so that a sync changes no length and allocates nothing;
-//! the rest of them is cut off when the file is left. What is not zero is whole lines, except
-//! after a crash, which `recover` repairs.
+//! Space is set aside in steps, so that lines lie together and a full disk shows early; it reads
+//! as zeros, and what is left of it is cut off when the file is left. What is not zero is whole
+//! lines, except after a crash, which `recover` repairs.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
+
 /// A file longer than this is left and another begun, in bytes.
 const FILE_BYTES_MAX: u64 = 256 << 20;
-/// Zeros are written ahead in steps of this many bytes.
-pub(crate) const AHEAD_BYTES: usize = 1 << 20;
+/// Space is set aside in steps of this many bytes.
+const AHEAD_BYTES: i64 = 8 << 20;
 
 /// The newest file of a trail, and where its lines end.
 pub(crate) struct TrailFile {
@@ -20,7 +22,7 @@ pub(crate) struct TrailFile {
     pub(crate) file: File,
     /// Where the lines end.
     pub(crate) end: u64,
-    /// Where the zeros end.
+    /// Where the space set aside ends.
     pub(crate) allocated: u64,
     pub(crate) file_bytes_max: u64,
     /// Held for as long as the trail is open: one process writes a trail.
@@ -47,7 +49,7 @@ impl TrailFile {
         if self.end > 0 && self.end + length > self.file_bytes_max {
             self.rotate(first)?;
         }
-        self.write_ahead(length);
+        self.allocate(length);
         if let Err(error) = self.file.write_all_at(lines, self.end) {
             return Err(self.undo(error));
         }
@@ -58,25 +60,31 @@ impl TrailFile {
         Ok(())
     }
 
-    /// Cuts off the zeros.
+    /// Cuts off the space that was not needed.
     pub(crate) fn trim(&mut self) -> io::Result<()> {
         self.file.set_len(self.end)?;
         self.allocated = self.end;
         self.file.sync_data()
     }
 
-    /// Writes zeros beyond the coming lines. That this fails is no error yet: there may be room
-    /// for the lines themselves.
-    fn write_ahead(&mut self, length: u64) {
-        static ZEROS: [u8; AHEAD_BYTES] = [0; AHEAD_BYTES];
+    /// Has the file system set space aside, which reads as zeros. That this fails is no error yet:
+    /// there may be room for the lines themselves.
+    fn allocate(&mut self, length: u64) {
         while self.end + length > self.allocated {
-            let step = u64::try_from(AHEAD_BYTES).unwrap_or(u64::MAX);
-            if self.file.write_all_at(&ZEROS, self.allocated).is_err() {
-                // What remains of them is cut off again with the lines, should they fail too.
+            let at = i64::try_from(self.allocated).unwrap_or(i64::MAX);
+            if fallocate(&self.file, FallocateFlags::empty(), at, AHEAD_BYTES).is_err() {
                 return;
             }
-            self.allocated += step;
+            self.allocated += AHEAD_BYTES.unsigned_abs();
+            self.forget_written();
         }
+    }
+
+    /// Gives the pages of durable lines back: nobody reads them, and the next lines are then
+    /// written into memory that is warm. That this fails costs speed only.
+    fn forget_written(&self) {
+        let end = i64::try_from(self.end).unwrap_or(i64::MAX);
+        let _unneeded = posix_fadvise(&self.file, 0, end, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     }
 
     /// Takes back what a failed write may have left behind.

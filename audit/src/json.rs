@@ -27,7 +27,7 @@ const URI_BYTES_MAX: usize = 1024;
 /// Longest descriptions, in bytes.
 const DESCRIPTION_BYTES_MAX: usize = 512;
 /// Longest usual line, in bytes: what a buffer is made for, not a limit.
-pub(crate) const LINE_BYTES_MAX: usize = 4096;
+pub(crate) const LINE_BYTES_USUAL: usize = 4096;
 
 /// Puts a line together: its number, its own fields, the end that all lines share.
 pub(crate) fn assemble(out: &mut Vec<u8>, sequence: u64, fields: &[u8], line_end: &[u8]) {
@@ -244,6 +244,10 @@ fn cut(value: &str, bytes_max: usize) -> &str {
 }
 
 fn escape(out: &mut Vec<u8>, value: &str) {
+    if !any_needs_escape(value) {
+        out.extend_from_slice(value.as_bytes());
+        return;
+    }
     let mut rest = value.as_bytes();
     while let Some(at) = rest.iter().position(|&byte| needs_escape(byte)) {
         out.extend_from_slice(&rest[..at]);
@@ -262,7 +266,7 @@ fn escape(out: &mut Vec<u8>, value: &str) {
 }
 
 fn escape_twice(out: &mut Vec<u8>, value: &str) {
-    if !value.bytes().any(needs_escape) {
+    if !any_needs_escape(value) {
         out.extend_from_slice(value.as_bytes());
         return;
     }
@@ -271,9 +275,14 @@ fn escape_twice(out: &mut Vec<u8>, value: &str) {
     escape(out, &String::from_utf8_lossy(&once));
 }
 
+/// Looks at all bytes without stopping early, which the compiler turns into vector instructions.
+fn any_needs_escape(value: &str) -> bool {
+    value.bytes().fold(false, |any, byte| any | needs_escape(byte))
+}
+
 /// The control characters, DEL among them: a line shown on a terminal must not move its cursor.
 fn needs_escape(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\' || byte == 0x7f
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\') | (byte == 0x7f)
 }
 
 fn plain_uuid(out: &mut Vec<u8>, value: Uuid) {
@@ -347,3 +356,6 @@ fn padded(out: &mut Vec<u8>, value: i64, width: usize) {
     }
     out.extend_from_slice(&digits[digits.len() - width..]);
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use crate::TrailError;
 use crate::file::{self, TrailFile};
 
-/// The longest rest of a torn batch, in bytes: what may wait in memory, and the zeros ahead.
+/// The longest rest of a torn batch, in bytes: a little more than may wait in memory.
 const TORN_BYTES_MAX: u64 = 34 << 20;
 /// Longest line that is read back, in bytes.
-const LINE_BYTES_MAX: usize = 64 << 10;
+pub(crate) const LINE_BYTES_MAX: usize = 64 << 10;
 
 /// A trail ready to be continued.
 pub(crate) struct Recovered {
@@ -40,8 +40,7 @@ pub(crate) fn open(dir: &Path) -> Result<Recovered, TrailError> {
     let opened = OpenOptions::new().read(true).write(true).open(&path);
     let file = opened.map_err(|source| failed(&path, source))?;
     let scan = scan(&file, first).map_err(|source| failed(&path, source))?;
-    let size = file.metadata().map_err(|source| failed(&path, source))?.len();
-    if scan.broken && size - scan.end > TORN_BYTES_MAX {
+    if scan.cut_bytes > TORN_BYTES_MAX {
         return Err(TrailError::Damaged { file: path, offset: scan.end });
     }
     let mut file = TrailFile::new(dir.to_owned(), file, scan.end, lock);
@@ -77,15 +76,13 @@ struct Scan {
     next_sequence: u64,
     /// Bytes after them that are not zero, up to the last such.
     cut_bytes: u64,
-    /// Whether there are any.
-    broken: bool,
 }
 
 /// Reads the file's lines until one is not whole or not the next.
 fn scan(mut file: &File, first: u64) -> io::Result<Scan> {
     file.seek(SeekFrom::Start(0))?;
     let mut reader = BufReader::with_capacity(1 << 20, file);
-    let mut scan = Scan { end: 0, next_sequence: first, cut_bytes: 0, broken: false };
+    let mut scan = Scan { end: 0, next_sequence: first, cut_bytes: 0 };
     let mut line = Vec::with_capacity(LINE_BYTES_MAX);
     loop {
         line.clear();
@@ -97,9 +94,7 @@ fn scan(mut file: &File, first: u64) -> io::Result<Scan> {
         scan.end += u64::try_from(read).unwrap_or(u64::MAX);
         scan.next_sequence += 1;
     }
-    let rest = rest_bytes(&mut reader, &line)?;
-    scan.cut_bytes = rest;
-    scan.broken = rest > 0;
+    scan.cut_bytes = rest_bytes(&mut reader, &line)?;
     Ok(scan)
 }
 

@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::append::{Append, Batch};
 use crate::memory::{Memory, MemoryTrail};
+use crate::recover::Recovered;
 use crate::{Call, Origin, Phase, Record, TrailError, Verdict, json, recover, writer};
 
 /// Most bytes of records that wait for the disk. Each caller waits for its own record, so this is
@@ -49,14 +50,22 @@ pub(crate) struct State {
 
 thread_local! {
     /// Lines are formatted here, outside the lock.
-    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(json::LINE_BYTES_MAX));
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(json::LINE_BYTES_USUAL));
 }
 
 impl Trail {
     /// Opens the trail in a folder, which exists, or begins one there; starts its writer thread.
     /// A torn last line is cut, and a record says so.
     pub fn open(dir: &Path, origin: &Origin<'_>, now: Millis) -> Result<Self, TrailError> {
-        let recovered = recover::open(dir)?;
+        Self::continued(dir, recover::open(dir)?, origin, now)
+    }
+
+    fn continued(
+        dir: &Path,
+        recovered: Recovered,
+        origin: &Origin<'_>,
+        now: Millis,
+    ) -> Result<Self, TrailError> {
         let cut_bytes = recovered.cut_bytes;
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
@@ -181,5 +190,72 @@ impl Shared {
     fn refuse(&self, why: TrailError) {
         self.state.lock().refused.get_or_insert(why);
         self.work.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    fn append(trail: &Trail) -> Append {
+        trail.append(&Record {
+            phase: Phase::Use,
+            operation: "KeySign",
+            call: &Call::default(),
+            verdict: Verdict::Success,
+            permit: None,
+            key: None,
+            intent: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn after_a_failed_write_nothing_more_is_taken_until_it_is_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut recovered = recover::open(dir.path()).unwrap();
+        let path = dir.path().join("audit-00000000000000000001.jsonl");
+        recovered.file.file = File::open(path).unwrap();
+        let now: Millis = Arc::new(|| 0);
+        let trail =
+            Trail::continued(dir.path(), recovered, &Origin::default(), Arc::clone(&now)).unwrap();
+        for _ in 0..3 {
+            assert!(matches!(append(&trail).await, Err(TrailError::Failed { .. })));
+        }
+        drop(trail);
+        let trail = Trail::open(dir.path(), &Origin::default(), now).unwrap();
+        assert_eq!(append(&trail).await.unwrap().sequence(), 1);
+    }
+
+    #[tokio::test]
+    async fn files_follow_each_other_and_only_the_newest_is_continued() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            let mut recovered = recover::open(dir.path()).unwrap();
+            recovered.file.file_bytes_max = 1000;
+            let trail = Trail::continued(dir.path(), recovered, &Origin::default(), Arc::new(|| 0));
+            let trail = trail.unwrap();
+            for _ in 0..10 {
+                append(&trail).await.unwrap();
+            }
+        }
+        let mut names: Vec<PathBuf> =
+            std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        names.retain(|name| name.extension().is_some_and(|end| end == "jsonl"));
+        names.sort();
+        assert!(names.len() > 2, "{names:?}");
+        let mut expected = 1;
+        for name in names {
+            let text = std::fs::read_to_string(&name).unwrap();
+            let begins = format!("audit-{expected:020}.jsonl");
+            assert_eq!(name.file_name().unwrap(), begins.as_str());
+            assert!(text.len() <= 1000);
+            for line in text.lines() {
+                assert!(line.starts_with(&format!("{{\"seq\":{expected},")), "{line}");
+                expected += 1;
+            }
+        }
+        assert_eq!(expected, 21);
     }
 }

@@ -1,0 +1,113 @@
+//! How many records a second the trail takes, and what one costs in CPU time.
+//!
+//! `cargo bench -p casemate-audit [-- FOLDER]`; the folder should be on the disk that counts.
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use casemate_audit::{
+    Call, Identity, KeyFacts, Origin, PermitFacts, Phase, Record, Trail, Verdict,
+};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+use uuid::Uuid;
+
+const RUN: Duration = Duration::from_secs(3);
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let folder = folder.map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "| tasks | records/s | CPU per record, µs | bytes per record |")?;
+    writeln!(out, "|---|---|---|---|")?;
+    for tasks in [1, 8, 64, 256] {
+        let dir = tempfile::tempdir_in(&folder)?;
+        writeln!(out, "{}", measure(dir.path(), tasks)?)?;
+    }
+    Ok(())
+}
+
+fn measure(dir: &std::path::Path, tasks: u64) -> Result<String, Box<dyn std::error::Error>> {
+    let origin = Origin {
+        resource_id: "/subscriptions/0/resourceGroups/dev/providers/Microsoft.KeyVault/managedHSMs/dev",
+        pool_name: "dev",
+        tenant: Some(Uuid::from_u128(7)),
+        development: true,
+    };
+    let trail = Trail::open(dir, &origin, Arc::new(|| 1_767_225_600_123))?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let (before, start) = (cpu_us()?, Instant::now());
+    let records = runtime.block_on(run(trail, tasks));
+    let (wall, cpu) = (start.elapsed(), cpu_us()? - before);
+    let bytes: u64 = std::fs::read_dir(dir)?
+        .map(|entry| entry.and_then(|entry| entry.metadata()).map(|data| data.len()))
+        .sum::<Result<_, _>>()?;
+    let per_second = u128::from(records) * 1000 / wall.as_millis();
+    let hundredths = u64::try_from(cpu)? * 100 / records;
+    Ok(format!(
+        "| {tasks} | {per_second} | {}.{:02} | {} |",
+        hundredths / 100,
+        hundredths % 100,
+        bytes / records
+    ))
+}
+
+async fn run(trail: Trail, tasks: u64) -> u64 {
+    let end = Instant::now() + RUN;
+    let tasks: Vec<_> =
+        (0..tasks).map(|_| tokio::spawn(append_until(trail.clone(), end))).collect();
+    let mut records = 0;
+    for task in tasks {
+        records += task.await.unwrap_or(0);
+    }
+    trail.close();
+    records
+}
+
+async fn append_until(trail: Trail, end: Instant) -> u64 {
+    let mut records = 0;
+    while Instant::now() < end {
+        let call = Call {
+            started: Some(Instant::now()),
+            api_version: "7.6",
+            request_uri: "/keys/payroll/0123456789abcdef0123456789abcdef/sign",
+            success_status: 200,
+            caller_address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            user_agent: b"azsdk-python-keyvault-keys/4.11.0 Python/3.12.3 (Linux-6.8.0-x86_64)",
+            correlation_id: b"1f0c5c2e-8f0c-11ef-9b2a-0242ac120002",
+            identity: Identity {
+                object_id: Some(Uuid::from_u128(1)),
+                app_id: "b2f0c7a4-6d9c-4c3a-8b1e-2f1a0d9c8b7a",
+                user_name: "",
+                token_id: "0123456789abcdef0123456789abcdef",
+            },
+        };
+        let taken = trail.append(&Record {
+            phase: Phase::Use,
+            operation: "KeySign",
+            call: &call,
+            verdict: Verdict::Success,
+            permit: Some(PermitFacts {
+                assignment: Uuid::from_u128(2),
+                role: "Managed HSM Crypto User",
+                revision: 12,
+            }),
+            key: Some(KeyFacts { name: "payroll", version: Some([7; 16]), algorithm: "ES256" }),
+            intent: None,
+        });
+        if taken.await.is_err() {
+            break;
+        }
+        records += 1;
+    }
+    records
+}
+
+fn cpu_us() -> Result<i64, nix::Error> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    Ok(usage.user_time().num_microseconds() + usage.system_time().num_microseconds())
+}
