@@ -1,0 +1,19 @@
+//! The Managed HSM data plane: from an HTTP request to an HTTP response.
+//!
+//! It routes, parses, asks for a permit, calls one act of the domain and renders what came of it.
+//! It holds no rule of the domain, opens no socket and knows no TLS. The path of a request, its
+//! codes and its quirks are described in `docs/design/data-plane.md`.
+//!
+//! Invariants:
+//! - Nothing of a request is looked at before its token was believed, but the name that it asks.
+//! - Every authenticated request has a durable audit record before its answer leaves.
+//! - A change that has begun runs to its end, whether or not its caller still waits.
+//! - What a caller sent is never an internal error.
+
+mod answer;
+mod authority;
+mod pipeline;
+mod plane;
+mod request_id;
+
+pub use plane::{Config, ConfigError, ConnectionFacts, DataPlane, ExternalName, Limits};
