@@ -30,8 +30,6 @@ pub(crate) enum Failure {
     Rust { path: String, line: usize, source: syn::Error },
     #[error("the tree breaks {count} house rules")]
     Untidy { count: usize },
-    #[error("`{crate_name}` must not be in the dependency tree")]
-    Banned { crate_name: &'static str },
     #[error("these are missing and there is no apt-get to install them: {}", packages.join(" "))]
     NoApt { packages: Vec<&'static str> },
     #[error("the package `{package}` is not part of this workspace")]

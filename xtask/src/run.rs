@@ -39,11 +39,20 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
     Err(Failure::CommandFailed { command: shown(command), status })
 }
 
-/// Runs the command silently and returns what it wrote to standard output.
+/// Runs the command and returns what it wrote to standard output; errors go to the terminal.
 pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
+    capture(command, Stdio::inherit())
+}
+
+/// Runs the command and returns what it wrote to standard output; its complaints are dropped.
+pub(crate) fn quiet_output(command: &mut Command) -> Result<String, Failure> {
+    capture(command, Stdio::null())
+}
+
+fn capture(command: &mut Command, stderr: Stdio) -> Result<String, Failure> {
     let output = command
         .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
+        .stderr(stderr)
         .output()
         .map_err(|source| Failure::CannotStart { command: shown(command), source })?;
     if !output.status.success() {

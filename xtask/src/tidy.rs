@@ -5,6 +5,7 @@
 
 mod arrows;
 mod attributes;
+mod banned;
 mod crates;
 mod functions;
 mod glossary;
@@ -73,6 +74,7 @@ pub(crate) fn tidy(workspace: &Workspace) -> Result<(), Failure> {
     let files = workspace.files()?;
     let mut breaches = arrows::check(&metadata);
     breaches.extend(reach::check(&metadata));
+    breaches.extend(banned::check(workspace)?);
     breaches.extend(crates::check(&metadata, &files));
     breaches.extend(links::check(&files));
     breaches.extend(glossary::check(&files));

@@ -13,7 +13,7 @@ pub(super) fn check(metadata: &Metadata, files: &[File]) -> Vec<Breach> {
         }
         let sources = format!("{}/src/", package.folder);
         let sources = files.iter().filter(|file| file.path.starts_with(&sources));
-        for file in sources.filter(|file| file.ending() == "rs") {
+        for file in sources.filter(|file| file.ending() == "rs" && !is_tests(&file.path)) {
             if !file.text.starts_with("//!") {
                 breaches.push(Breach::at(
                     file,
@@ -24,6 +24,11 @@ pub(super) fn check(metadata: &Metadata, files: &[File]) -> Vec<Breach> {
         }
     }
     breaches
+}
+
+/// Tests in a file of their own speak for the module they belong to.
+fn is_tests(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.contains("/tests/")
 }
 
 fn takes_lints(manifest: &str) -> bool {
@@ -70,6 +75,13 @@ mod tests {
         assert_eq!(judge("[package]\n", "//! The chain.\n").len(), 1);
         assert_eq!(judge("[lints.rust]\nmissing_docs = \"allow\"\n", "//! x\n").len(), 1);
         assert_eq!(judge("[lints]\nworkspace = false\n", "//! x\n").len(), 1);
+    }
+
+    #[test]
+    fn tests_need_no_comment_of_their_own() {
+        assert!(is_tests("audit/src/chain/tests.rs"));
+        assert!(is_tests("audit/src/chain/tests/tamper.rs"));
+        assert!(!is_tests("audit/src/attests.rs"));
     }
 
     #[test]

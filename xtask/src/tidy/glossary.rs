@@ -55,8 +55,8 @@ fn judge(file: &File, replaced: &[Replaced]) -> Vec<Breach> {
     breaches
 }
 
-/// The line as lower-case words: `RoleBinding`, `role_binding` and `role-binding` become
-/// `role binding`.
+/// The line as lower-case words: `PriceList`, `price_list` and `price-list` become
+/// `price list`.
 fn plain(line: &str) -> String {
     let mut plain = String::with_capacity(line.len() + 8);
     let mut after_small = false;
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     const TABLE: &str = "| Term | Meaning | Not |\n|---|---|---|\n\
-        | **role assignment** | who may do what where | `role binding`, `grant record` |\n";
+        | **fee table** | what it costs | `price list`, `cost table` |\n";
 
     fn judge_text(text: &str) -> Vec<String> {
         let files = [file(GLOSSARY, TABLE), file("hsm/core/src/a.rs", text)];
@@ -88,16 +88,15 @@ mod tests {
 
     #[test]
     fn the_term_itself_is_fine() {
-        assert!(judge_text("struct RoleAssignment; // a role, binding for all").is_empty());
+        assert!(judge_text("struct FeeTable; // a price, list or not").is_empty());
     }
 
     #[test]
     fn a_replaced_word_is_found_however_it_is_written() {
-        for text in ["RoleBinding", "role_binding", "role-binding", "a role binding", "GrantRecord"]
-        {
+        for text in ["PriceList", "price_list", "price-list", "a price list", "CostTable"] {
             let says = judge_text(text);
             assert_eq!(says.len(), 1, "{text}");
-            assert!(says[0].ends_with("the glossary calls it role assignment"), "{says:?}");
+            assert!(says[0].ends_with("the glossary calls it fee table"), "{says:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Links between pages lead somewhere, and every page under `docs/` can be found from the root.
 //!
-//! A link to a folder finds the pages directly in it. Links to the outside are not followed.
+//! A link to a folder finds the pages directly in it. Links to the outside are not followed. The
+//! tests that the threat model names exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,10 +38,27 @@ pub(super) fn check(files: &[File]) -> Vec<Breach> {
             entry.push(path);
         }
     }
+    breaches.extend(absent_proofs(files, &paths));
     let reached = reach(&found);
     let pages = files.iter().filter(|file| file.path.starts_with("docs/"));
     for page in pages.filter(|page| !reached.contains(page.path.as_str())) {
         breaches.push(Breach::of(&page.path, "no page that a reader starts from leads here"));
+    }
+    breaches
+}
+
+/// The page that names a test for each promise.
+const PROOFS: &str = "docs/threat-model.md";
+
+/// A control whose test does not exist is a claim without proof.
+fn absent_proofs(files: &[File], paths: &BTreeSet<&str>) -> Vec<Breach> {
+    let mut breaches = Vec::new();
+    let Some(page) = files.iter().find(|file| file.path == PROOFS) else { return breaches };
+    for (index, line) in page.text.lines().enumerate() {
+        let named = line.split('`').skip(1).step_by(2).filter(|code| code.ends_with(".rs"));
+        for test in named.filter(|code| !paths.contains(code)) {
+            breaches.push(Breach::at(page, index + 1, format!("the test `{test}` does not exist")));
+        }
     }
     breaches
 }
@@ -144,6 +162,18 @@ mod tests {
             ("docs/deep/b.md", "[itself](b.md)"),
         ]);
         assert_eq!(says, ["docs/deep/b.md: no page that a reader starts from leads here"]);
+    }
+
+    #[test]
+    fn a_named_test_must_exist() {
+        let page = "| 1 | `audit/tests/full.rs` and `audit/tests/empty.rs` by `kill -9` |";
+        let says = judge(&[
+            ("README.md", "[t](docs/threat-model.md)"),
+            (PROOFS, page),
+            ("audit/tests/full.rs", ""),
+        ]);
+        let expected = "docs/threat-model.md:1: the test `audit/tests/empty.rs` does not exist";
+        assert_eq!(says, [expected]);
     }
 
     #[test]
