@@ -11,9 +11,26 @@
 //! - What a caller sent is never an internal error.
 
 mod answer;
+mod authenticate;
 mod authority;
+mod body;
+mod crypto;
+mod deleted_keys;
+mod dispatch;
+mod exchange;
+mod keys;
+mod paging;
+mod parameters;
 mod pipeline;
 mod plane;
+mod query;
+mod random;
+mod refusal;
+mod render;
 mod request_id;
+mod role_assignments;
+mod role_definitions;
+pub mod route;
 
 pub use plane::{Config, ConfigError, ConnectionFacts, DataPlane, ExternalName, Limits};
+pub use query::{Query, Version};

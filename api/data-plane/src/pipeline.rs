@@ -1,18 +1,39 @@
-//! The path of a request.
+//! The path of a request: host, token, route, body; then the exchange, which for a change runs to
+//! its end even if the caller hangs up.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
-use http::{Request, Response, StatusCode};
+use http::request::Parts;
+use http::{HeaderName, Method, Request, Response};
 use http_body_util::Full;
+use zeroize::Zeroizing;
 
 use crate::answer::{Answer, CLIENT_REQUEST_ID, Envelope, send};
+use crate::authenticate::authenticate;
 use crate::authority::asked;
+use crate::body;
+use crate::exchange::{Exchange, Noted, ReadBody, error_answer};
 use crate::plane::{ConnectionFacts, DataPlane};
+use crate::refusal::Refusal;
+use crate::request_id::RequestId;
+use crate::route::{self, BodyKind, RouteRefusal, Routed};
+
+/// Names the method that is meant, on a POST: for callers that cannot send others.
+const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method");
+
+/// One request, on its way.
+struct Arrived<'a, B> {
+    started: Instant,
+    id: RequestId,
+    parts: Parts,
+    body: B,
+    connection: &'a ConnectionFacts,
+}
 
 impl DataPlane {
-    /// Answers one request.
+    /// Answers one request. The body is read here, after the caller is known.
     pub async fn handle<B>(
         self: &Arc<Self>,
         request: Request<B>,
@@ -23,19 +44,81 @@ impl DataPlane {
         B::Data: Buf,
     {
         let started = Instant::now();
-        let (parts, _body) = request.into_parts();
         let id = self.request_ids.next();
-        let answer = match asked(&self.names, &parts) {
-            None => Answer::empty(StatusCode::MISDIRECTED_REQUEST),
-            Some(name) => Answer::challenge(&parts.method, name.challenge.clone()),
-        };
+        let (parts, body) = request.into_parts();
+        let client_request_id = parts.headers.get(CLIENT_REQUEST_ID).cloned();
+        let is_get = parts.method == Method::GET;
+        let arrived = Arrived { started, id, parts, body, connection };
+        let (answer, authenticated) = self.answer(arrived).await;
         let envelope = Envelope {
             id: &id,
-            client_request_id: parts.headers.get(CLIENT_REQUEST_ID),
-            authenticated: None.or(Some(connection)),
-            is_get: parts.method == http::Method::GET,
+            client_request_id: client_request_id.as_ref(),
+            authenticated: authenticated.then_some(connection),
+            is_get,
             latency_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
         send(self, &envelope, answer)
     }
+
+    /// The answer, and whether its caller was believed.
+    async fn answer<B>(self: &Arc<Self>, arrived: Arrived<'_, B>) -> (Answer, bool)
+    where
+        B: http_body::Body,
+        B::Data: Buf,
+    {
+        let Arrived { started, id, parts, body, connection } = arrived;
+        let Some(name) = asked(&self.names, &parts) else {
+            return (error_answer(&Refusal::Misdirected.problem(""), &id), false);
+        };
+        let caller = match authenticate(self, name, &parts, &id).await {
+            Ok(caller) => caller,
+            Err(answer) => return (answer, false),
+        };
+        let routed = route::parse(meant(&parts), parts.uri.path(), parts.uri.query());
+        let body = self.body(&routed, body).await;
+        let is_change = routed.as_ref().is_ok_and(|routed| routed.route.is_change());
+        let exchange = Exchange {
+            plane: Arc::clone(self),
+            started,
+            id,
+            parts,
+            peer: connection.peer,
+            caller,
+            url: Arc::clone(&name.url),
+            noted: Noted::default(),
+        };
+        if !is_change {
+            return (exchange.run(routed, body).await, true);
+        }
+        let url = Arc::clone(&name.url);
+        match tokio::spawn(exchange.run(routed, body)).await {
+            Ok(answer) => (answer, true),
+            Err(error) => {
+                tracing::error!(id = id.as_str(), %error, "a change broke off");
+                (error_answer(&Refusal::Broken.problem(&url), &id), true)
+            }
+        }
+    }
+
+    async fn body<B>(&self, routed: &Result<Routed, RouteRefusal>, body: B) -> ReadBody
+    where
+        B: http_body::Body,
+        B::Data: Buf,
+    {
+        let kind = routed.as_ref().map_or(BodyKind::None, |routed| routed.route.body());
+        let bytes_max = match kind {
+            BodyKind::None => return Ok(Zeroizing::default()),
+            BodyKind::Parameters => self.limits.body_bytes_max,
+            BodyKind::Payload => self.limits.payload_bytes_max,
+        };
+        body::read(body, bytes_max, self.limits.body_deadline).await
+    }
+}
+
+fn meant(parts: &Parts) -> &str {
+    let method = parts.method.as_str();
+    if parts.method != Method::POST {
+        return method;
+    }
+    parts.headers.get(METHOD_OVERRIDE).and_then(|value| value.to_str().ok()).unwrap_or(method)
 }

@@ -1,0 +1,61 @@
+//! Who is calling: the bearer token, looked at before anything else of the request but its host.
+//!
+//! No record is written here: of a caller that was not believed, the chain knows nothing.
+
+use std::sync::Arc;
+
+use casemate_token::{Caller, RefusalKind, TokenRefusal, claims_challenge};
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+
+use crate::answer::Answer;
+use crate::exchange::error_answer;
+use crate::plane::{DataPlane, Name};
+use crate::refusal::Refusal;
+use crate::request_id::RequestId;
+
+/// The caller, or the answer that sends the client to its issuer.
+pub(crate) async fn authenticate(
+    plane: &DataPlane,
+    name: &Name,
+    parts: &Parts,
+    id: &RequestId,
+) -> Result<Arc<Caller>, Answer> {
+    let Some(token) = bearer(parts) else {
+        return Err(Answer::challenge(&parts.method, name.challenge.clone()));
+    };
+    let now = plane.hsm.now().0;
+    if let Some(caller) = plane.validator.cached(token, now) {
+        return Ok(caller);
+    }
+    plane.validator.validate(token, now).await.map_err(|refusal| refused(refusal, name, id))
+}
+
+/// The token of the one `Authorization` header, if that is a bearer's (RFC 6750, section 2.1).
+fn bearer(parts: &Parts) -> Option<&str> {
+    let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
+    let only = headers.next()?.to_str().ok()?;
+    if headers.next().is_some() {
+        return None;
+    }
+    let (scheme, token) = only.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty()).then_some(token)
+}
+
+fn refused(refusal: TokenRefusal, name: &Name, id: &RequestId) -> Answer {
+    tracing::info!(id = id.as_str(), %refusal, "a token was refused");
+    let challenge = match refusal.kind() {
+        RefusalKind::Token => Some(name.challenge.clone()),
+        RefusalKind::CutOff { not_before } => {
+            let text = claims_challenge(&name.authorization, &name.resource, not_before);
+            let claims = HeaderValue::try_from(text);
+            Some(claims.unwrap_or_else(|_| name.challenge.clone()))
+        }
+        RefusalKind::Unavailable => None,
+    };
+    let mut answer = error_answer(&Refusal::Token(refusal).problem(&name.url), id);
+    answer.challenge = challenge;
+    answer
+}

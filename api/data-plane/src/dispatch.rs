@@ -1,0 +1,58 @@
+//! From an operation to its handler.
+
+use casemate_hsm::keys::Selector;
+
+use crate::answer::Answer;
+use crate::exchange::Exchange;
+use crate::query::Query;
+use crate::refusal::Refusal;
+use crate::route::{KeyUse, Route};
+use crate::{crypto, deleted_keys, keys, random, role_assignments, role_definitions};
+
+/// Hands the request to its handler.
+pub(crate) async fn dispatch(
+    x: &mut Exchange,
+    route: Route,
+    query: &Query,
+    body: &[u8],
+) -> Result<Answer, Refusal> {
+    match route {
+        Route::UseKey(key_use, name, version) => use_key(x, key_use, name, version, body).await,
+        Route::GetKey(name, version) => keys::get(x, name, version).await,
+        Route::CreateKey(name) => keys::create(x, name, body).await,
+        Route::ImportKey(name) => keys::import(x, name, body).await,
+        Route::UpdateKey(name, version) => keys::update(x, name, version, body).await,
+        Route::DeleteKey(name) => keys::delete(x, name).await,
+        Route::ListKeys => keys::list(x, query).await,
+        Route::ListVersions(name) => keys::list_versions(x, name, query).await,
+        Route::ListDeletedKeys => deleted_keys::list(x, query).await,
+        Route::GetDeletedKey(name) => deleted_keys::get(x, name).await,
+        Route::RecoverKey(name) => deleted_keys::recover(x, name).await,
+        Route::PurgeKey(name) => deleted_keys::purge(x, name).await,
+        Route::RandomBytes => random::bytes(x, body).await,
+        Route::ListAssignments(scope) => role_assignments::list(x, scope, query).await,
+        Route::GetAssignment(scope, name) => role_assignments::get(x, scope, name).await,
+        Route::PutAssignment(scope, name) => role_assignments::put(x, scope, name, body).await,
+        Route::DeleteAssignment(scope, name) => role_assignments::delete(x, scope, name).await,
+        Route::ListDefinitions(scope) => role_definitions::list(x, scope, query).await,
+        Route::GetDefinition(scope, name) => role_definitions::get(x, scope, name).await,
+        Route::NotInRelease(absent) => Err(Refusal::NotInRelease(absent)),
+    }
+}
+
+async fn use_key(
+    x: &mut Exchange,
+    key_use: KeyUse,
+    name: casemate_hsm::KeyName,
+    version: Selector,
+    body: &[u8],
+) -> Result<Answer, Refusal> {
+    match key_use {
+        KeyUse::Sign => crypto::sign(x, name, version, body).await,
+        KeyUse::Verify => crypto::verify(x, name, version, body).await,
+        KeyUse::Encrypt => crypto::encrypt(x, name, version, body).await,
+        KeyUse::Decrypt => crypto::decrypt(x, name, version, body).await,
+        KeyUse::WrapKey => crypto::wrap_key(x, name, version, body).await,
+        KeyUse::UnwrapKey => crypto::unwrap_key(x, name, version, body).await,
+    }
+}

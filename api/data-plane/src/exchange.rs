@@ -1,0 +1,283 @@
+//! One authenticated request, from its body to its answer: who asks, what they may, and the record
+//! of it. The only place that writes audit records and asks for permits.
+//!
+//! Invariant: an answer leaves only after a durable record, and a result only if the permit and
+//! the version still stand when its record has become durable.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use casemate_audit::{
+    Append, Call, Identity, KeyFacts, PermitFacts, Phase, Record, Recorded, Verdict,
+};
+use casemate_hsm::keys::{KeyRef, Used};
+use casemate_hsm::rbac::{DataAction, Permit, Principal, Scope, built_in_role};
+use casemate_hsm::{Hsm, KeyName, VersionId};
+use casemate_token::Caller;
+use casemate_wire::{ApiVersion, ErrorBody, ErrorDetail, InnerError};
+use http::header::USER_AGENT;
+use http::request::Parts;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::answer::{Answer, CLIENT_REQUEST_ID};
+use crate::body::BodyRefusal;
+use crate::dispatch::dispatch;
+use crate::plane::DataPlane;
+use crate::query::Version;
+use crate::refusal::{Problem, Refusal};
+use crate::render::{Style, json};
+use crate::request_id::RequestId;
+use crate::route::{RouteRefusal, Routed};
+
+/// A body, read or refused.
+pub(crate) type ReadBody = Result<Zeroizing<Vec<u8>>, BodyRefusal>;
+
+/// One authenticated request.
+pub(crate) struct Exchange {
+    pub(crate) plane: Arc<DataPlane>,
+    pub(crate) started: Instant,
+    pub(crate) id: RequestId,
+    pub(crate) parts: Parts,
+    pub(crate) peer: IpAddr,
+    pub(crate) caller: Arc<Caller>,
+    pub(crate) url: Arc<str>,
+    pub(crate) noted: Noted,
+}
+
+/// What became known on the way, for the record.
+#[derive(Default)]
+pub(crate) struct Noted {
+    operation: &'static str,
+    success_status: u16,
+    version: Option<ApiVersion>,
+    key: Option<(KeyName, Option<VersionId>)>,
+    algorithm: &'static str,
+    permit: Option<(Uuid, &'static str, u64)>,
+    intent: Option<Arc<Recorded>>,
+    /// The outcome of the change is recorded: what is refused now is the answer alone.
+    concluded: bool,
+}
+
+impl Exchange {
+    /// Does what is asked and records it; the answer may leave.
+    pub(crate) async fn run(
+        mut self,
+        routed: Result<Routed, RouteRefusal>,
+        body: ReadBody,
+    ) -> Answer {
+        match self.done(routed, body).await {
+            Ok(answer) => answer,
+            Err(refusal) => self.refused(refusal).await,
+        }
+    }
+
+    /// The HSM.
+    pub(crate) fn hsm(&self) -> Arc<Hsm> {
+        Arc::clone(&self.plane.hsm)
+    }
+
+    /// How answers are written.
+    pub(crate) fn style(&self) -> Style<'_> {
+        Style {
+            url: &self.url,
+            version: self.noted.version,
+            oct_key_ops: self.plane.hsm.settings().oct_key_ops,
+        }
+    }
+
+    /// Asks for a permit.
+    pub(crate) fn authorize<A: DataAction>(&mut self, scope: Scope) -> Result<Permit<A>, Refusal> {
+        let principal =
+            Arc::new(Principal { id: self.caller.object_id, groups: self.caller.groups.clone() });
+        let permit = self.plane.hsm.authorize::<A>(&principal, scope)?;
+        let assignment = permit.assignment();
+        let role = built_in_role(assignment.role).map_or("", |role| role.name);
+        self.noted.permit = Some((assignment.name, role, permit.revision()));
+        Ok(permit)
+    }
+
+    /// Records the algorithm, or the type of the key.
+    pub(crate) fn note_algorithm(&mut self, name: &'static str) {
+        self.noted.algorithm = name;
+    }
+
+    /// Records which version it came to.
+    pub(crate) fn note_version(&mut self, key: &KeyRef) {
+        self.noted.key = Some((key.name.clone(), Some(key.version)));
+    }
+
+    /// Records that a change is about to be made; the change may begin when this has answered.
+    pub(crate) async fn intend(&mut self) -> Result<Arc<Recorded>, Refusal> {
+        let recorded = self.record(Phase::Intent, Verdict::Pending).await;
+        let intent = Arc::new(recorded.map_err(not_recorded)?);
+        self.noted.intent = Some(Arc::clone(&intent));
+        Ok(intent)
+    }
+
+    /// Concludes a use of a key.
+    pub(crate) async fn used<A: DataAction>(
+        &mut self,
+        permit: &Permit<A>,
+        used: &Used,
+        answer: Answer,
+    ) -> Result<Answer, Refusal> {
+        let hsm = self.hsm();
+        let stands = || {
+            hsm.still_authorized(permit)?;
+            hsm.still_usable(used)?;
+            Ok::<_, Refusal>(())
+        };
+        stands()?;
+        self.note_version(&used.key());
+        self.record(Phase::Use, Verdict::Success).await.map_err(not_recorded)?;
+        stands()?;
+        Ok(answer)
+    }
+
+    /// Concludes a reading.
+    pub(crate) async fn read<A: DataAction>(
+        &mut self,
+        permit: &Permit<A>,
+        answer: Answer,
+    ) -> Result<Answer, Refusal> {
+        self.plane.hsm.still_authorized(permit)?;
+        self.record(Phase::Use, Verdict::Success).await.map_err(not_recorded)?;
+        self.plane.hsm.still_authorized(permit)?;
+        Ok(answer)
+    }
+
+    /// Concludes a change that was made. Its outcome is what happened, whatever became of the
+    /// permit meanwhile; only the answer is kept back if the permit fell.
+    pub(crate) async fn changed<A: DataAction>(
+        &mut self,
+        permit: &Permit<A>,
+        answer: Answer,
+    ) -> Result<Answer, Refusal> {
+        let answer = self.ended(answer).await?;
+        self.plane.hsm.still_authorized(permit)?;
+        Ok(answer)
+    }
+
+    /// Concludes a change that may have ended its own permit: taking away one's own role.
+    pub(crate) async fn ended(&mut self, answer: Answer) -> Result<Answer, Refusal> {
+        let recorded = self.record(Phase::Outcome, Verdict::Success).await;
+        recorded.map_err(|cause| Refusal::Audit { cause, after_change: true })?;
+        self.noted.concluded = true;
+        Ok(answer)
+    }
+
+    async fn done(
+        &mut self,
+        routed: Result<Routed, RouteRefusal>,
+        body: ReadBody,
+    ) -> Result<Answer, Refusal> {
+        self.noted.operation = "UnknownOperation";
+        let Routed { route, query } = routed?;
+        self.noted.operation = route.operation();
+        self.noted.success_status = route.success_status();
+        self.noted.key = route.key().map(|(name, version)| (name.clone(), version));
+        match query.version {
+            Version::Known(version) => self.noted.version = Some(version),
+            Version::Unknown => return Err(Refusal::VersionUnknown),
+            // A link that was given out here need not carry one.
+            Version::Missing if query.skip_token.is_some() => {}
+            Version::Missing => return Err(Refusal::VersionMissing),
+        }
+        let body = body?;
+        dispatch(self, route, &query, &body).await
+    }
+
+    async fn refused(&mut self, refusal: Refusal) -> Answer {
+        let problem = refusal.problem(&self.url);
+        self.log(&refusal, &problem);
+        if refusal.is_of_the_trail() {
+            return error_answer(&problem, &self.id);
+        }
+        let is_outcome = self.noted.intent.is_some() && !self.noted.concluded;
+        let phase = if is_outcome { Phase::Outcome } else { Phase::Refusal };
+        let status = Some(problem.status.as_u16());
+        let description = refusal.to_string();
+        let verdict = Verdict::Failure { status, code: problem.code, description: &description };
+        match self.record(phase, verdict).await {
+            Ok(_) => error_answer(&problem, &self.id),
+            Err(cause) => {
+                let after_change = self.noted.intent.is_some();
+                let refusal = Refusal::Audit { cause, after_change };
+                let problem = refusal.problem(&self.url);
+                self.log(&refusal, &problem);
+                error_answer(&problem, &self.id)
+            }
+        }
+    }
+
+    /// Faults of ours go to the log, with their causes.
+    fn log(&self, refusal: &Refusal, problem: &Problem) {
+        if problem.status.is_server_error() {
+            let mut causes = Vec::new();
+            let mut error: &dyn std::error::Error = refusal;
+            while let Some(cause) = error.source() {
+                causes.push(cause.to_string());
+                error = cause;
+            }
+            let (id, operation) = (self.id.as_str(), self.noted.operation);
+            tracing::error!(id, operation, error = %refusal, ?causes, "a request failed");
+        }
+    }
+
+    fn record(&self, phase: Phase, verdict: Verdict<'_>) -> Append {
+        let noted = &self.noted;
+        let header = |name: &http::HeaderName| {
+            self.parts.headers.get(name).map(http::HeaderValue::as_bytes).unwrap_or_default()
+        };
+        let call = Call {
+            started: Some(self.started),
+            api_version: noted.version.map(ApiVersion::name).unwrap_or_default(),
+            request_uri: self.parts.uri.path(),
+            success_status: noted.success_status,
+            caller_address: Some(self.peer),
+            user_agent: header(&USER_AGENT),
+            correlation_id: header(&CLIENT_REQUEST_ID),
+            identity: Identity {
+                object_id: Some(self.caller.object_id),
+                app_id: self.caller.app_id.as_deref().unwrap_or_default(),
+                user_name: self.caller.upn.as_deref().unwrap_or_default(),
+                token_id: &self.caller.token_id,
+            },
+        };
+        let permit = noted.permit.map(|(assignment, role, revision)| PermitFacts {
+            assignment,
+            role,
+            revision,
+        });
+        let key = noted.key.as_ref().map(|(name, version)| KeyFacts {
+            name: name.as_str(),
+            version: version.as_ref().map(|version| *version.as_bytes()),
+            algorithm: noted.algorithm,
+        });
+        self.plane.trail.append(&Record {
+            phase,
+            operation: noted.operation,
+            call: &call,
+            verdict,
+            permit,
+            key,
+            intent: noted.intent.as_deref(),
+        })
+    }
+}
+
+fn not_recorded(cause: casemate_audit::TrailError) -> Refusal {
+    Refusal::Audit { cause, after_change: false }
+}
+
+/// A refusal as an answer.
+pub(crate) fn error_answer(problem: &Problem, id: &RequestId) -> Answer {
+    let message = format!("{} (Activity ID: {})", problem.message, id.as_str());
+    let innererror = problem.inner.map(|code| InnerError { code });
+    let error = ErrorDetail { code: problem.code, message: message.into(), innererror };
+    let mut answer = Answer::json(problem.status, json(&ErrorBody { error }));
+    answer.retry_after_s = problem.retry_after_s;
+    answer
+}

@@ -1,0 +1,388 @@
+//! Bodies and queries, turned into requests of the domain. Nothing here asks what a key or an HSM
+//! is; a parameter is well-formed or it is refused, with its name.
+
+use casemate_engine_port::{
+    CipherAlgorithm, Curve, ImportedKey, ImportedRsa, KeySpec, OctSize, RsaSize, Secret,
+    SignAlgorithm,
+};
+use casemate_hsm::UnixSeconds;
+use casemate_hsm::keys::{
+    CreateKey, DecryptRequest, EncryptRequest, ImportKey, KeyOp, NewAttributes, Selector,
+    SignRequest, Tags, UpdateKey, VerifyRequest,
+};
+use casemate_hsm::rbac::NewAssignment;
+use casemate_wire::{
+    Binary, JsonWebKey, KeyCreateParameters, KeyImportParameters, KeyOperationParameters,
+    KeyRequestAttributes, KeySignParameters, KeyUpdateParameters, KeyVerifyParameters, Number,
+    RandomBytesParameters, RoleAssignmentCreateParameters,
+};
+use uuid::Uuid;
+
+use crate::body::json;
+use crate::refusal::Refusal;
+
+/// The only public exponent of RSA keys.
+const PUBLIC_EXPONENT: i64 = 65_537;
+
+/// A parameter that is not acceptable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadParameter {
+    #[error("the key type '{0}' is not supported; use RSA-HSM, EC-HSM or oct-HSM")]
+    KeyType(Given),
+    #[error("an RSA key has 2048, 3072 or 4096 bits, not {0}")]
+    RsaSize(i64),
+    #[error("an oct key has 128, 192 or 256 bits, not {0}")]
+    OctSize(i64),
+    #[error("the curve '{0}' is not supported; use P-256, P-256K, P-384 or P-521")]
+    Curve(Given),
+    #[error("'key_size' {0} is not that of the curve; leave it out")]
+    CurveSize(i64),
+    #[error("'public_exponent' must be 65537, not {0}")]
+    PublicExponent(i64),
+    #[error("the key operation '{0}' is unknown")]
+    KeyOp(Given),
+    #[error("the algorithm '{0}' is unknown")]
+    Algorithm(Given),
+    #[error("the key lacks its member '{0}'")]
+    KeyMember(&'static str),
+    #[error(
+        "secure key release is not available in this release: leave out 'release_policy' and \
+         'exportable'"
+    )]
+    Release,
+    #[error("external keys are not available in this release: leave out 'external_key'")]
+    ExternalKey,
+    #[error(
+        "importing a transfer blob ('key_hsm', BYOK) is not available in this release: import the \
+         key as a JSON web key"
+    )]
+    TransferBlob,
+    #[error("'count' must be a small positive number")]
+    Count,
+    #[error("'maxresults' must be a number from 1 to {PAGE_ITEMS_MAX}")]
+    MaxResults,
+    #[error("'$skiptoken' is none that was given out here; start the list anew")]
+    SkipToken,
+    #[error("'$filter' must be atScope() or principalId eq 'GUID'")]
+    AssignmentsFilter,
+    #[error("'$filter' must be atScopeAndBelow() or roleName eq 'NAME'")]
+    DefinitionsFilter,
+    #[error("'roleDefinitionId' must end with a role definition's GUID")]
+    RoleDefinitionId,
+    #[error("'principalId' must be the object id, a GUID")]
+    PrincipalId,
+}
+
+/// Most items of a page of keys.
+pub(crate) const PAGE_ITEMS_MAX: usize = 25;
+
+/// Longest part of what was given that is repeated, in characters.
+const GIVEN_CHARS_MAX: usize = 32;
+
+/// A word that the caller sent, cut to be repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Given(String);
+
+impl Given {
+    fn new(text: &str) -> Self {
+        let shown = |c: char| if c.is_ascii_graphic() { c } else { '?' };
+        Self(text.chars().take(GIVEN_CHARS_MAX).map(shown).collect())
+    }
+}
+
+impl std::fmt::Display for Given {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+pub(crate) fn create(body: &[u8]) -> Result<CreateKey, Refusal> {
+    let wire: KeyCreateParameters = json(body)?;
+    if wire.release_policy.is_some() {
+        return Err(BadParameter::Release.into());
+    }
+    Ok(CreateKey {
+        spec: spec(&wire)?,
+        key_ops: wire.key_ops.map(|ops| key_ops(&ops)).transpose()?,
+        attributes: attributes(wire.attributes.as_ref())?,
+        tags: Tags::new(wire.tags.unwrap_or_default())
+            .map_err(casemate_hsm::keys::CreateRefusal::from)?,
+    })
+}
+
+pub(crate) fn import(body: &[u8]) -> Result<ImportKey, Refusal> {
+    let wire: KeyImportParameters = json(body)?;
+    if wire.release_policy.is_some() {
+        return Err(BadParameter::Release.into());
+    }
+    let ops = wire.key.key_ops.as_deref().map(key_ops).transpose()?;
+    Ok(ImportKey {
+        material: material(wire.key)?,
+        key_ops: ops,
+        attributes: attributes(wire.attributes.as_ref())?,
+        tags: Tags::new(wire.tags.unwrap_or_default())
+            .map_err(casemate_hsm::keys::ImportRefusal::from)?,
+    })
+}
+
+pub(crate) fn update(body: &[u8], version: Selector) -> Result<UpdateKey, Refusal> {
+    let wire: KeyUpdateParameters = json(body)?;
+    if wire.release_policy.is_some() {
+        return Err(BadParameter::Release.into());
+    }
+    let tags = wire.tags.map(Tags::new).transpose();
+    Ok(UpdateKey {
+        version,
+        key_ops: wire.key_ops.map(|ops| key_ops(&ops)).transpose()?,
+        attributes: attributes(wire.attributes.as_ref())?,
+        tags: tags.map_err(casemate_hsm::keys::UpdateRefusal::from)?,
+    })
+}
+
+pub(crate) fn encrypt(body: &[u8], version: Selector) -> Result<EncryptRequest, Refusal> {
+    let wire: KeyOperationParameters = json(body)?;
+    Ok(EncryptRequest {
+        version,
+        algorithm: cipher(&wire.alg)?,
+        plaintext: secret(wire.value),
+        iv: wire.iv.map(Binary::into_bytes),
+        aad: wire.aad.map(Binary::into_bytes),
+        tag_given: wire.tag.is_some(),
+    })
+}
+
+pub(crate) fn decrypt(body: &[u8], version: Selector) -> Result<DecryptRequest, Refusal> {
+    let wire: KeyOperationParameters = json(body)?;
+    Ok(DecryptRequest {
+        version,
+        algorithm: cipher(&wire.alg)?,
+        ciphertext: wire.value.into_bytes(),
+        iv: wire.iv.map(Binary::into_bytes),
+        aad: wire.aad.map(Binary::into_bytes),
+        tag: wire.tag.map(Binary::into_bytes),
+    })
+}
+
+pub(crate) fn sign(body: &[u8], version: Selector) -> Result<SignRequest, Refusal> {
+    let wire: KeySignParameters = json(body)?;
+    let algorithm = signature(&wire.alg)?;
+    Ok(SignRequest { version, algorithm, input: wire.value.into_bytes() })
+}
+
+pub(crate) fn verify(body: &[u8], version: Selector) -> Result<VerifyRequest, Refusal> {
+    let wire: KeyVerifyParameters = json(body)?;
+    Ok(VerifyRequest {
+        version,
+        algorithm: signature(&wire.alg)?,
+        input: wire.digest.into_bytes(),
+        signature: wire.value.into_bytes(),
+    })
+}
+
+pub(crate) fn random_count(body: &[u8]) -> Result<usize, Refusal> {
+    let wire: RandomBytesParameters = json(body)?;
+    usize::try_from(wire.count.0).map_err(|_| BadParameter::Count.into())
+}
+
+pub(crate) fn assignment(body: &[u8], name: Uuid) -> Result<NewAssignment, Refusal> {
+    let wire: RoleAssignmentCreateParameters<'_> = json(body)?;
+    let principal = Uuid::try_parse(wire.properties.principal_id.trim())
+        .map_err(|_| BadParameter::PrincipalId)?;
+    let role = role_definition_id(&wire.properties.role_definition_id)
+        .ok_or(BadParameter::RoleDefinitionId)?;
+    Ok(NewAssignment { name, role, principal })
+}
+
+/// The GUID alone, or any path that ends with `roleDefinitions/GUID`.
+fn role_definition_id(text: &str) -> Option<Uuid> {
+    let text = text.trim_matches('/');
+    let (before, last) = text.rsplit_once('/').unwrap_or(("roleDefinitions", text));
+    let kind = before.rsplit('/').next()?;
+    if !kind.eq_ignore_ascii_case("roleDefinitions") {
+        return None;
+    }
+    Uuid::try_parse(last).ok()
+}
+
+fn spec(wire: &KeyCreateParameters) -> Result<KeySpec, BadParameter> {
+    let size = wire.key_size.map(|Number(bits)| bits);
+    match wire.kty.as_str() {
+        "RSA" | "RSA-HSM" => {
+            if let Some(Number(given)) = wire.public_exponent
+                && given != PUBLIC_EXPONENT
+            {
+                return Err(BadParameter::PublicExponent(given));
+            }
+            let bits = size.unwrap_or(2048);
+            let size = u32::try_from(bits).ok().and_then(RsaSize::from_bits);
+            size.map(KeySpec::Rsa).ok_or(BadParameter::RsaSize(bits))
+        }
+        "EC" | "EC-HSM" => {
+            let curve = wire.crv.as_deref().map_or(Ok(Curve::P256), curve)?;
+            match size {
+                Some(bits) if bits != curve_bits(curve) => Err(BadParameter::CurveSize(bits)),
+                _ => Ok(KeySpec::Ec(curve)),
+            }
+        }
+        "oct" | "oct-HSM" => {
+            let bits = size.unwrap_or(256);
+            let size = u32::try_from(bits).ok().and_then(OctSize::from_bits);
+            size.map(KeySpec::Oct).ok_or(BadParameter::OctSize(bits))
+        }
+        other => Err(BadParameter::KeyType(Given::new(other))),
+    }
+}
+
+fn curve(name: &str) -> Result<Curve, BadParameter> {
+    Curve::from_name(name).ok_or_else(|| BadParameter::Curve(Given::new(name)))
+}
+
+fn curve_bits(curve: Curve) -> i64 {
+    match curve {
+        Curve::P256 | Curve::P256K => 256,
+        Curve::P384 => 384,
+        Curve::P521 => 521,
+    }
+}
+
+fn material(key: JsonWebKey) -> Result<ImportedKey, BadParameter> {
+    if key.key_hsm.is_some() {
+        return Err(BadParameter::TransferBlob);
+    }
+    let need = |name, member: Option<Binary>| member.ok_or(BadParameter::KeyMember(name));
+    match key.kty.as_str() {
+        "RSA" | "RSA-HSM" => Ok(ImportedKey::Rsa(ImportedRsa {
+            n: need("n", key.n)?.into_bytes(),
+            e: need("e", key.e)?.into_bytes(),
+            d: secret(need("d", key.d)?),
+            p: secret(need("p", key.p)?),
+            q: secret(need("q", key.q)?),
+            dp: secret(need("dp", key.dp)?),
+            dq: secret(need("dq", key.dq)?),
+            qi: secret(need("qi", key.qi)?),
+        })),
+        "EC" | "EC-HSM" => Ok(ImportedKey::Ec {
+            curve: curve(key.crv.as_deref().ok_or(BadParameter::KeyMember("crv"))?)?,
+            x: need("x", key.x)?.into_bytes(),
+            y: need("y", key.y)?.into_bytes(),
+            d: secret(need("d", key.d)?),
+        }),
+        "oct" | "oct-HSM" => Ok(ImportedKey::Oct(secret(need("k", key.k)?))),
+        other => Err(BadParameter::KeyType(Given::new(other))),
+    }
+}
+
+fn secret(member: Binary) -> Secret {
+    Secret::new(member.into_bytes())
+}
+
+fn attributes(wire: Option<&KeyRequestAttributes>) -> Result<NewAttributes, BadParameter> {
+    let Some(wire) = wire else { return Ok(NewAttributes::default()) };
+    if wire.exportable == Some(true) {
+        return Err(BadParameter::Release);
+    }
+    if wire.external_key.is_some() {
+        return Err(BadParameter::ExternalKey);
+    }
+    let time = |number: Option<Number>| number.map(|Number(seconds)| UnixSeconds(seconds));
+    Ok(NewAttributes { enabled: wire.enabled, not_before: time(wire.nbf), expires: time(wire.exp) })
+}
+
+fn key_ops(names: &[String]) -> Result<Vec<KeyOp>, BadParameter> {
+    let find =
+        |name: &String| KeyOp::from_name(name).ok_or_else(|| BadParameter::KeyOp(Given::new(name)));
+    names.iter().map(find).collect()
+}
+
+fn cipher(name: &str) -> Result<CipherAlgorithm, BadParameter> {
+    CipherAlgorithm::from_name(name).ok_or_else(|| BadParameter::Algorithm(Given::new(name)))
+}
+
+fn signature(name: &str) -> Result<SignAlgorithm, BadParameter> {
+    SignAlgorithm::from_name(name).ok_or_else(|| BadParameter::Algorithm(Given::new(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec_of(body: &str) -> Result<KeySpec, String> {
+        create(body.as_bytes()).map(|request| request.spec).map_err(|refusal| refusal.to_string())
+    }
+
+    #[test]
+    fn software_types_are_promoted_and_sizes_have_defaults() {
+        for (body, expected) in [
+            (r#"{"kty":"RSA"}"#, KeySpec::Rsa(RsaSize::B2048)),
+            (
+                r#"{"kty":"RSA-HSM","key_size":4096,"public_exponent":65537}"#,
+                KeySpec::Rsa(RsaSize::B4096),
+            ),
+            (r#"{"kty":"EC"}"#, KeySpec::Ec(Curve::P256)),
+            (r#"{"kty":"EC-HSM","crv":"P-521","key_size":521}"#, KeySpec::Ec(Curve::P521)),
+            (r#"{"kty":"oct"}"#, KeySpec::Oct(OctSize::B256)),
+            (r#"{"kty":"oct-HSM","key_size":"192"}"#, KeySpec::Oct(OctSize::B192)),
+        ] {
+            assert_eq!(spec_of(body), Ok(expected), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_no_key_can_be_is_refused() {
+        for body in [
+            r#"{"kty":"rsa"}"#,
+            r#"{"kty":"AKP-HSM","alg":"ML-DSA-65"}"#,
+            r#"{"kty":"RSA","key_size":1024}"#,
+            r#"{"kty":"RSA","key_size":-2048}"#,
+            r#"{"kty":"RSA","key_size":4294969344}"#,
+            r#"{"kty":"RSA","public_exponent":3}"#,
+            r#"{"kty":"EC","crv":"p-256"}"#,
+            r#"{"kty":"EC","crv":"P-256","key_size":384}"#,
+            r#"{"kty":"oct","key_size":255}"#,
+            r#"{"kty":"EC","key_ops":["sing"]}"#,
+            r#"{"kty":"EC","release_policy":{}}"#,
+            r#"{"kty":"EC","attributes":{"exportable":true}}"#,
+            r#"{"kty":"EC","attributes":{"external_key":{"id":"a"}}}"#,
+        ] {
+            assert!(spec_of(body).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn imports_need_every_member_of_their_type() {
+        for (body, says) in [
+            (r#"{"key":{"kty":"RSA","n":"AA","e":"AQAB","d":"AA"}}"#, "'p'"),
+            (r#"{"key":{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}}"#, "'d'"),
+            (r#"{"key":{"kty":"EC","x":"AA","y":"AA","d":"AA"}}"#, "'crv'"),
+            (r#"{"key":{"kty":"oct-HSM"}}"#, "'k'"),
+            (r#"{"key":{"kty":"oct-HSM","key_hsm":"AAAA"}}"#, "BYOK"),
+            (r#"{"key":{"kty":"OKP","d":"AA"}}"#, "'OKP'"),
+        ] {
+            let refusal = import(body.as_bytes()).unwrap_err().to_string();
+            assert!(refusal.contains(says), "{body}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn role_definitions_may_be_named_in_several_ways() {
+        let guid = "a290e904-7015-4bba-90c8-60543313cdb4";
+        let id = Uuid::parse_str(guid).ok();
+        for text in [
+            guid.to_owned(),
+            format!("Microsoft.KeyVault/providers/Microsoft.Authorization/roleDefinitions/{guid}"),
+            format!("/Microsoft.KeyVault/providers/Microsoft.Authorization/roledefinitions/{guid}"),
+            format!("/providers/Microsoft.Authorization/roleDefinitions/{guid}/"),
+        ] {
+            assert_eq!(role_definition_id(&text), id, "{text}");
+        }
+        for bad in ["", "roleDefinitions", "Managed HSM Crypto User", &format!("x/{guid}")] {
+            assert_eq!(role_definition_id(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_repeated_is_short_and_printable() {
+        let refusal = cipher(&"\u{7}ä\n".repeat(100)).unwrap_err().to_string();
+        assert!(refusal.is_ascii() && refusal.len() < 80, "{refusal}");
+    }
+}

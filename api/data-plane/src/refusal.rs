@@ -1,0 +1,489 @@
+//! The one map from refusals to what a caller is told: status, code, message, inner error.
+//!
+//! No wildcard on our own enums: a new refusal does not compile until it has its answer here. The
+//! text for the caller says what to do next; the text for log and audit is the refusal's own. What
+//! is nobody's fault outside becomes a bare 500 without any detail.
+
+use std::borrow::Cow;
+
+use casemate_audit::TrailError;
+use casemate_engine_port::{EngineError, OperationError};
+use casemate_hsm::keys::{
+    AttributesRefusal, CreateRefusal, DeleteRefusal, FindRefusal, ImportRefusal, PurgeRefusal,
+    RANDOM_BYTES_MAX, RandomRefusal, RecoverRefusal, UpdateRefusal, UseRefusal, WindowEdge,
+};
+use casemate_hsm::rbac::{AssignRefusal, DeleteAssignmentRefusal, NotAuthorized};
+use casemate_hsm::{CommitRefusal, PoolBusy};
+use casemate_token::TokenRefusal;
+use casemate_wire::ApiVersion;
+use http::StatusCode as S;
+
+use crate::body::BodyRefusal;
+use crate::parameters::BadParameter;
+use crate::route::{Absent, RouteRefusal};
+
+/// Why a request was not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("the request names a host that this HSM does not answer for")]
+    Misdirected,
+    #[error(transparent)]
+    Token(#[from] TokenRefusal),
+    #[error(transparent)]
+    Route(#[from] RouteRefusal),
+    #[error("the api-version is missing")]
+    VersionMissing,
+    #[error("the api-version is unknown")]
+    VersionUnknown,
+    #[error("{} is not available in this release", .0.name())]
+    NotInRelease(Absent),
+    #[error(transparent)]
+    Body(#[from] BodyRefusal),
+    #[error(transparent)]
+    Parameter(#[from] BadParameter),
+    #[error(transparent)]
+    NotAuthorized(#[from] NotAuthorized),
+    #[error("there is no such role assignment at this scope")]
+    NoSuchAssignment,
+    #[error("there is no such role definition")]
+    NoSuchDefinition,
+    #[error(transparent)]
+    Create(#[from] CreateRefusal),
+    #[error(transparent)]
+    Import(#[from] ImportRefusal),
+    #[error(transparent)]
+    Update(#[from] UpdateRefusal),
+    #[error(transparent)]
+    Find(#[from] FindRefusal),
+    #[error(transparent)]
+    Delete(#[from] DeleteRefusal),
+    #[error(transparent)]
+    Recover(#[from] RecoverRefusal),
+    #[error(transparent)]
+    Purge(#[from] PurgeRefusal),
+    #[error(transparent)]
+    Use(#[from] UseRefusal),
+    #[error(transparent)]
+    Random(#[from] RandomRefusal),
+    #[error(transparent)]
+    Assign(#[from] AssignRefusal),
+    #[error(transparent)]
+    DeleteAssignment(#[from] DeleteAssignmentRefusal),
+    #[error("the audit trail did not take the record")]
+    Audit {
+        /// Why.
+        #[source]
+        cause: TrailError,
+        /// Whether a change had been made when the trail refused.
+        after_change: bool,
+    },
+    #[error("the work ended before its answer")]
+    Broken,
+}
+
+/// What a caller is told.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) status: S,
+    pub(crate) code: &'static str,
+    pub(crate) message: Cow<'static, str>,
+    pub(crate) inner: Option<&'static str>,
+    pub(crate) retry_after_s: Option<u16>,
+}
+
+/// How long a caller should wait when there is too much to do, in seconds.
+const BUSY_RETRY_S: u16 = 1;
+
+/// How long a caller should wait for the store, the trail or an issuer, in seconds.
+const TROUBLE_RETRY_S: u16 = 5;
+
+impl Problem {
+    fn new(status: S, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, message: message.into(), inner: None, retry_after_s: None }
+    }
+
+    fn bad(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(S::BAD_REQUEST, "BadParameter", message)
+    }
+
+    fn forbidden(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(S::FORBIDDEN, "Forbidden", message)
+    }
+
+    fn conflict(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(S::CONFLICT, "Conflict", message)
+    }
+
+    fn busy(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(S::TOO_MANY_REQUESTS, "Throttled", message).after(BUSY_RETRY_S)
+    }
+
+    fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(S::SERVICE_UNAVAILABLE, "ServiceUnavailable", message).after(TROUBLE_RETRY_S)
+    }
+
+    fn internal() -> Self {
+        let message = "An internal error occurred; the operator finds it by the activity id.";
+        Self::new(S::INTERNAL_SERVER_ERROR, "InternalServerError", message)
+    }
+
+    fn inner(mut self, code: &'static str) -> Self {
+        self.inner = Some(code);
+        self
+    }
+
+    fn after(mut self, seconds: u16) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+}
+
+impl Refusal {
+    /// What the caller is told. `url` is what ids begin with.
+    pub(crate) fn problem(&self, url: &str) -> Problem {
+        match self {
+            Self::Misdirected => Problem::new(
+                S::MISDIRECTED_REQUEST,
+                "MisdirectedRequest",
+                "This HSM does not answer for the host that the request names; use its own name.",
+            ),
+            Self::Token(refusal) => token(refusal),
+            Self::Route(refusal) => route(*refusal),
+            Self::VersionMissing => Problem::bad(format!(
+                "api-version must be specified; the newest supported is {}.",
+                ApiVersion::NEWEST_STABLE
+            )),
+            Self::VersionUnknown => Problem::bad(format!(
+                "The specified api-version is not supported; the newest supported is {}.",
+                ApiVersion::NEWEST_STABLE
+            )),
+            Self::NotInRelease(absent) => Problem::new(
+                S::BAD_REQUEST,
+                "NotSupported",
+                format!("Not available in this release: {}.", absent.name()),
+            ),
+            Self::Body(refusal) => body(refusal),
+            Self::Parameter(refusal) => Problem::bad(sentence(refusal)),
+            Self::NotAuthorized(refusal) => denied(refusal),
+            Self::NoSuchAssignment => no_such_assignment(),
+            Self::NoSuchDefinition => Problem::new(
+                S::NOT_FOUND,
+                "RoleDefinitionNotFound",
+                "Requested role definition not found",
+            ),
+            Self::Create(refusal) => create(refusal),
+            Self::Import(refusal) => import(refusal),
+            Self::Update(refusal) => update(refusal, url),
+            Self::Find(refusal) => find(refusal, url),
+            Self::Delete(DeleteRefusal::Find(refusal))
+            | Self::Recover(RecoverRefusal::Find(refusal)) => find(refusal, url),
+            Self::Delete(DeleteRefusal::Commit(refusal))
+            | Self::Recover(RecoverRefusal::Commit(refusal)) => commit(refusal),
+            Self::Purge(refusal) => purge(refusal, url),
+            Self::Use(refusal) => use_key(refusal, url),
+            Self::Random(RandomRefusal::Count(given)) => Problem::bad(format!(
+                "The parameter 'count' must be from 1 to {RANDOM_BYTES_MAX}, not {given}."
+            )),
+            Self::Random(RandomRefusal::Engine(error)) => engine(error),
+            Self::Assign(refusal) => assign(refusal),
+            Self::DeleteAssignment(refusal) => delete_assignment(refusal),
+            Self::Audit { cause, after_change } => trail(cause, *after_change),
+            Self::Broken => Problem::internal(),
+        }
+    }
+
+    /// Whether the trail itself is what failed: then there is no use in recording it there.
+    pub(crate) fn is_of_the_trail(&self) -> bool {
+        matches!(self, Self::Audit { .. })
+    }
+}
+
+fn token(refusal: &TokenRefusal) -> Problem {
+    use casemate_token::RefusalKind;
+    let message = sentence(refusal);
+    match refusal.kind() {
+        RefusalKind::Token | RefusalKind::CutOff { .. } => {
+            Problem::new(S::UNAUTHORIZED, "Unauthorized", message)
+        }
+        RefusalKind::Unavailable => Problem::unavailable(message),
+    }
+}
+
+fn route(refusal: RouteRefusal) -> Problem {
+    let bad_id = |message| Problem::new(S::BAD_REQUEST, "Invalidkeyidentifier", message);
+    match refusal {
+        RouteRefusal::UnknownPath => Problem::new(
+            S::NOT_FOUND,
+            "NotFound",
+            "There is nothing at this path; keys are at /keys/NAME[/VERSION].",
+        ),
+        RouteRefusal::Method => Problem::new(
+            S::METHOD_NOT_ALLOWED,
+            "MethodNotAllowed",
+            "This path does not take this method.",
+        ),
+        RouteRefusal::KeyName => {
+            bad_id("A key name has 1 to 127 characters, each a letter, a digit or a hyphen.")
+        }
+        RouteRefusal::Version => bad_id("A key version is 32 hexadecimal digits."),
+        RouteRefusal::Guid => {
+            Problem::bad("Role assignments and definitions are named by a GUID in the path.")
+        }
+        RouteRefusal::Encoding => Problem::bad("Path and query must be percent-encoded UTF-8."),
+        RouteRefusal::TooLong => {
+            Problem::new(S::URI_TOO_LONG, "BadParameter", "The path is too long.")
+        }
+    }
+}
+
+fn body(refusal: &BodyRefusal) -> Problem {
+    match refusal {
+        BodyRefusal::TooLarge { bytes_max } => Problem::new(
+            S::PAYLOAD_TOO_LARGE,
+            "BadParameter",
+            format!("The request body may have at most {bytes_max} bytes."),
+        ),
+        BodyRefusal::TooSlow { .. } => {
+            Problem::new(S::REQUEST_TIMEOUT, "RequestTimeout", "The body did not arrive in time.")
+        }
+        BodyRefusal::Broken => Problem::bad("The request body broke off."),
+        BodyRefusal::Empty => Problem::bad("The request needs a JSON body."),
+        BodyRefusal::NotJson { line, column } => Problem::bad(format!(
+            "The request body is not valid JSON at line {line}, column {column}."
+        )),
+        BodyRefusal::Members { what } => Problem::bad(format!("The request body has a {what}.")),
+        BodyRefusal::WrongMember { line, column } => Problem::bad(format!(
+            "The value that ends at line {line}, column {column} of the request body has a wrong \
+             type or form; binary values are base64url, times are seconds."
+        )),
+    }
+}
+
+fn denied(refusal: &NotAuthorized) -> Problem {
+    // The text of the original, to the letter.
+    Problem::new(S::FORBIDDEN, "AccessDenied", refusal.to_string())
+}
+
+fn attributes(refusal: &AttributesRefusal) -> Problem {
+    match refusal {
+        AttributesRefusal::EmptyWindow
+        | AttributesRefusal::TimeOutOfRange
+        | AttributesRefusal::OperationDoesNotFit(_)
+        | AttributesRefusal::ImportNotAlone
+        | AttributesRefusal::TooManyTags(_)
+        | AttributesRefusal::TagTooLong => Problem::bad(sentence(refusal)),
+    }
+}
+
+fn create(refusal: &CreateRefusal) -> Problem {
+    match refusal {
+        CreateRefusal::Attributes(refusal) => attributes(refusal),
+        CreateRefusal::Unsupported { .. } => Problem::bad(sentence(refusal)),
+        CreateRefusal::NameIsDeleted(name) => name_is_deleted(name),
+        CreateRefusal::NameIsBeingPurged(_) => {
+            Problem::conflict(sentence(refusal)).inner("ObjectIsBeingDeleted")
+        }
+        CreateRefusal::TooManyVersions(_) | CreateRefusal::TooManyKeys => {
+            Problem::conflict(sentence(refusal))
+        }
+        CreateRefusal::Busy(refusal) => busy(refusal),
+        CreateRefusal::NotAuthorized(refusal) => denied(refusal),
+        CreateRefusal::Commit(refusal) => commit(refusal),
+        CreateRefusal::Engine(error) => engine(error),
+    }
+}
+
+fn import(refusal: &ImportRefusal) -> Problem {
+    match refusal {
+        ImportRefusal::BadKey(_) => Problem::bad(sentence(refusal)),
+        ImportRefusal::Attributes(refusal) => attributes(refusal),
+        ImportRefusal::Unsupported { .. } => Problem::bad(sentence(refusal)),
+        ImportRefusal::NameIsDeleted(name) => name_is_deleted(name),
+        ImportRefusal::NameIsBeingPurged(_) => {
+            Problem::conflict(sentence(refusal)).inner("ObjectIsBeingDeleted")
+        }
+        ImportRefusal::TooManyVersions(_) | ImportRefusal::TooManyKeys => {
+            Problem::conflict(sentence(refusal))
+        }
+        ImportRefusal::Busy(refusal) => busy(refusal),
+        ImportRefusal::NotAuthorized(refusal) => denied(refusal),
+        ImportRefusal::Commit(refusal) => commit(refusal),
+        ImportRefusal::Engine(error) => engine(error),
+    }
+}
+
+fn name_is_deleted(name: &casemate_hsm::KeyName) -> Problem {
+    Problem::conflict(format!(
+        "Key {name} is currently in a deleted but recoverable state, and its name cannot be \
+         reused; in this state, the key can only be recovered or purged."
+    ))
+    .inner("ObjectIsDeletedButRecoverable")
+}
+
+fn update(refusal: &UpdateRefusal, url: &str) -> Problem {
+    match refusal {
+        UpdateRefusal::Find(refusal) => find(refusal, url),
+        UpdateRefusal::Attributes(refusal) => attributes(refusal),
+        UpdateRefusal::Commit(refusal) => commit(refusal),
+    }
+}
+
+fn find(refusal: &FindRefusal, url: &str) -> Problem {
+    let message = match refusal {
+        FindRefusal::NoSuchKey(name) => format!("Key not found: {url}/keys/{name}"),
+        FindRefusal::NoSuchVersion(name, version) => {
+            format!("Key not found: {url}/keys/{name}/{version}")
+        }
+        FindRefusal::NoSuchDeletedKey(name) => {
+            format!("Deleted Key not found: {url}/deletedkeys/{name}")
+        }
+    };
+    Problem::new(S::NOT_FOUND, "KeyNotFound", message)
+}
+
+fn purge(refusal: &PurgeRefusal, url: &str) -> Problem {
+    match refusal {
+        PurgeRefusal::Find(refusal) => find(refusal, url),
+        PurgeRefusal::Protected { purge_at } => Problem::forbidden(format!(
+            "Purge protection is on: the key is purged when its retention ends, at {} (Unix \
+             seconds). Until then it can be recovered.",
+            purge_at.0
+        )),
+        PurgeRefusal::NotDue => Problem::forbidden(sentence(refusal)),
+        PurgeRefusal::Commit(refusal) => commit(refusal),
+    }
+}
+
+fn use_key(refusal: &UseRefusal, url: &str) -> Problem {
+    match refusal {
+        UseRefusal::Find(refusal) => find(refusal, url),
+        UseRefusal::Disabled => Problem::forbidden(
+            "Operation is not allowed on a disabled key; enable this version or use another.",
+        )
+        .inner("KeyDisabled"),
+        UseRefusal::OperationNotPermitted(op) => Problem::forbidden(format!(
+            "Operation {} is not permitted on this key; its key_ops do not list it.",
+            op.name()
+        )),
+        UseRefusal::OutsideWindow(WindowEdge::NotYet(from)) => Problem::forbidden(format!(
+            "The key is not valid before {} (Unix seconds, 'nbf').",
+            from.0
+        )),
+        UseRefusal::OutsideWindow(WindowEdge::Expired(until)) => Problem::forbidden(format!(
+            "The key expired at {} (Unix seconds, 'exp'); use a newer version.",
+            until.0
+        )),
+        UseRefusal::AlgorithmDoesNotFit { .. }
+        | UseRefusal::DigestLength { .. }
+        | UseRefusal::InputTooLong { .. }
+        | UseRefusal::BadInput(_) => Problem::bad(sentence(refusal)),
+        // One text for every reason: a decryption that fails tells nothing.
+        UseRefusal::DecryptionFailed => Problem::bad("The value could not be decrypted."),
+        UseRefusal::GcmExhausted => Problem::forbidden(sentence(refusal)),
+        UseRefusal::Busy(refusal) => busy(refusal),
+        UseRefusal::NotAuthorized(refusal) => denied(refusal),
+        UseRefusal::Commit(refusal) => commit(refusal),
+        UseRefusal::Engine(error) => engine(error),
+        UseRefusal::Operation(error) => match error {
+            OperationError::BadInput(reason) => Problem::bad(sentence(reason)),
+            OperationError::DecryptionFailed => Problem::bad("The value could not be decrypted."),
+            OperationError::Failed(_) => Problem::internal(),
+        },
+    }
+}
+
+fn assign(refusal: &AssignRefusal) -> Problem {
+    let exists = || {
+        let message = format!("{} Delete that one first to replace it.", sentence(refusal));
+        Problem::new(S::CONFLICT, "RoleAssignmentExists", message)
+    };
+    match refusal {
+        AssignRefusal::RoleNotFound(_) => Problem::bad(sentence(refusal)),
+        AssignRefusal::NameTaken(_) | AssignRefusal::Duplicate(_) => exists(),
+        AssignRefusal::ReservedRole { .. } => Problem::forbidden(sentence(refusal)),
+        AssignRefusal::TooMany => Problem::conflict(sentence(refusal)),
+        AssignRefusal::Commit(refusal) => commit(refusal),
+    }
+}
+
+fn delete_assignment(refusal: &DeleteAssignmentRefusal) -> Problem {
+    match refusal {
+        DeleteAssignmentRefusal::NotFound => no_such_assignment(),
+        DeleteAssignmentRefusal::LastAdministrator => Problem::conflict(format!(
+            "{} Assign the role to another principal first.",
+            sentence(refusal)
+        )),
+        DeleteAssignmentRefusal::ReservedRole { .. } => Problem::forbidden(sentence(refusal)),
+        DeleteAssignmentRefusal::Commit(refusal) => commit(refusal),
+    }
+}
+
+fn no_such_assignment() -> Problem {
+    let message = "Requested role assignment not found";
+    Problem::new(S::NOT_FOUND, "RoleAssignmentNotFound", message)
+}
+
+fn busy(PoolBusy: &PoolBusy) -> Problem {
+    Problem::busy("Too many costly operations are waiting; try again in a moment.")
+}
+
+fn commit(refusal: &CommitRefusal) -> Problem {
+    match refusal {
+        CommitRefusal::Contended => {
+            Problem::busy("Too many changes of the same object at once; try again in a moment.")
+        }
+        CommitRefusal::Unknown => Problem::unavailable(
+            "The store gave no answer, so the change may or may not have been made: read it back \
+             before you repeat it.",
+        ),
+        CommitRefusal::Store(_) => Problem::unavailable(
+            "The store takes no changes and nothing was changed; the operator must look at its \
+             disk. Then try again.",
+        ),
+    }
+}
+
+fn engine(error: &EngineError) -> Problem {
+    match error {
+        EngineError::Unsupported | EngineError::BadKey(_) => Problem::bad(sentence(error)),
+        EngineError::NotAuthentic | EngineError::Failed(_) => Problem::internal(),
+    }
+}
+
+fn trail(cause: &TrailError, after_change: bool) -> Problem {
+    let why = match cause {
+        TrailError::Full { .. } => {
+            "The audit trail has no space left; the operator must free some. Then try again."
+        }
+        TrailError::Overloaded { .. } => {
+            "Too many audit records wait for the disk; try again in a moment."
+        }
+        TrailError::Closed => "The HSM is stopping; try again in a moment.",
+        TrailError::Failed { .. }
+        | TrailError::Open { .. }
+        | TrailError::InUse { .. }
+        | TrailError::Damaged { .. } => {
+            "The audit trail cannot be written; the operator must check its disk and restart the \
+             HSM."
+        }
+    };
+    let what = match after_change {
+        true => {
+            "The change was made but its outcome not recorded: read it back before you repeat it."
+        }
+        false => "Nothing was done, since nothing may be done without a record.",
+    };
+    Problem::unavailable(format!("{why} {what}"))
+}
+
+/// An error's own text as a sentence.
+fn sentence(error: impl ToString) -> String {
+    let mut text = error.to_string();
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    if !text.ends_with('.') {
+        text.push('.');
+    }
+    text
+}

@@ -1,0 +1,199 @@
+//! What the domain answers, as JSON. Ids begin with the URL of the name that was asked.
+
+use casemate_engine_port::{KeySpec, PublicPart};
+use casemate_hsm::keys::{KeyItem, KeyRef, KeyView, PageOf};
+use casemate_hsm::rbac::{Assignment, BuiltInRole, Scope};
+use casemate_hsm::{KeyName, OctKeyOps, VersionId};
+use casemate_wire::{
+    ApiVersion, BinaryRef, DeletedKeyBundle, DeletionMembers, KeyAttributes, KeyBundle, List,
+    Permission, PublicJsonWebKey, RoleAssignment, RoleAssignmentProperties, RoleDefinition,
+    RoleDefinitionProperties,
+};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::paging::{ListOf, skip_token};
+
+/// Bytes that a usual key bundle takes: what the buffer is made for, not a limit.
+const BUNDLE_BYTES: usize = 1536;
+
+/// How one request's answers are written.
+#[derive(Clone, Copy)]
+pub(crate) struct Style<'a> {
+    /// What ids begin with.
+    pub(crate) url: &'a str,
+    /// For attributes that only newer versions have.
+    pub(crate) version: Option<ApiVersion>,
+    /// Whether `oct-HSM` bundles list their operations.
+    pub(crate) oct_key_ops: OctKeyOps,
+}
+
+/// A version's id.
+pub(crate) fn kid(url: &str, key: &KeyRef) -> String {
+    id(url, "keys", &key.name, Some(key.version))
+}
+
+fn id(url: &str, collection: &str, name: &KeyName, version: Option<VersionId>) -> String {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut id = String::with_capacity(url.len() + collection.len() + name.as_str().len() + 35);
+    for part in [url, "/", collection, "/", name.as_str()] {
+        id.push_str(part);
+    }
+    if let Some(version) = version {
+        id.push('/');
+        for byte in version.as_bytes() {
+            id.push(char::from(HEX[usize::from(byte >> 4)]));
+            id.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+    }
+    id
+}
+
+impl Style<'_> {
+    /// A key bundle.
+    pub(crate) fn bundle(&self, view: &KeyView) -> Vec<u8> {
+        let kid = kid(self.url, &view.key);
+        json(&self.key_bundle(view, &kid))
+    }
+
+    /// A deleted key's bundle.
+    pub(crate) fn deleted_bundle(&self, view: &KeyView) -> Vec<u8> {
+        let kid = kid(self.url, &view.key);
+        let bundle = self.key_bundle(view, &kid);
+        match self.deletion(&view.item) {
+            Some(deletion) => json(&DeletedKeyBundle { bundle, deletion }),
+            None => json(&bundle),
+        }
+    }
+
+    /// A page of keys, deleted keys or versions; `path` is where the list is.
+    pub(crate) fn page(
+        &self,
+        list: ListOf,
+        path: &str,
+        items_max: usize,
+        page: &PageOf,
+    ) -> Vec<u8> {
+        let value = page.items.iter().map(|item| self.item(item)).collect();
+        let next_link = page.next.as_ref().map(|place| {
+            let token = skip_token(list, place);
+            format!("{}{path}?maxresults={items_max}&$skiptoken={token}", self.url)
+        });
+        json(&List { value, next_link })
+    }
+
+    fn key_bundle<'a>(&self, view: &'a KeyView, kid: &'a str) -> KeyBundle<'a> {
+        let is_oct = matches!(view.spec, KeySpec::Oct(_));
+        let shows_ops = !is_oct || self.oct_key_ops == OctKeyOps::Azure;
+        let mut key = PublicJsonWebKey {
+            kid,
+            kty: kty(view.spec),
+            key_ops: shows_ops.then(|| view.key_ops.iter().map(|op| op.name()).collect()),
+            ..PublicJsonWebKey::default()
+        };
+        match &view.public {
+            PublicPart::Rsa { n, e } => (key.n, key.e) = (Some(BinaryRef(n)), Some(BinaryRef(e))),
+            PublicPart::Ec { x, y } => (key.x, key.y) = (Some(BinaryRef(x)), Some(BinaryRef(y))),
+            PublicPart::Oct => {}
+        }
+        if let KeySpec::Ec(curve) = view.spec {
+            key.crv = Some(curve.name());
+        }
+        KeyBundle { key, attributes: self.attributes(&view.item), tags: &view.item.tags }
+    }
+
+    fn item<'a>(&self, item: &'a KeyItem) -> casemate_wire::KeyItem<'a> {
+        casemate_wire::KeyItem {
+            kid: id(self.url, "keys", &item.name, item.version),
+            attributes: self.attributes(item),
+            tags: &item.tags,
+            deletion: self.deletion(item),
+        }
+    }
+
+    fn attributes(&self, item: &KeyItem) -> KeyAttributes<'static> {
+        let shows_size = self.version.is_some_and(ApiVersion::shows_key_size);
+        KeyAttributes {
+            enabled: item.enabled,
+            nbf: item.not_before.map(|time| time.0),
+            exp: item.expires.map(|time| time.0),
+            created: item.created.0,
+            updated: item.updated.0,
+            recovery_level: item.recovery_level.name(),
+            recoverable_days: item.recoverable_days,
+            exportable: false,
+            key_size: match item.spec {
+                KeySpec::Oct(size) if shows_size => Some(size.bits()),
+                KeySpec::Oct(_) | KeySpec::Rsa(_) | KeySpec::Ec(_) => None,
+            },
+        }
+    }
+
+    fn deletion(&self, item: &KeyItem) -> Option<DeletionMembers> {
+        item.deletion.map(|deletion| DeletionMembers {
+            recovery_id: id(self.url, "deletedkeys", &item.name, None),
+            deleted_date: deletion.at.0,
+            scheduled_purge_date: deletion.purge_at.0,
+        })
+    }
+}
+
+/// The type on the wire: every key here is an HSM's.
+pub(crate) fn kty(spec: KeySpec) -> &'static str {
+    match spec {
+        KeySpec::Rsa(_) => "RSA-HSM",
+        KeySpec::Ec(_) => "EC-HSM",
+        KeySpec::Oct(_) => "oct-HSM",
+    }
+}
+
+/// A role assignment.
+pub(crate) fn assignment(assignment: &Assignment) -> RoleAssignment<'static> {
+    let name = assignment.name.to_string();
+    let scope = match &assignment.scope {
+        Scope::Root => String::new(),
+        narrower @ (Scope::Keys | Scope::Key(_)) => narrower.to_string(),
+    };
+    RoleAssignment {
+        id: format!("{scope}/providers/Microsoft.Authorization/roleAssignments/{name}"),
+        name,
+        kind: "Microsoft.Authorization/roleAssignments",
+        properties: RoleAssignmentProperties {
+            scope: assignment.scope.to_string(),
+            role_definition_id: definition_id(assignment.role),
+            principal_id: assignment.principal.to_string(),
+        },
+    }
+}
+
+/// A role definition.
+pub(crate) fn definition(role: &'static BuiltInRole) -> RoleDefinition<'static> {
+    RoleDefinition {
+        id: definition_id(role.id),
+        name: role.id.to_string(),
+        kind: "Microsoft.Authorization/roleDefinitions",
+        properties: RoleDefinitionProperties {
+            role_name: role.name,
+            description: role.description,
+            kind: "AKVBuiltInRole",
+            permissions: [Permission {
+                actions: role.control_actions.to_vec(),
+                data_actions: role.actions.iter().map(|action| action.name()).collect(),
+                ..Permission::default()
+            }],
+            assignable_scopes: ["/"],
+        },
+    }
+}
+
+/// In exactly this form, without a leading slash: `az` compares it as a text.
+fn definition_id(role: Uuid) -> String {
+    format!("Microsoft.KeyVault/providers/Microsoft.Authorization/roleDefinitions/{role}")
+}
+
+/// Writes a shape into one buffer.
+pub(crate) fn json(shape: &impl Serialize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(BUNDLE_BYTES);
+    serde_json::to_writer(&mut out, shape).expect("shapes of texts and numbers can be written");
+    out
+}

@@ -1,0 +1,494 @@
+//! From method, path and query to the operation that is meant. Pure: no header, body or state.
+//!
+//! Tolerant where real clients need it: doubled and trailing slashes, an empty version, encoded
+//! names of query parameters, any case of the fixed segments. `providers/Microsoft.Authorization`
+//! is looked for first, since `/keys/providers/…` would be a key's path otherwise.
+
+use casemate_hsm::keys::Selector;
+use casemate_hsm::rbac::Scope;
+use casemate_hsm::{KeyName, VersionId};
+use uuid::Uuid;
+
+use crate::query::{Query, decode};
+
+/// Most segments of a path that means anything.
+const SEGMENTS_MAX: usize = 8;
+
+/// Longest path, in bytes.
+pub const PATH_BYTES_MAX: usize = 2048;
+
+/// A request that means something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routed {
+    /// The operation.
+    pub route: Route,
+    /// The parameters of the query.
+    pub query: Query,
+}
+
+/// An operation, with what the path says about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the operations are those of the API")]
+pub enum Route {
+    CreateKey(KeyName),
+    ImportKey(KeyName),
+    UpdateKey(KeyName, Selector),
+    GetKey(KeyName, Selector),
+    DeleteKey(KeyName),
+    ListKeys,
+    ListVersions(KeyName),
+    UseKey(KeyUse, KeyName, Selector),
+    ListDeletedKeys,
+    GetDeletedKey(KeyName),
+    RecoverKey(KeyName),
+    PurgeKey(KeyName),
+    RandomBytes,
+    ListAssignments(Scope),
+    GetAssignment(Scope, Uuid),
+    PutAssignment(Scope, Uuid),
+    DeleteAssignment(Scope, Uuid),
+    ListDefinitions(Scope),
+    GetDefinition(Scope, Uuid),
+    /// An operation of the API that this release does not have.
+    NotInRelease(Absent),
+}
+
+/// What a key is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the operations are those of the API")]
+pub enum KeyUse {
+    Encrypt,
+    Decrypt,
+    WrapKey,
+    UnwrapKey,
+    Sign,
+    Verify,
+}
+
+/// Operations of the API that this release does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the operations are those of the API")]
+pub enum Absent {
+    Rotate,
+    RotationPolicy,
+    KeyBackup,
+    KeyRestore,
+    Attestation,
+    Release,
+    SecureWrap,
+    CustomRoles,
+    FullBackup,
+    FullRestore,
+    SecurityDomain,
+    Settings,
+    ExternalKeyManager,
+}
+
+/// Why a request means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RouteRefusal {
+    /// Nothing is there.
+    #[error("there is nothing at this path")]
+    UnknownPath,
+    /// Something is there, but not with this method.
+    #[error("this path does not take this method")]
+    Method,
+    /// A path segment that is no key name.
+    #[error("the path holds a key name that is none")]
+    KeyName,
+    /// A path segment that is no version.
+    #[error("the path holds a key version that is none")]
+    Version,
+    /// A path segment that is no GUID.
+    #[error("the path holds a role assignment or definition name that is no GUID")]
+    Guid,
+    /// Percent-encoding that is none, or text that is no UTF-8.
+    #[error("the path or the query is not percent-encoded UTF-8")]
+    Encoding,
+    /// Longer than [`PATH_BYTES_MAX`].
+    #[error("the path is too long")]
+    TooLong,
+}
+
+/// How much body an operation takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyKind {
+    /// None: what is sent is not read.
+    None,
+    /// Parameters.
+    Parameters,
+    /// A payload for a key.
+    Payload,
+}
+
+/// Finds the operation.
+pub fn parse(method: &str, path: &str, query: Option<&str>) -> Result<Routed, RouteRefusal> {
+    if path.len() > PATH_BYTES_MAX {
+        return Err(RouteRefusal::TooLong);
+    }
+    let path = decode(path, false).ok_or(RouteRefusal::Encoding)?;
+    let mut all = [""; SEGMENTS_MAX];
+    let mut count = 0;
+    for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+        *all.get_mut(count).ok_or(RouteRefusal::UnknownPath)? = segment;
+        count += 1;
+    }
+    let route = find(method, all.get(..count).unwrap_or_default())?;
+    let query = Query::parse(query.unwrap_or_default()).ok_or(RouteRefusal::Encoding)?;
+    Ok(Routed { route, query })
+}
+
+impl Route {
+    /// The operation's name in audit records.
+    pub fn operation(&self) -> &'static str {
+        match self {
+            Self::CreateKey(_) => "KeyCreate",
+            Self::ImportKey(_) => "KeyImport",
+            Self::UpdateKey(..) => "KeyUpdate",
+            Self::GetKey(..) => "KeyGet",
+            Self::DeleteKey(_) => "KeyDelete",
+            Self::ListKeys => "KeyList",
+            Self::ListVersions(_) => "KeyListVersions",
+            Self::UseKey(KeyUse::Encrypt, ..) => "KeyEncrypt",
+            Self::UseKey(KeyUse::Decrypt, ..) => "KeyDecrypt",
+            Self::UseKey(KeyUse::WrapKey, ..) => "KeyWrap",
+            Self::UseKey(KeyUse::UnwrapKey, ..) => "KeyUnwrap",
+            Self::UseKey(KeyUse::Sign, ..) => "KeySign",
+            Self::UseKey(KeyUse::Verify, ..) => "KeyVerify",
+            Self::ListDeletedKeys => "KeyListDeleted",
+            Self::GetDeletedKey(_) => "KeyGetDeleted",
+            Self::RecoverKey(_) => "KeyRecover",
+            Self::PurgeKey(_) => "KeyPurge",
+            Self::RandomBytes => "RandomBytesGet",
+            Self::ListAssignments(_) => "RoleAssignmentList",
+            Self::GetAssignment(..) => "RoleAssignmentGet",
+            Self::PutAssignment(..) => "RoleAssignmentCreate",
+            Self::DeleteAssignment(..) => "RoleAssignmentDelete",
+            Self::ListDefinitions(_) => "RoleDefinitionList",
+            Self::GetDefinition(..) => "RoleDefinitionGet",
+            Self::NotInRelease(absent) => absent.operation(),
+        }
+    }
+
+    /// Whether it changes something: then it runs to its end, whoever waits.
+    pub fn is_change(&self) -> bool {
+        matches!(
+            self,
+            Self::CreateKey(_)
+                | Self::ImportKey(_)
+                | Self::UpdateKey(..)
+                | Self::DeleteKey(_)
+                | Self::RecoverKey(_)
+                | Self::PurgeKey(_)
+                | Self::PutAssignment(..)
+                | Self::DeleteAssignment(..)
+        )
+    }
+
+    /// How much body it takes.
+    pub fn body(&self) -> BodyKind {
+        match self {
+            Self::UseKey(..) => BodyKind::Payload,
+            Self::CreateKey(_)
+            | Self::ImportKey(_)
+            | Self::UpdateKey(..)
+            | Self::RandomBytes
+            | Self::PutAssignment(..) => BodyKind::Parameters,
+            Self::GetKey(..)
+            | Self::DeleteKey(_)
+            | Self::ListKeys
+            | Self::ListVersions(_)
+            | Self::ListDeletedKeys
+            | Self::GetDeletedKey(_)
+            | Self::RecoverKey(_)
+            | Self::PurgeKey(_)
+            | Self::ListAssignments(_)
+            | Self::GetAssignment(..)
+            | Self::DeleteAssignment(..)
+            | Self::ListDefinitions(_)
+            | Self::GetDefinition(..)
+            | Self::NotInRelease(_) => BodyKind::None,
+        }
+    }
+
+    /// The status of success.
+    pub fn success_status(&self) -> u16 {
+        match self {
+            Self::PutAssignment(..) => 201,
+            Self::PurgeKey(_) => 204,
+            _ => 200,
+        }
+    }
+
+    /// The key that it is about, and the version if the path names one.
+    pub fn key(&self) -> Option<(&KeyName, Option<VersionId>)> {
+        match self {
+            Self::UpdateKey(name, selector)
+            | Self::GetKey(name, selector)
+            | Self::UseKey(_, name, selector) => match selector {
+                Selector::Latest => Some((name, None)),
+                Selector::Exactly(version) => Some((name, Some(*version))),
+            },
+            Self::CreateKey(name)
+            | Self::ImportKey(name)
+            | Self::DeleteKey(name)
+            | Self::ListVersions(name)
+            | Self::GetDeletedKey(name)
+            | Self::RecoverKey(name)
+            | Self::PurgeKey(name) => Some((name, None)),
+            Self::ListAssignments(scope)
+            | Self::GetAssignment(scope, _)
+            | Self::PutAssignment(scope, _)
+            | Self::DeleteAssignment(scope, _)
+            | Self::ListDefinitions(scope)
+            | Self::GetDefinition(scope, _) => scope.key().map(|name| (name, None)),
+            Self::ListKeys | Self::ListDeletedKeys | Self::RandomBytes | Self::NotInRelease(_) => {
+                None
+            }
+        }
+    }
+}
+
+impl Absent {
+    fn operation(self) -> &'static str {
+        match self {
+            Self::Rotate => "KeyRotate",
+            Self::RotationPolicy => "KeyRotationPolicy",
+            Self::KeyBackup => "KeyBackup",
+            Self::KeyRestore => "KeyRestore",
+            Self::Attestation => "KeyGetAttestation",
+            Self::Release => "KeyRelease",
+            Self::SecureWrap => "KeySecureWrap",
+            Self::CustomRoles => "RoleDefinitionChange",
+            Self::FullBackup => "BackupCreate",
+            Self::FullRestore => "RestoreCreate",
+            Self::SecurityDomain => "SecurityDomain",
+            Self::Settings => "Settings",
+            Self::ExternalKeyManager => "EkmProxyOperation",
+        }
+    }
+
+    /// What it is called towards people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rotate => "rotating a key (create a new version under the same name instead)",
+            Self::RotationPolicy => "a rotation policy",
+            Self::KeyBackup => "backing up a single key",
+            Self::KeyRestore => "restoring a key",
+            Self::Attestation => "key attestation",
+            Self::Release => "secure key release",
+            Self::SecureWrap => "secure wrap",
+            Self::CustomRoles => "changing role definitions (assign a built-in role instead)",
+            Self::FullBackup => "full backup",
+            Self::FullRestore => "full restore",
+            Self::SecurityDomain => "the security domain",
+            Self::Settings => "reading or changing settings",
+            Self::ExternalKeyManager => "an external key manager",
+        }
+    }
+}
+
+fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
+    if let Some(at) = segments.windows(2).position(is_authorization) {
+        let (scope, rest) = segments.split_at(at);
+        return authorization(method, scope, rest.get(2..).unwrap_or_default());
+    }
+    let Some((first, rest)) = segments.split_first() else {
+        return Err(RouteRefusal::UnknownPath);
+    };
+    let absent = [
+        ("backup", Absent::FullBackup),
+        ("prebackup", Absent::FullBackup),
+        ("restore", Absent::FullRestore),
+        ("prerestore", Absent::FullRestore),
+        ("securitydomain", Absent::SecurityDomain),
+        ("settings", Absent::Settings),
+        ("ekm", Absent::ExternalKeyManager),
+    ];
+    if is(first, "keys") {
+        return keys(method, rest);
+    }
+    if is(first, "deletedkeys") {
+        return deleted_keys(method, rest);
+    }
+    if is(first, "rng") && rest.is_empty() {
+        return by_method(method, &[("POST", &|| Ok(Route::RandomBytes))]);
+    }
+    let known = absent.into_iter().find(|(name, _)| is(first, name));
+    known.map(|(_, absent)| Route::NotInRelease(absent)).ok_or(RouteRefusal::UnknownPath)
+}
+
+fn is_authorization(pair: &[&str]) -> bool {
+    matches!(pair, [a, b] if is(a, "providers") && is(b, "Microsoft.Authorization"))
+}
+
+fn keys(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
+    match segments {
+        [] => by_method(method, &[("GET", &|| Ok(Route::ListKeys))]),
+        [restore] if is(restore, "restore") && method == "POST" => {
+            Ok(Route::NotInRelease(Absent::KeyRestore))
+        }
+        [name] => key(method, name, Selector::Latest),
+        [name, third] => match operation(method, name, Selector::Latest, third)? {
+            Some(route) => Ok(route),
+            None if matches!(method, "GET" | "PATCH") => key(method, name, version(third)?),
+            None if VersionId::parse(third).is_ok() => Err(RouteRefusal::Method),
+            None => Err(RouteRefusal::UnknownPath),
+        },
+        [name, third, fourth] => {
+            let selector = version(third)?;
+            let found = operation(method, name, selector, fourth)?;
+            found.filter(works_on_a_version).ok_or(RouteRefusal::UnknownPath)
+        }
+        _ => Err(RouteRefusal::UnknownPath),
+    }
+}
+
+fn works_on_a_version(route: &Route) -> bool {
+    match route {
+        Route::UseKey(..) => true,
+        Route::NotInRelease(absent) => {
+            matches!(absent, Absent::Attestation | Absent::Release | Absent::SecureWrap)
+        }
+        _ => false,
+    }
+}
+
+fn key(method: &str, name: &str, selector: Selector) -> Result<Route, RouteRefusal> {
+    let name = key_name(name)?;
+    let latest = selector == Selector::Latest;
+    match method {
+        "GET" => Ok(Route::GetKey(name, selector)),
+        "PATCH" => Ok(Route::UpdateKey(name, selector)),
+        "PUT" if latest => Ok(Route::ImportKey(name)),
+        "DELETE" if latest => Ok(Route::DeleteKey(name)),
+        _ => Err(RouteRefusal::Method),
+    }
+}
+
+/// The operation of a path's last segment; none if it is not the name of one.
+fn operation(
+    method: &str,
+    name: &str,
+    selector: Selector,
+    operation: &str,
+) -> Result<Option<Route>, RouteRefusal> {
+    let uses = [
+        ("sign", KeyUse::Sign),
+        ("verify", KeyUse::Verify),
+        ("encrypt", KeyUse::Encrypt),
+        ("decrypt", KeyUse::Decrypt),
+        ("wrapkey", KeyUse::WrapKey),
+        ("unwrapkey", KeyUse::UnwrapKey),
+    ];
+    let absent = [
+        ("rotate", "POST", Absent::Rotate),
+        ("rotationpolicy", "GET", Absent::RotationPolicy),
+        ("rotationpolicy", "PUT", Absent::RotationPolicy),
+        ("backup", "POST", Absent::KeyBackup),
+        ("restore", "PUT", Absent::KeyRestore),
+        ("attestation", "GET", Absent::Attestation),
+        ("release", "POST", Absent::Release),
+        ("securewrapkey", "POST", Absent::SecureWrap),
+        ("secureunwrapkey", "POST", Absent::SecureWrap),
+    ];
+    let demand = |wanted: &str| match method == wanted {
+        true => Ok(()),
+        false => Err(RouteRefusal::Method),
+    };
+    if let Some((_, key_use)) = uses.into_iter().find(|(known, _)| is(operation, known)) {
+        demand("POST")?;
+        return Ok(Some(Route::UseKey(key_use, key_name(name)?, selector)));
+    }
+    if is(operation, "create") {
+        demand("POST")?;
+        return Ok(Some(Route::CreateKey(key_name(name)?)));
+    }
+    if is(operation, "versions") {
+        demand("GET")?;
+        return Ok(Some(Route::ListVersions(key_name(name)?)));
+    }
+    let mut known = absent.into_iter().filter(|(known, ..)| is(operation, known)).peekable();
+    if known.peek().is_none() {
+        return Ok(None);
+    }
+    let fits = known.find(|(_, wanted, _)| *wanted == method);
+    let (_, _, absent) = fits.ok_or(RouteRefusal::Method)?;
+    Ok(Some(Route::NotInRelease(absent)))
+}
+
+fn deleted_keys(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
+    match segments {
+        [] => by_method(method, &[("GET", &|| Ok(Route::ListDeletedKeys))]),
+        [name] => by_method(
+            method,
+            &[
+                ("GET", &|| key_name(name).map(Route::GetDeletedKey)),
+                ("DELETE", &|| key_name(name).map(Route::PurgeKey)),
+            ],
+        ),
+        [name, recover] if is(recover, "recover") => {
+            by_method(method, &[("POST", &|| key_name(name).map(Route::RecoverKey))])
+        }
+        _ => Err(RouteRefusal::UnknownPath),
+    }
+}
+
+fn authorization(method: &str, scope: &[&str], rest: &[&str]) -> Result<Route, RouteRefusal> {
+    let scope = match scope {
+        [] => Scope::Root,
+        [keys] if is(keys, "keys") => Scope::Keys,
+        [keys, name] if is(keys, "keys") => Scope::Key(key_name(name)?),
+        _ => return Err(RouteRefusal::UnknownPath),
+    };
+    let scope = || scope.clone();
+    let guid = |text: &str| Uuid::try_parse(text).map_err(|_| RouteRefusal::Guid);
+    let no_change = || Ok(Route::NotInRelease(Absent::CustomRoles));
+    match rest {
+        [kind] if is(kind, "roleAssignments") => {
+            by_method(method, &[("GET", &|| Ok(Route::ListAssignments(scope())))])
+        }
+        [kind, name] if is(kind, "roleAssignments") => by_method(
+            method,
+            &[
+                ("GET", &|| Ok(Route::GetAssignment(scope(), guid(name)?))),
+                ("PUT", &|| Ok(Route::PutAssignment(scope(), guid(name)?))),
+                ("DELETE", &|| Ok(Route::DeleteAssignment(scope(), guid(name)?))),
+            ],
+        ),
+        [kind] if is(kind, "roleDefinitions") => {
+            by_method(method, &[("GET", &|| Ok(Route::ListDefinitions(scope())))])
+        }
+        [kind, name] if is(kind, "roleDefinitions") => by_method(
+            method,
+            &[
+                ("GET", &|| Ok(Route::GetDefinition(scope(), guid(name)?))),
+                ("PUT", &no_change),
+                ("DELETE", &no_change),
+            ],
+        ),
+        _ => Err(RouteRefusal::UnknownPath),
+    }
+}
+
+type Make<'a> = &'a dyn Fn() -> Result<Route, RouteRefusal>;
+
+fn by_method(method: &str, offered: &[(&str, Make<'_>)]) -> Result<Route, RouteRefusal> {
+    let found = offered.iter().find(|(name, _)| *name == method);
+    found.map_or(Err(RouteRefusal::Method), |(_, make)| make())
+}
+
+fn key_name(text: &str) -> Result<KeyName, RouteRefusal> {
+    KeyName::new(text).map_err(|_| RouteRefusal::KeyName)
+}
+
+fn version(text: &str) -> Result<Selector, RouteRefusal> {
+    VersionId::parse(text).map(Selector::Exactly).map_err(|_| RouteRefusal::Version)
+}
+
+fn is(segment: &str, fixed: &str) -> bool {
+    segment.eq_ignore_ascii_case(fixed)
+}
+
+#[cfg(test)]
+mod tests;
