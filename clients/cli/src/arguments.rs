@@ -1,0 +1,201 @@
+//! What can be typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// An open, self-hosted Managed HSM that speaks the Azure Key Vault Managed HSM API.
+#[derive(Debug, Parser)]
+#[command(name = "casemate", version, arg_required_else_help = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run one development HSM on this machine, in the foreground.
+    #[command(args_conflicts_with_subcommands = true)]
+    Dev {
+        /// How to run it.
+        #[command(flatten)]
+        run: Box<DevArguments>,
+        /// Something else than running it.
+        #[command(subcommand)]
+        command: Option<DevCommand>,
+    },
+    /// Show what protects a running HSM, what does not, and what to do about it.
+    Doctor(DataDir),
+    /// Become the partition of one HSM; started by the agent only.
+    #[command(hide = true)]
+    Partition,
+}
+
+/// Commands for a running `casemate dev`.
+#[derive(Debug, Subcommand)]
+pub enum DevCommand {
+    /// Add principals to the development issuer while `casemate dev` runs; prints JSON.
+    Identity {
+        /// What to add.
+        #[command(subcommand)]
+        command: IdentityCommand,
+    },
+}
+
+/// How `casemate dev` runs.
+#[derive(Debug, Clone, Args)]
+pub struct DevArguments {
+    /// Folder for all data [default: casemate/dev under the user's data home].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Name of the HSM [default: dev].
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Where the HSM's names and localhost are served; port 0 picks a free one.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8443")]
+    pub listen: SocketAddr,
+    /// Where the HSM is served by address; port 0 picks a free one.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8444")]
+    pub hsm_listen: SocketAddr,
+    /// Days for which a deleted key can be recovered, 7 to 90; fixed at creation [default: 90].
+    #[arg(long, value_name = "DAYS")]
+    pub retention_days: Option<u32>,
+    /// Forbid that deleted keys are purged before their retention ends; fixed at creation.
+    #[arg(long)]
+    pub purge_protection: bool,
+    /// Keep nothing after the end.
+    #[arg(long)]
+    pub ephemeral: bool,
+    /// Also answer the instance metadata endpoint, for an app of this name.
+    #[arg(long, value_name = "NAME")]
+    pub imds: Option<String>,
+    /// Listen beyond this machine although everybody who reaches the issuer can ask it.
+    #[arg(long)]
+    pub i_know_this_is_a_development_issuer: bool,
+}
+
+/// The folder of the agent that is meant.
+#[derive(Debug, Clone, Args)]
+pub struct DataDir {
+    /// Data folder of the agent [default: casemate/dev under the user's data home].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// What can be added to the development issuer.
+#[derive(Debug, Subcommand)]
+pub enum IdentityCommand {
+    /// An app (service principal) with a fresh secret.
+    AddApp {
+        /// Its name.
+        name: String,
+        /// A certificate (PEM) whose key signs its assertions.
+        #[arg(long, value_name = "FILE")]
+        certificate: Option<PathBuf>,
+        /// Issuer and subject of tokens that prove it (workload identity).
+        #[arg(long, num_args = 2, value_names = ["ISSUER", "SUBJECT"])]
+        federated: Option<Vec<String>>,
+        /// Which agent.
+        #[command(flatten)]
+        data_dir: DataDir,
+    },
+    /// A user.
+    AddUser {
+        /// Its name.
+        name: String,
+        /// Which agent.
+        #[command(flatten)]
+        data_dir: DataDir,
+    },
+    /// A group.
+    AddGroup {
+        /// Its name.
+        name: String,
+        /// Which agent.
+        #[command(flatten)]
+        data_dir: DataDir,
+    },
+    /// A member of a group.
+    AddMember {
+        /// The group, by name or object id.
+        group: String,
+        /// The app or user, by name or object id.
+        member: String,
+        /// Which agent.
+        #[command(flatten)]
+        data_dir: DataDir,
+    },
+}
+
+/// The exit code for arguments that were not understood, or 0 after help and version.
+#[must_use]
+pub fn parse_error_code(error: &clap::Error) -> u8 {
+    if error.use_stderr() { 2 } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(text: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(text.split_whitespace())
+    }
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn dev_has_its_defaults() {
+        let Ok(Arguments { command: Command::Dev { run, command: None } }) = parse("casemate dev")
+        else {
+            panic!("not dev")
+        };
+        assert_eq!(run.listen.to_string(), "127.0.0.1:8443");
+        assert_eq!(run.hsm_listen.to_string(), "127.0.0.1:8444");
+        assert!(!run.purge_protection && !run.ephemeral && run.retention_days.is_none());
+    }
+
+    #[test]
+    fn identities_take_the_data_dir_at_the_end() {
+        for text in [
+            "casemate dev identity add-app a --data-dir d",
+            "casemate dev identity add-app a --certificate f --federated i s",
+            "casemate dev identity add-user u",
+            "casemate dev identity add-group g",
+            "casemate dev identity add-member g m --data-dir d",
+            "casemate doctor --data-dir d",
+        ] {
+            assert!(parse(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for text in [
+            "casemate",
+            "casemate serve",
+            "casemate dev --listen here",
+            "casemate dev --retention-days many",
+            "casemate dev --name a identity add-user u",
+            "casemate dev identity",
+            "casemate dev identity add-app",
+            "casemate dev identity add-app a --federated i",
+            "casemate dev identity add-member g",
+            "casemate partition now",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_no_failure() {
+        assert_eq!(parse_error_code(&parse("casemate --version").unwrap_err()), 0);
+        assert_eq!(parse_error_code(&parse("casemate --nothing").unwrap_err()), 2);
+    }
+}

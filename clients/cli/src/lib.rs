@@ -1,0 +1,12 @@
+//! The command line: what can be typed, and the commands that are clients of a running agent.
+//!
+//! What it does not do: it starts no process and holds no state; commands that become an agent or
+//! look into `/proc` are carried out by the crates that own those.
+
+mod arguments;
+mod identity;
+
+pub use arguments::{
+    Arguments, Command, DataDir, DevArguments, DevCommand, IdentityCommand, parse_error_code,
+};
+pub use identity::{IdentityError, identity};

@@ -1,0 +1,408 @@
+//! `casemate dev`: the agent, one partition and the development issuer, in the foreground.
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use casemate_channel::Listener;
+use casemate_control_plane::{ControlPlane, ControlPlaneSettings, ManagedHsm};
+use casemate_dev_issuer::{IssuerError, MANAGED_IDENTITY_PATH};
+use casemate_token::{TrustSettings, TrustedIssuer, Validator};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use tokio_rustls::TlsAcceptor;
+
+use crate::authority::{Authority, AuthorityError, CA_FILE};
+use crate::client::Client;
+use crate::dial::Dialer;
+use crate::env_file::{ENV_FILE, render};
+use crate::facts::{Facts, SharedFacts};
+use crate::folder::{Folder, FolderError};
+use crate::gate::Gate;
+use crate::hsm::HsmLink;
+use crate::local::{Local, SOCKET, bind};
+use crate::names::Names;
+use crate::options::{DevOptions, OptionRefusal};
+use crate::own_service::OwnService;
+use crate::prepare::{self, Identity, REGION};
+use crate::say::say;
+use crate::slots::{SlotLimits, Slots};
+use crate::state::{State, StateError};
+use crate::supervise::{GaveUp, Supervisor};
+
+/// Worker threads of the agent; the partition has its own.
+const THREADS: usize = 2;
+/// Time from the partition's word that it is ready to its first answer over TLS.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+const ANSWER_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why `casemate dev` ended otherwise than by being stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum DevError {
+    /// Options that cannot be.
+    #[error(transparent)]
+    Options(#[from] OptionRefusal),
+    /// The data folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The agent's state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The development CA.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The development issuer.
+    #[error("the development issuer cannot be used; check the folder `issuer` in the data folder")]
+    Issuer(#[from] IssuerError),
+    /// A listener.
+    #[error(
+        "cannot listen on {address}; choose another one with {option}, port 0 picks a free one"
+    )]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// The option that chooses it.
+        option: &'static str,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+    /// The local socket.
+    #[error("cannot open agent.sock in the data folder; use a --data-dir on a local disk")]
+    Local(#[source] io::Error),
+    /// The runtime or its signals.
+    #[error("the system gives no threads or signals; look at its limits (ulimit -a)")]
+    Runtime(#[source] io::Error),
+    /// The HSM is no longer served.
+    #[error(transparent)]
+    GaveUp(#[from] GaveUp),
+    /// The partition is ready but does not answer.
+    #[error("{url} does not answer; `casemate doctor` shows the state of its partition")]
+    NoAnswer {
+        /// What was asked.
+        url: String,
+        /// What happened last.
+        #[source]
+        cause: casemate_token::FetchError,
+    },
+    /// A part of the agent died.
+    #[error("a part of the agent ended unexpectedly; please report the lines above")]
+    Part(#[source] tokio::task::JoinError),
+    /// The output is closed.
+    #[error("the ready block could not be written to standard output")]
+    Output(#[source] io::Error),
+}
+
+/// Runs until stopped by SIGTERM or SIGINT. `out` gets the ready block.
+///
+/// # Errors
+/// When it cannot start, or the HSM cannot go on.
+pub fn dev(options: &DevOptions, out: &mut dyn Write) -> Result<(), DevError> {
+    options.check()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()
+        .map_err(DevError::Runtime)?;
+    runtime.block_on(run(options, out))
+}
+
+async fn run(options: &DevOptions, out: &mut dyn Write) -> Result<(), DevError> {
+    let mut signals = Signals::new().map_err(DevError::Runtime)?;
+    // More connections than the soft limit are welcome; with fewer it works as well.
+    let _ = casemate_harden::raise_nofile();
+    let place = prepare::place(options)?;
+    let folder = &place.folder;
+    say(format_args!("data in {}", folder.path().display()));
+    let mut state = State::open(folder, options)?;
+    let authority = Arc::new(Authority::open(folder)?);
+    let listener = listen(options.listen, "--listen").await?;
+    let hsm_listener = listen(options.hsm_listen, "--hsm-listen").await?;
+    let bound = |listener: &TcpListener| listener.local_addr().map_err(DevError::Runtime);
+    let names = Names::new(&state.name, bound(&listener)?, bound(&hsm_listener)?);
+    let (bundle, roots) = prepare::roots(folder, &authority)?;
+    let client = Arc::new(Client::new(names.listen, roots));
+    let identity = prepare::identity(folder, options, &client)?;
+    let start = prepare::start(folder, &mut state, &names, &identity, &authority)?;
+    announce(&state);
+
+    let (stop, stopping) = watch::channel(false);
+    let parts = Parts { names, identity, authority, client, folder: Arc::clone(folder), stopping };
+    let link = Arc::new(HsmLink::new());
+    let facts = Arc::new(SharedFacts::new(parts.facts(&state)));
+    parts.open_gate(listener, hsm_listener, &link, &state)?;
+    parts.open_local(&facts)?;
+    let mut supervised = parts.supervise(start, &link, &facts, state.clone());
+
+    let ended = tokio::select! {
+        ended = parts.serve(&link, &state, &bundle, &mut signals, out) => ended,
+        ended = &mut supervised => return parts.fallen(ended),
+    };
+    let gone = folder.remove(ENV_FILE);
+    say(format_args!("stopping"));
+    stop.send_replace(true);
+    let supervised = supervised.await.map_err(DevError::Part)?;
+    let socket = folder.remove(SOCKET);
+    say(format_args!("stopped"));
+    ended?;
+    supervised?;
+    Ok(gone.and(socket)?)
+}
+
+/// What the parts of the agent share.
+struct Parts {
+    names: Names,
+    identity: Identity,
+    authority: Arc<Authority>,
+    client: Arc<Client>,
+    folder: Arc<Folder>,
+    stopping: watch::Receiver<bool>,
+}
+
+type Supervised = JoinHandle<Result<(), GaveUp>>;
+
+impl Parts {
+    fn facts(&self, state: &State) -> Facts {
+        Facts {
+            agent_pid: std::process::id(),
+            hsm: state.name.clone(),
+            urls: vec![self.names.named_url(), self.names.address_url()],
+            ..Facts::default()
+        }
+    }
+
+    fn open_gate(
+        &self,
+        listener: TcpListener,
+        hsm_listener: TcpListener,
+        link: &Arc<HsmLink>,
+        state: &State,
+    ) -> Result<(), DevError> {
+        let own_hosts = self.names.own_hosts();
+        let own = OwnService {
+            tls: TlsAcceptor::from(self.authority.own_tls(&own_hosts)?),
+            issuer: Arc::clone(&self.identity.issuer),
+            control: self.control_plane(state),
+            base_url: self.names.base_url(),
+            hosts: own_hosts.iter().cloned().collect(),
+            stopping: self.stopping.clone(),
+        };
+        let gate = Arc::new(Gate {
+            hsm_names: HashSet::from(self.names.hsm_hosts()),
+            hsm: Arc::clone(link),
+            own_names: own_hosts.into_iter().collect(),
+            own: Arc::new(own),
+            slots: Slots::new(SlotLimits::default()),
+        });
+        let stopping = || self.stopping.clone();
+        tokio::spawn(Arc::clone(&gate).serve(listener, Listener::Named, stopping()));
+        tokio::spawn(gate.serve(hsm_listener, Listener::Address, stopping()));
+        Ok(())
+    }
+
+    fn control_plane(&self, state: &State) -> ControlPlane {
+        let (issuer, base) = (&self.identity.issuer, self.names.base_url());
+        let audience = self.names.control_audience();
+        let trust = TrustSettings {
+            tenant: issuer.tenant(),
+            issuers: vec![TrustedIssuer {
+                issuer: issuer.issuer_name(&base),
+                metadata_url: issuer.metadata_url(&base),
+                trust_anchors_pem: self.authority.pem().to_owned(),
+            }],
+            audiences: vec![audience.clone()],
+        };
+        let settings = ControlPlaneSettings {
+            cloud_name: "Casemate".to_owned(),
+            audience,
+            authorization: format!("{base}/adfs"),
+            tenant: issuer.tenant(),
+            subscription: state.subscription,
+            subscription_name: "Casemate development".to_owned(),
+            resource_group: "casemate".to_owned(),
+            location: REGION.to_owned(),
+            managed_hsm_suffix: self.names.suffix("managedhsm"),
+            key_vault_suffix: self.names.suffix("vault"),
+            storage_suffix: self.names.suffix("storage"),
+        };
+        let hsm = ManagedHsm {
+            name: state.name.clone(),
+            uri: self.names.named_url(),
+            retention_days: state.retention_days,
+            purge_protection: state.purge_protection,
+            initial_admins: vec![self.identity.principal.object_id],
+            activated: true,
+        };
+        let validator = Validator::new(trust, Arc::<Client>::clone(&self.client));
+        ControlPlane::new(settings, vec![hsm], Arc::new(validator))
+    }
+
+    fn open_local(&self, facts: &Arc<SharedFacts>) -> Result<(), DevError> {
+        let listener = bind(self.folder.path()).map_err(DevError::Local)?;
+        let issuer = Arc::clone(&self.identity.issuer);
+        let local = Arc::new(Local { issuer, facts: Arc::clone(facts) });
+        tokio::spawn(local.serve(listener, self.stopping.clone()));
+        Ok(())
+    }
+
+    fn supervise(
+        &self,
+        start: casemate_channel::Start,
+        link: &Arc<HsmLink>,
+        facts: &Arc<SharedFacts>,
+        state: State,
+    ) -> Supervised {
+        let folder = Arc::clone(&self.folder);
+        let mut state = state;
+        let created = move || {
+            state.created = true;
+            if let Err(error) = state.save(&folder) {
+                say(format_args!("{}", crate::supervise::chain(&error)));
+            }
+        };
+        let supervisor = Supervisor {
+            start,
+            names: self.names.certified(),
+            link: Arc::clone(link),
+            authority: Arc::clone(&self.authority),
+            facts: Arc::clone(facts),
+            dialer: Dialer::new(self.names.listen),
+            created: Box::new(created),
+            stopping: self.stopping.clone(),
+        };
+        tokio::spawn(supervisor.run())
+    }
+
+    /// From the first start of the partition to the signal to stop.
+    async fn serve(
+        &self,
+        link: &HsmLink,
+        state: &State,
+        bundle: &Path,
+        signals: &mut Signals,
+        out: &mut dyn Write,
+    ) -> Result<(), DevError> {
+        let answered = async {
+            link.served().await;
+            self.answered(&self.names.address_url(), None).await?;
+            self.answered(&self.names.named_url(), Some(self.names.listen)).await
+        };
+        tokio::select! {
+            answered = answered => answered?,
+            () = signals.any() => return Ok(()),
+        }
+        let text = render(&self.variables(state, bundle));
+        self.folder.write(ENV_FILE, text.as_bytes())?;
+        self.ready_block(out).map_err(DevError::Output)?;
+        signals.any().await;
+        Ok(())
+    }
+
+    /// Waits for an answer over TLS, whatever it says: without a token it is 401.
+    async fn answered(&self, url: &str, address: Option<SocketAddr>) -> Result<(), DevError> {
+        let url = format!("{url}/keys?api-version=7.4");
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        loop {
+            match self.client.get(&url, address, self.authority.pem()).await {
+                Ok(_) => return Ok(()),
+                Err(cause) if Instant::now() > deadline => {
+                    return Err(DevError::NoAnswer { url, cause });
+                }
+                Err(_) => sleep(ANSWER_PAUSE).await,
+            }
+        }
+    }
+
+    fn variables(&self, state: &State, bundle: &Path) -> Vec<(&'static str, String)> {
+        let (names, identity) = (&self.names, &self.identity);
+        let path = |path: PathBuf| path.display().to_string();
+        let bundle = || path(bundle.to_owned());
+        vec![
+            ("CASEMATE_HSM_URL", names.address_url()),
+            ("CASEMATE_HSM_NAMED_URL", names.named_url()),
+            ("CASEMATE_CONTROL_URL", names.base_url()),
+            ("AZURE_AUTHORITY_HOST", names.base_url()),
+            ("AZURE_TENANT_ID", "adfs".to_owned()),
+            ("AZURE_CLIENT_ID", identity.principal.app_id.to_string()),
+            ("AZURE_CLIENT_SECRET", identity.principal.secret.clone()),
+            ("AZURE_SUBSCRIPTION_ID", state.subscription.to_string()),
+            ("CASEMATE_IDENTITY_ENDPOINT", format!("{}{MANAGED_IDENTITY_PATH}", names.base_url())),
+            ("CASEMATE_IDENTITY_HEADER", identity.issuer.identity_header().to_owned()),
+            ("CASEMATE_CA_FILE", path(self.folder.join(CA_FILE))),
+            ("REQUESTS_CA_BUNDLE", bundle()),
+            ("SSL_CERT_FILE", bundle()),
+            ("NODE_EXTRA_CA_CERTS", bundle()),
+        ]
+    }
+
+    fn ready_block(&self, out: &mut dyn Write) -> io::Result<()> {
+        let names = &self.names;
+        let env = self.folder.join(ENV_FILE).display().to_string();
+        let [host, _] = names.hsm_hosts();
+        writeln!(out, "The HSM answers at {} and", names.address_url())?;
+        writeln!(out, "{} (needs the hosts line below).", names.named_url())?;
+        writeln!(out, "It is a development HSM. Stop it with Ctrl-C. In another shell:\n")?;
+        writeln!(out, "    . {}", crate::env_file::quote(&env))?;
+        writeln!(out, "    # /etc/hosts: {} {host}", names.listen.ip())?;
+        writeln!(out, "    # Azure SDKs: DefaultAzureCredential() and $CASEMATE_HSM_URL")?;
+        writeln!(out, "    # az: az cloud register -n casemate --endpoint-resource-manager \\")?;
+        writeln!(out, "    #       $CASEMATE_CONTROL_URL && az cloud set -n casemate && \\")?;
+        writeln!(out, "    #     az login --service-principal -u $AZURE_CLIENT_ID \\")?;
+        writeln!(out, "    #       -p $AZURE_CLIENT_SECRET --tenant adfs\n")?;
+        out.flush()
+    }
+
+    /// The supervisor ended by itself: the HSM cannot go on.
+    fn fallen(
+        &self,
+        ended: Result<Result<(), GaveUp>, tokio::task::JoinError>,
+    ) -> Result<(), DevError> {
+        self.folder.remove(ENV_FILE)?;
+        self.folder.remove(SOCKET)?;
+        Ok(ended.map_err(DevError::Part)??)
+    }
+}
+
+/// The signals that stop `dev`.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+}
+
+async fn listen(address: SocketAddr, option: &'static str) -> Result<TcpListener, DevError> {
+    TcpListener::bind(address).await.map_err(|cause| DevError::Listen { address, option, cause })
+}
+
+fn announce(state: &State) {
+    let State { name, retention_days, purge_protection, .. } = state;
+    let protection = if *purge_protection { "on" } else { "off" };
+    let doing = if state.created { "starting" } else { "creating" };
+    say(format_args!(
+        "{doing} HSM {name} (retention {retention_days} days, purge protection {protection})"
+    ));
+}

@@ -1,0 +1,43 @@
+//! What the agent knows about its partition, for doctor. No secret is among it.
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+/// Facts about one HSM and its partition.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The agent's process id.
+    pub agent_pid: u32,
+    /// The HSM's name.
+    pub hsm: String,
+    /// The partition's process id while it runs.
+    pub partition_pid: Option<u32>,
+    /// Whether it answers requests.
+    pub ready: bool,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// What the partition says about its protections.
+    pub report: Vec<(String, String)>,
+    /// Why it last ended or refused.
+    pub last_end: Option<String>,
+    /// The HSM's URLs.
+    pub urls: Vec<String>,
+}
+
+/// The facts, shared between the supervisor and the local socket.
+#[derive(Debug, Default)]
+pub(crate) struct SharedFacts(Mutex<Facts>);
+
+impl SharedFacts {
+    pub(crate) fn new(facts: Facts) -> Self {
+        Self(Mutex::new(facts))
+    }
+
+    pub(crate) fn read(&self) -> Facts {
+        self.0.lock().clone()
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Facts)) {
+        change(&mut self.0.lock());
+    }
+}

@@ -1,0 +1,164 @@
+//! The data folder of one agent: who may use it now, where things are, how files are written.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Why the folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// Another agent works in it.
+    #[error(
+        "another casemate (process {pid}) uses {path}; stop it, or choose another --data-dir",
+        path = path.display()
+    )]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// The other agent's process id, as it wrote it.
+        pid: String,
+    },
+    /// A file or folder cannot be used.
+    #[error("could not {action} {path}; check its owner and mode", path = path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// The folder, locked for this process.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    /// The lock ends with the descriptor, so a killed agent never blocks the next one.
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes the folder if needed and locks it.
+    pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
+        make_folder(path)?;
+        let path = fs::canonicalize(path).map_err(fails("find", path))?;
+        let lock_path = path.join("agent.lock");
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(fails("open", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                lock.read_to_string(&mut pid).map_err(fails("read", &lock_path))?;
+                return Err(FolderError::InUse { path, pid: pid.trim().to_owned() });
+            }
+            Err(TryLockError::Error(cause)) => return Err(fails("lock", &lock_path)(cause)),
+        }
+        lock.set_len(0)
+            .and_then(|()| writeln!(lock, "{}", std::process::id()))
+            .map_err(fails("write", &lock_path))?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Writes a file of mode 0600 as a whole or not at all.
+    pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<(), FolderError> {
+        let path = self.join(name);
+        write_whole(&path, content).map_err(fails("write", &path))
+    }
+
+    /// The file's content, or `None` if it is not there.
+    pub(crate) fn read(&self, name: &str) -> Result<Option<String>, FolderError> {
+        let path = self.join(name);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(cause) => Err(fails("read", &path)(cause)),
+        }
+    }
+
+    /// Removes a file; one that is not there is fine.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), FolderError> {
+        let path = self.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(fails("remove", &path)(error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Makes a folder inside, of mode 0700, and returns its path.
+    pub(crate) fn make(&self, name: &str) -> Result<PathBuf, FolderError> {
+        let path = self.join(name);
+        make_folder(&path)?;
+        Ok(path)
+    }
+}
+
+/// Turns what the system said about a path into our error.
+pub(crate) fn fails(action: &'static str, path: &Path) -> impl Fn(io::Error) -> FolderError {
+    let path = path.to_owned();
+    move |cause| FolderError::File { action, path: path.clone(), cause }
+}
+
+fn make_folder(path: &Path) -> Result<(), FolderError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fails("make", path))
+}
+
+fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_second_agent_is_told_who_has_the_folder_and_a_dead_one_leaves_nothing_behind() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("a/b");
+        let first = Folder::open(&path).unwrap();
+        let error = Folder::open(&path).unwrap_err().to_string();
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        drop(first);
+        assert!(path.join("agent.lock").exists());
+        Folder::open(&path).unwrap();
+    }
+
+    #[test]
+    fn files_are_for_the_owner_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = Folder::open(&parent.path().join("d")).unwrap();
+        folder.write("x", b"1").unwrap();
+        folder.write("x", b"2").unwrap();
+        assert_eq!(folder.read("x").unwrap().unwrap(), "2");
+        assert_eq!(fs::metadata(folder.join("x")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(folder.path()).unwrap().permissions().mode() & 0o777, 0o700);
+        folder.remove("x").unwrap();
+        folder.remove("x").unwrap();
+        assert!(folder.read("x").unwrap().is_none());
+    }
+}

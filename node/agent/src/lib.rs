@@ -1,0 +1,42 @@
+//! The agent of one machine: it accepts connections and passes them to partitions, starts those and
+//! starts them again, and serves the control plane and the development issuer under its own name.
+//!
+//! What it does not do: it links no engine and no store, opens no sealed record, and terminates no
+//! HSM's TLS. No key can ever be in its memory.
+
+mod authority;
+mod backoff;
+mod bundle;
+mod client;
+mod clock;
+mod dev;
+mod dial;
+mod doctor;
+mod env_file;
+mod facts;
+mod folder;
+mod gate;
+mod hello;
+mod hsm;
+mod local;
+mod names;
+mod options;
+mod own_service;
+mod prepare;
+mod process;
+mod say;
+mod slots;
+pub mod sni;
+mod state;
+mod supervise;
+mod users;
+
+pub use authority::AuthorityError;
+pub use dev::{DevError, dev};
+pub use doctor::{DoctorError, doctor};
+pub use facts::Facts;
+pub use folder::FolderError;
+pub use options::{DevOptions, OptionRefusal, RETENTION_DAYS_DEFAULT, default_data_dir};
+pub use process::PARTITION_COMMAND;
+pub use state::StateError;
+pub use supervise::GaveUp;

@@ -1,0 +1,212 @@
+//! What the agent remembers about its HSM: never a key, never a record, only what it made when.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::folder::{Folder, FolderError};
+use crate::options::{DevOptions, RETENTION_DAYS_DEFAULT};
+
+const FILE: &str = "agent.json";
+const FORMAT: u32 = 1;
+
+/// The agent's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct State {
+    format: u32,
+    /// The HSM's name.
+    pub(crate) name: String,
+    /// As given at creation.
+    pub(crate) retention_days: u32,
+    /// As given at creation.
+    pub(crate) purge_protection: bool,
+    /// Whether the HSM has been ready once; from then on it is never created again.
+    pub(crate) created: bool,
+    /// The partition's own user, once the agent has run as root.
+    pub(crate) user: Option<u32>,
+    /// The subscription shown in the control plane.
+    pub(crate) subscription: Uuid,
+}
+
+/// Why state and options do not go together.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The file cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The file is not ours.
+    #[error("{path} is not a state file of this program; restore it, or use another --data-dir")]
+    Malformed {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        cause: serde_json::Error,
+    },
+    /// Written by a newer program.
+    #[error("{path} has format {found}, this program knows {FORMAT}; use the newer program")]
+    Format {
+        /// The file.
+        path: String,
+        /// The format found.
+        found: u32,
+    },
+    /// An option that would change what was fixed at creation.
+    #[error(
+        "the HSM in this folder was created with {option} {is}, which cannot change to {asked}; \
+         leave the option out, or use another --data-dir"
+    )]
+    Fixed {
+        /// The option.
+        option: &'static str,
+        /// What it is.
+        is: String,
+        /// What was asked.
+        asked: String,
+    },
+}
+
+impl State {
+    /// The folder's state, or a new one by the options.
+    pub(crate) fn open(folder: &Folder, options: &DevOptions) -> Result<Self, StateError> {
+        let state = match folder.read(FILE)? {
+            None => Self::new(options),
+            Some(text) => {
+                let path = folder.join(FILE).display().to_string();
+                let known = Self::parse(&text, path)?;
+                if known.created {
+                    known.compare(options)?;
+                    known
+                } else {
+                    // A creation that never ended: the options of today count.
+                    Self {
+                        subscription: known.subscription,
+                        user: known.user,
+                        ..Self::new(options)
+                    }
+                }
+            }
+        };
+        state.save(folder)?;
+        Ok(state)
+    }
+
+    pub(crate) fn save(&self, folder: &Folder) -> Result<(), StateError> {
+        let path = folder.join(FILE).display().to_string();
+        let bytes = serde_json::to_vec_pretty(self)
+            .map_err(|cause| StateError::Malformed { path, cause })?;
+        Ok(folder.write(FILE, &bytes)?)
+    }
+
+    fn new(options: &DevOptions) -> Self {
+        Self {
+            format: FORMAT,
+            name: options.name.clone().unwrap_or_else(|| "dev".to_owned()).to_ascii_lowercase(),
+            retention_days: options.retention_days.unwrap_or(RETENTION_DAYS_DEFAULT),
+            purge_protection: options.purge_protection,
+            created: false,
+            user: None,
+            subscription: Uuid::new_v4(),
+        }
+    }
+
+    fn parse(text: &str, path: String) -> Result<Self, StateError> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let found: Result<Format, _> = serde_json::from_str(text);
+        match found {
+            Ok(Format { format: FORMAT }) => {
+                serde_json::from_str(text).map_err(|cause| StateError::Malformed { path, cause })
+            }
+            Ok(Format { format }) => Err(StateError::Format { path, found: format }),
+            Err(cause) => Err(StateError::Malformed { path, cause }),
+        }
+    }
+
+    fn compare(&self, options: &DevOptions) -> Result<(), StateError> {
+        if let Some(name) =
+            options.name.as_ref().filter(|name| !name.eq_ignore_ascii_case(&self.name))
+        {
+            return Err(fixed("--name", &self.name, name));
+        }
+        if let Some(days) = options.retention_days.filter(|days| *days != self.retention_days) {
+            return Err(fixed("--retention-days", &self.retention_days, &days));
+        }
+        if options.purge_protection && !self.purge_protection {
+            return Err(fixed("purge protection", &"off", &"on"));
+        }
+        Ok(())
+    }
+}
+
+fn fixed(option: &'static str, is: &dyn ToString, asked: &dyn ToString) -> StateError {
+    StateError::Fixed { option, is: is.to_string(), asked: asked.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(name: Option<&str>, days: Option<u32>, protection: bool) -> DevOptions {
+        DevOptions {
+            data_dir: None,
+            name: name.map(str::to_owned),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            hsm_listen: "127.0.0.1:0".parse().unwrap(),
+            retention_days: days,
+            purge_protection: protection,
+            ephemeral: false,
+            imds: None,
+            i_know_this_is_a_development_issuer: false,
+        }
+    }
+
+    fn folder() -> (tempfile::TempDir, Folder) {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = Folder::open(&parent.path().join("d")).unwrap();
+        (parent, folder)
+    }
+
+    #[test]
+    fn what_was_fixed_at_creation_cannot_change() {
+        let (_parent, folder) = folder();
+        let mut state = State::open(&folder, &options(Some("Alpha"), Some(7), false)).unwrap();
+        state.created = true;
+        state.save(&folder).unwrap();
+        for other in [
+            options(Some("beta"), None, false),
+            options(None, Some(8), false),
+            options(None, None, true),
+        ] {
+            let error = State::open(&folder, &other).unwrap_err();
+            assert!(matches!(error, StateError::Fixed { .. }), "{error}");
+            assert!(error.to_string().contains("--data-dir"));
+        }
+        for same in [options(None, None, false), options(Some("ALPHA"), Some(7), false)] {
+            assert_eq!(State::open(&folder, &same).unwrap(), state);
+        }
+    }
+
+    #[test]
+    fn a_creation_that_never_ended_takes_new_options() {
+        let (_parent, folder) = folder();
+        State::open(&folder, &options(Some("one"), Some(7), true)).unwrap();
+        let state = State::open(&folder, &options(None, None, false)).unwrap();
+        assert_eq!((state.name.as_str(), state.retention_days), ("dev", 90));
+    }
+
+    #[test]
+    fn foreign_and_newer_files_are_refused() {
+        let (_parent, folder) = folder();
+        for text in ["", "{}", "[]", r#"{"format":1}"#] {
+            folder.write(FILE, text.as_bytes()).unwrap();
+            let error = State::open(&folder, &options(None, None, false)).unwrap_err();
+            assert!(matches!(error, StateError::Malformed { .. }));
+        }
+        folder.write(FILE, br#"{"format":2,"more":1}"#).unwrap();
+        let error = State::open(&folder, &options(None, None, false)).unwrap_err();
+        assert!(matches!(error, StateError::Format { found: 2, .. }));
+    }
+}

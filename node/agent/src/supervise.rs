@@ -1,0 +1,263 @@
+//! Keeps one HSM served: starts its partition, answers what it asks, starts it again when it dies.
+//!
+//! A partition that says why it cannot go on is tried a few times more and then given up, since a
+//! restart will not heal it. One that dies is started again for ever, ever more slowly, unless it
+//! never came to life at all.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use casemate_channel::{AgentEnd, ChannelError, Start, ToAgent, ToPartition};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::authority::Authority;
+use crate::backoff::Backoff;
+use crate::dial::Dialer;
+use crate::facts::SharedFacts;
+use crate::hsm::HsmLink;
+use crate::process::Process;
+use crate::say::say;
+
+/// Refusals in a row, each with its reason, after which a partition is given up.
+const REFUSALS_MAX: u32 = 3;
+/// Deaths in a row, without ever having been ready, after which it is given up.
+const STILLBORN_MAX: u32 = 8;
+/// Time beyond the partition's own grace before it is killed at a stop.
+const STOP_EXTRA: Duration = Duration::from_secs(2);
+/// Time for a process to end once its channel has.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why an HSM is no longer served.
+#[derive(Debug, thiserror::Error)]
+pub enum GaveUp {
+    /// The partition says why.
+    #[error("the HSM {hsm} stopped ({code}): {message}")]
+    Refused {
+        /// The HSM.
+        hsm: String,
+        /// The partition's word for it.
+        code: String,
+        /// What happened and what to do.
+        message: String,
+    },
+    /// It never came to life.
+    #[error(
+        "the partition of HSM {hsm} ended {times} times before it was ready ({how}); the lines \
+         above may say why, and `casemate doctor` what this machine offers"
+    )]
+    Stillborn {
+        /// The HSM.
+        hsm: String,
+        /// How often.
+        times: u32,
+        /// How it ended last.
+        how: String,
+    },
+}
+
+/// The supervisor of one HSM.
+pub(crate) struct Supervisor {
+    /// What the partition is told; `create` is taken out once it has been ready.
+    pub(crate) start: Start,
+    /// Names a certificate may carry.
+    pub(crate) names: HashSet<String>,
+    /// Where connections wait.
+    pub(crate) link: Arc<HsmLink>,
+    /// Signs its certificates.
+    pub(crate) authority: Arc<Authority>,
+    /// What doctor shows.
+    pub(crate) facts: Arc<SharedFacts>,
+    /// Connects for it.
+    pub(crate) dialer: Dialer,
+    /// Told when the HSM is ready for the first time.
+    pub(crate) created: Box<dyn FnMut() + Send + Sync>,
+    /// Set when all shall end.
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+/// How one partition process came to its end.
+enum End {
+    Stopped,
+    Refused { code: String, message: String },
+    Died { how: String },
+}
+
+/// What one partition process has said so far.
+#[derive(Default)]
+struct Heard {
+    ready: bool,
+    refusal: Option<(String, String)>,
+}
+
+impl Supervisor {
+    /// Keeps the HSM served until told to stop.
+    pub(crate) async fn run(mut self) -> Result<(), GaveUp> {
+        let mut backoff = Backoff::new();
+        let (mut refusals, mut deaths) = (0_u32, 0_u32);
+        loop {
+            let (end, was_ready) = self.live().await;
+            self.link.set(None);
+            if was_ready {
+                backoff.reset();
+                (refusals, deaths) = (0, 0);
+            }
+            match end {
+                End::Stopped => return Ok(()),
+                End::Refused { code, message } => {
+                    refusals += 1;
+                    say(format_args!("partition {}: {message} ({code})", self.start.hsm));
+                    if refusals >= REFUSALS_MAX {
+                        return Err(GaveUp::Refused { hsm: self.start.hsm, code, message });
+                    }
+                }
+                End::Died { how } => {
+                    deaths += 1;
+                    say(format_args!("partition {} ended: {how}; starting again", self.start.hsm));
+                    if deaths >= STILLBORN_MAX && self.start.create.is_some() {
+                        return Err(GaveUp::Stillborn { hsm: self.start.hsm, times: deaths, how });
+                    }
+                }
+            }
+            if self.pause(backoff.delay()).await {
+                return Ok(());
+            }
+            self.facts.change(|facts| facts.restarts += 1);
+        }
+    }
+
+    /// Whether the pause ended because all shall end.
+    async fn pause(&mut self, delay: Duration) -> bool {
+        tokio::select! {
+            () = sleep(delay) => false,
+            _ = self.stopping.wait_for(|stop| *stop) => true,
+        }
+    }
+
+    /// One process, from its start to its end.
+    async fn live(&mut self) -> (End, bool) {
+        let mut heard = Heard::default();
+        let (end, mut process) = match self.begin().await {
+            Ok(begun) => begun,
+            Err(error) => return (End::Died { how: chain(&error) }, false),
+        };
+        let pid = process.pid();
+        self.facts.change(|facts| facts.partition_pid = Some(pid));
+        let stopped = self.converse(&end, &mut heard).await;
+        self.link.set(None);
+        let how = match stopped {
+            true => self.stop(&end, &mut process).await,
+            false => close(&mut process).await,
+        };
+        self.facts.change(|facts| {
+            facts.partition_pid = None;
+            facts.ready = false;
+            facts.last_end = Some(match &heard.refusal {
+                Some((code, message)) => format!("{message} ({code})"),
+                None => how.clone(),
+            });
+        });
+        let ended = match (stopped, heard.refusal) {
+            (true, _) => End::Stopped,
+            (false, Some((code, message))) => End::Refused { code, message },
+            (false, None) => End::Died { how },
+        };
+        (ended, heard.ready)
+    }
+
+    async fn begin(&self) -> Result<(Arc<AgentEnd>, Process), ChannelError> {
+        let (end, theirs) = AgentEnd::pair()?;
+        let process = Process::start(theirs).await?;
+        end.send(&ToPartition::Start(Box::new(self.start.clone())), None).await?;
+        Ok((Arc::new(end), process))
+    }
+
+    /// Answers the partition until it ends (`false`) or all shall end (`true`).
+    async fn converse(&mut self, end: &Arc<AgentEnd>, heard: &mut Heard) -> bool {
+        loop {
+            let received = tokio::select! {
+                biased;
+                received = end.recv() => received,
+                _ = self.stopping.wait_for(|stop| *stop) => return true,
+            };
+            match received {
+                Ok(Some((message, _))) => {
+                    if let Err(error) = self.hear(end, heard, message).await {
+                        say(format_args!("partition {}: {}", self.start.hsm, chain(&*error)));
+                        return false;
+                    }
+                }
+                Ok(None) => return false,
+                Err(error) => {
+                    say(format_args!("partition {}: {}", self.start.hsm, chain(&error)));
+                    return false;
+                }
+            }
+        }
+    }
+
+    async fn hear(
+        &mut self,
+        end: &Arc<AgentEnd>,
+        heard: &mut Heard,
+        message: ToAgent,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        match message {
+            ToAgent::Hardened { report } => self.facts.change(|facts| facts.report = report),
+            ToAgent::CertificateRequest { csr_pem, names } => {
+                let chain_pem = self.authority.sign_request(&csr_pem, &names, &self.names)?;
+                end.send(&ToPartition::Certificate { chain_pem }, None).await?;
+            }
+            ToAgent::Outbound { hosts } => self.dialer.allow(hosts),
+            ToAgent::Dial { id, host, port } => self.dialer.dial(end, id, &host, port),
+            ToAgent::Ready { .. } => {
+                heard.ready = true;
+                if self.start.create.take().is_some() {
+                    (self.created)();
+                }
+                self.facts.change(|facts| facts.ready = true);
+                self.link.set(Some(Arc::clone(end)));
+            }
+            ToAgent::Failed { code, message } => heard.refusal = Some((code, message)),
+            ToAgent::Stopped => {}
+        }
+        Ok(())
+    }
+
+    /// Asks it to end, and ends it if it does not.
+    async fn stop(&self, end: &AgentEnd, process: &mut Process) -> String {
+        let grace = Duration::from_millis(self.start.limits.stop_grace_ms) + STOP_EXTRA;
+        let asked = timeout(grace, async {
+            end.send(&ToPartition::Stop, None).await?;
+            // Its last words; the channel ends with the process.
+            while end.recv().await?.is_some() {}
+            Ok::<_, ChannelError>(process.ended().await)
+        });
+        match asked.await {
+            Ok(Ok(how)) => how,
+            Ok(Err(_)) | Err(_) => close(process).await,
+        }
+    }
+}
+
+/// Waits a moment for a process whose channel has ended, then kills it.
+async fn close(process: &mut Process) -> String {
+    if let Ok(how) = timeout(END_TIMEOUT, process.ended()).await {
+        return how;
+    }
+    process.kill();
+    process.ended().await
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,82 @@
+//! The one executable: a thin main that becomes the agent, a partition or a command.
+//!
+//! A partition is chosen before anything else is set up, since it must confine itself while it has
+//! one thread.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use casemate_agent::{DevOptions, PARTITION_COMMAND, default_data_dir, dev, doctor};
+use casemate_cli::{
+    Arguments, Command, DevArguments, DevCommand, IdentityCommand, identity, parse_error_code,
+};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|command| command == PARTITION_COMMAND) {
+        return casemate_partition::main();
+    }
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nobody left to tell if the output is closed.
+            let _ = error.print();
+            return ExitCode::from(parse_error_code(&error));
+        }
+    };
+    match act(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&*error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(command: Command) -> Result<(), Box<dyn Error>> {
+    let mut out = io::stdout();
+    match command {
+        Command::Dev { command: Some(DevCommand::Identity { command }), .. } => {
+            add_identity(&command)
+        }
+        Command::Dev { run, command: None } => Ok(dev(&options(*run), &mut out)?),
+        Command::Doctor(folder) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(runtime.block_on(doctor(folder.data_dir, &mut out))?)
+        }
+        // Taken by main already; the word is known to the parser so that nothing else has it.
+        Command::Partition => Ok(()),
+    }
+}
+
+fn add_identity(command: &IdentityCommand) -> Result<(), Box<dyn Error>> {
+    let default: PathBuf = default_data_dir().unwrap_or_default();
+    Ok(identity(command, || default, &mut io::stdout())?)
+}
+
+fn options(arguments: DevArguments) -> DevOptions {
+    DevOptions {
+        data_dir: arguments.data_dir,
+        name: arguments.name,
+        listen: arguments.listen,
+        hsm_listen: arguments.hsm_listen,
+        retention_days: arguments.retention_days,
+        purge_protection: arguments.purge_protection,
+        ephemeral: arguments.ephemeral,
+        imds: arguments.imds,
+        i_know_this_is_a_development_issuer: arguments.i_know_this_is_a_development_issuer,
+    }
+}
+
+/// The error and its causes, one a line.
+fn complain(error: &dyn Error) {
+    let mut text = format!("casemate: {error}\n");
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(&format!("  because: {inner}\n"));
+        cause = inner.source();
+    }
+    let _ = io::stderr().write_all(text.as_bytes());
+}
