@@ -37,10 +37,11 @@ pub fn counts(data_dir: &Path) -> BTreeMap<String, usize> {
 
 /// Whether this file is a part of an audit log.
 pub fn is_log(file: &Path) -> bool {
-    let in_room = file.components().any(|part| part.as_os_str() == "audit");
-    in_room && file.extension().is_some_and(|kind| kind == "jsonl" || kind == "log")
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with("audit-") && name.ends_with(".jsonl")
 }
 
+/// Whole lines; while the process runs, zeros stand ahead of where it will write next.
 fn lines(bytes: &[u8], file: &Path) -> Vec<Value> {
     let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     let text = String::from_utf8_lossy(&bytes[..whole]).into_owned();

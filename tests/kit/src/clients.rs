@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::dev::Dev;
+use crate::places;
 
 /// A client that runs longer than this hangs.
 const RUN_MAX: Duration = Duration::from_secs(480);
@@ -52,7 +53,9 @@ impl Client {
             folder: home.to_owned(),
         };
         client = client.variable("HOME", &home.display().to_string());
-        client.variable("CASEMATE_DATA_DIR", &dev.data_dir().display().to_string())
+        client = client.variable("TEST_DATA_DIR", &dev.data_dir().display().to_string());
+        client = client.variable("TEST_CASEMATE", &places::casemate().display().to_string());
+        client.variable("PYTHONDONTWRITEBYTECODE", "1")
     }
 
     /// Adds an argument.

@@ -171,8 +171,9 @@ impl Dev {
     pub fn partition(&self) -> u32 {
         let mut found = None;
         process::eventually(Duration::from_secs(20), || {
-            let below = process::descendants(self.agent()).into_iter();
-            found = below.filter(|one| process::command_line(*one).contains("partition")).last();
+            let is_partition =
+                |one: &u32| process::command_line(*one).split(' ').any(|word| word == "partition");
+            found = process::descendants(self.agent()).into_iter().rfind(is_partition);
             found.is_some()
         });
         found.expect("the agent has a partition process")

@@ -110,6 +110,12 @@ impl Rest {
         read_answer(&mut stream, "GET").or_else(|error| sent.and(Err(error)))
     }
 
+    /// Our port of the open connection.
+    pub fn local_port(&self) -> Option<u16> {
+        let stream = self.stream.as_ref()?;
+        stream.get_ref().sock.local_addr().ok().map(|address| address.port())
+    }
+
     /// Drops the connection; the next call opens another.
     pub fn hang_up(&mut self) {
         self.stream = None;

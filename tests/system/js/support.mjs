@@ -54,7 +54,7 @@ export function audited(operation) {
     for (const entry of readdirSync(folder, { withFileTypes: true })) {
       const path = join(folder, entry.name);
       if (entry.isDirectory()) waiting.push(path);
-      if (entry.name.endsWith(".jsonl") && path.includes("/audit/")) {
+      if (/^audit-\d+\.jsonl$/.test(entry.name)) {
         const lines = readFileSync(path, "utf8").split("\n").slice(0, -1);
         const records = lines.filter(Boolean).map((line) => JSON.parse(line));
         // A change has its intent recorded besides its end.

@@ -155,8 +155,9 @@ def casemate(*words):
 
 
 def audit_records():
+    """All whole lines; while the server runs, zeros stand ahead of where it will write next."""
     records = []
-    for file in sorted(DATA_DIR.rglob("audit/*.jsonl")):
+    for file in sorted(DATA_DIR.rglob("audit-*.jsonl")):
         lines = file.read_bytes().split(b"\n")
         records += [json.loads(line) for line in lines[:-1] if line]
     return records
