@@ -1,0 +1,156 @@
+//! The partition's side of the conversation with its agent: questions and their answers, and what
+//! arrives unasked.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use casemate_channel::{ChannelError, PartitionEnd, ToAgent, ToPartition};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+/// Connections that wait to be taken; the agent waits when there are more.
+const ARRIVALS_MAX: usize = 1024;
+/// Outgoing connections asked for at once.
+const DIALS_MAX: usize = 16;
+/// Time for a certificate to be signed.
+const SIGN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What arrives unasked.
+pub(crate) enum Arrival {
+    /// A client's connection, its TLS hello still unread.
+    Connection {
+        /// The socket.
+        socket: OwnedFd,
+        /// Who connected.
+        peer: SocketAddr,
+    },
+    /// The partition shall finish and end.
+    Stop,
+}
+
+/// The agent, to be asked.
+pub(crate) struct Agent {
+    end: PartitionEnd,
+    dials: Mutex<HashMap<u64, oneshot::Sender<Result<OwnedFd, String>>>>,
+    certificate: Mutex<Option<oneshot::Sender<String>>>,
+    next_dial: AtomicU64,
+}
+
+/// Why the agent gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    /// The channel.
+    #[error("the agent cannot be asked")]
+    Channel(#[from] ChannelError),
+    /// Too many questions.
+    #[error("{DIALS_MAX} outgoing connections are asked for already")]
+    Busy,
+    /// It refused.
+    #[error("the agent refused: {0}")]
+    Refused(String),
+    /// It took too long, or another question replaced this one.
+    #[error("the agent did not answer in time; its log says why")]
+    NoAnswer,
+}
+
+impl Agent {
+    /// Begins the conversation. The receiver ends when the agent does.
+    pub(crate) fn attend(end: PartitionEnd) -> (Arc<Self>, mpsc::Receiver<Arrival>) {
+        let agent = Arc::new(Self {
+            end,
+            dials: Mutex::default(),
+            certificate: Mutex::default(),
+            next_dial: AtomicU64::new(1),
+        });
+        let (arrivals, inbox) = mpsc::channel(ARRIVALS_MAX);
+        tokio::spawn(Arc::clone(&agent).listen(arrivals));
+        (agent, inbox)
+    }
+
+    /// Tells the agent something.
+    pub(crate) async fn tell(&self, message: &ToAgent) -> Result<(), ChannelError> {
+        self.end.send(message, None).await
+    }
+
+    /// Has an outgoing connection made. Drop the future to give up.
+    pub(crate) async fn dial(&self, host: &str, port: u16) -> Result<OwnedFd, AskError> {
+        let id = self.next_dial.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut dials = self.dials.lock();
+            dials.retain(|_, waiting| !waiting.is_closed());
+            if dials.len() >= DIALS_MAX {
+                return Err(AskError::Busy);
+            }
+            dials.insert(id, answer);
+        }
+        self.tell(&ToAgent::Dial { id, host: host.to_owned(), port }).await?;
+        answered.await.map_err(|_| AskError::NoAnswer)?.map_err(AskError::Refused)
+    }
+
+    /// Has a certificate signed; its chain, PEM.
+    pub(crate) async fn sign(
+        &self,
+        csr_pem: String,
+        names: Vec<String>,
+    ) -> Result<String, AskError> {
+        let (answer, answered) = oneshot::channel();
+        *self.certificate.lock() = Some(answer);
+        self.tell(&ToAgent::CertificateRequest { csr_pem, names }).await?;
+        match timeout(SIGN_TIMEOUT, answered).await {
+            Ok(Ok(chain)) => Ok(chain),
+            Ok(Err(_)) | Err(_) => Err(AskError::NoAnswer),
+        }
+    }
+
+    async fn listen(self: Arc<Self>, arrivals: mpsc::Sender<Arrival>) {
+        loop {
+            let (message, descriptor) = match self.end.recv().await {
+                Ok(Some(received)) => received,
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::error!("{}", crate::failure::chain(&error));
+                    return;
+                }
+            };
+            let Some(arrival) = self.hear(message, descriptor) else { continue };
+            if arrivals.send(arrival).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Gives answers to those who asked; returns what nobody asked for.
+    fn hear(&self, message: ToPartition, descriptor: Option<OwnedFd>) -> Option<Arrival> {
+        match message {
+            ToPartition::Connection { peer, .. } => {
+                descriptor.map(|socket| Arrival::Connection { socket, peer })
+            }
+            ToPartition::Stop => Some(Arrival::Stop),
+            ToPartition::Dialed { id, error } => {
+                let waiting = self.dials.lock().remove(&id);
+                let answer = match (descriptor, error) {
+                    (Some(socket), None) => Ok(socket),
+                    (_, error) => Err(error.unwrap_or_default()),
+                };
+                // Who asked may have given up; the socket closes itself.
+                let _given_up = waiting.map(|waiting| waiting.send(answer));
+                None
+            }
+            ToPartition::Certificate { chain_pem } => {
+                let waiting = self.certificate.lock().take();
+                let _given_up = waiting.map(|waiting| waiting.send(chain_pem));
+                None
+            }
+            ToPartition::Start(_) => {
+                tracing::warn!("the agent sent Start a second time");
+                None
+            }
+        }
+    }
+}

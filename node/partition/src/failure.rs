@@ -1,0 +1,166 @@
+//! Why a partition does not run, in words for programs and for people.
+
+use std::error::Error;
+use std::io;
+
+use casemate_audit::TrailError;
+use casemate_channel::ChannelError;
+use casemate_data_plane::ConfigError;
+use casemate_engine_port::EngineError;
+use casemate_harden::HardenError;
+use casemate_hsm::OpenFailure;
+use casemate_store_port::{OpenError, StoreError};
+
+use crate::certificate::CertificateError;
+use crate::seal::SealFileError;
+
+/// Why the partition ends.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The channel to the agent.
+    #[error("there is no agent to work for")]
+    Channel(#[from] ChannelError),
+    /// The agent ended.
+    #[error("the agent ended")]
+    AgentGone,
+    /// The process could not be confined.
+    #[error("the process could not be confined")]
+    Harden(#[from] HardenError),
+    /// Threads or timers.
+    #[error("the system gives no threads")]
+    Threads(#[source] io::Error),
+    /// A folder of the HSM's.
+    #[error("the HSM's folder cannot be used: check its owner, its rights and the disk")]
+    Folder(#[source] io::Error),
+    /// The node seal.
+    #[error(transparent)]
+    Seal(#[from] SealFileError),
+    /// The database.
+    #[error("the HSM's database cannot be used: check the disk and that nothing else has it open")]
+    Store(#[source] StoreError),
+    /// The records are not what this HSM wrote.
+    #[error(
+        "the stored records are not those that this HSM wrote; it stops, to use none of them. \
+         Put back the untouched database, or restore a backup"
+    )]
+    Tampered(#[source] OpenError),
+    /// The store is below what the seal remembers, and empty.
+    #[error(
+        "the database is empty, but the node seal remembers change {sequence}; put the database back"
+    )]
+    Emptied {
+        /// The remembered change.
+        sequence: u64,
+    },
+    /// The store went astray while the HSM was in use.
+    #[error("the store gave no sure answer; the HSM is opened anew, to find out what it holds")]
+    Astray,
+    /// The first settings.
+    #[error("the settings for the new HSM are refused")]
+    Settings(#[source] serde_json::Error),
+    /// The domain could not be opened.
+    #[error("the HSM cannot be opened")]
+    Domain(#[from] OpenFailure),
+    /// The engine.
+    #[error("the engine cannot be used")]
+    Engine(#[from] EngineError),
+    /// The audit trail.
+    #[error(transparent)]
+    Audit(#[from] TrailError),
+    /// The server's certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The data plane's configuration.
+    #[error("the HSM's names or region cannot be used")]
+    Names(#[from] ConfigError),
+}
+
+impl Failure {
+    /// A short fixed word, for programs.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Channel(_) => "channel",
+            Self::AgentGone => "agent-gone",
+            Self::Harden(_) => "not-confined",
+            Self::Threads(_) => "threads",
+            Self::Folder(_) => "folder",
+            Self::Seal(_) => "seal",
+            Self::Store(_) => "store",
+            Self::Tampered(OpenError::RolledBack { .. }) | Self::Emptied { .. } => "rolled-back",
+            Self::Tampered(_) => "tampered",
+            Self::Astray => "store-astray",
+            Self::Settings(_) => "settings",
+            Self::Domain(_) => "domain",
+            Self::Engine(_) => "engine",
+            Self::Audit(_) => "audit",
+            Self::Certificate(_) => "certificate",
+            Self::Names(_) => "names",
+        }
+    }
+
+    /// Whether a restart alone will not help.
+    pub(crate) fn lasts(&self) -> bool {
+        match self {
+            Self::Channel(_)
+            | Self::AgentGone
+            | Self::Threads(_)
+            | Self::Store(_)
+            | Self::Astray
+            | Self::Certificate(_) => false,
+            Self::Harden(_)
+            | Self::Folder(_)
+            | Self::Seal(_)
+            | Self::Tampered(_)
+            | Self::Emptied { .. }
+            | Self::Settings(_)
+            | Self::Domain(_)
+            | Self::Engine(_)
+            | Self::Audit(_)
+            | Self::Names(_) => true,
+        }
+    }
+
+    /// The failure with its causes, in one line.
+    pub(crate) fn text(&self) -> String {
+        chain(self)
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+/// Tells a store that was changed from one that cannot be used.
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Store(cause) => Self::Store(cause),
+            other => Self::Tampered(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_store_lasts_and_an_absent_one_does_not() {
+        let changed = Failure::from(OpenError::Missing { expected: 3, found: 2 });
+        assert_eq!((changed.code(), changed.lasts()), ("tampered", true));
+        assert!(changed.text().contains("2 of 3"), "{}", changed.text());
+        let older = Failure::from(OpenError::RolledBack { sequence: 1, floor: 2 });
+        assert_eq!((older.code(), older.lasts()), ("rolled-back", true));
+        let absent = OpenError::Store(StoreError::Full { place: "x".to_owned() });
+        let absent = Failure::from(absent);
+        assert_eq!((absent.code(), absent.lasts()), ("store", false));
+    }
+}

@@ -1,0 +1,46 @@
+//! One HSM, one process: here, and only here, engine, store, audit, domain and data plane are put
+//! together.
+//!
+//! It contains no rule of the domain and opens no network socket: connections, incoming and
+//! outgoing, are handed in by the agent over the channel.
+//!
+//! Invariants:
+//! - The process is confined before it reads a byte from outside and before a second thread
+//!   exists.
+//! - It says that it is ready only after all of its store has been verified and a record could be
+//!   added to its audit trail.
+//! - It never serves below the last change that its node seal remembers.
+
+mod agent;
+mod boot;
+mod certificate;
+mod clock;
+mod due;
+mod failure;
+mod fetch;
+mod files;
+mod open;
+mod places;
+mod pool;
+mod record_cipher;
+mod run;
+mod seal;
+mod sentinel;
+mod serve;
+mod spawn;
+mod tls;
+
+use std::process::ExitCode;
+
+/// Runs a partition: the hidden subcommand of the one executable. The channel to the agent is
+/// descriptor 3, and no other thread exists yet.
+pub fn main() -> ExitCode {
+    let done = boot::begin().and_then(run::run);
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tracing::error!(code = failure.code(), "{}", failure.text());
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! From the folder and the seal to an open HSM with its audit trail.
+
+use std::sync::Arc;
+
+use casemate_audit::{Call, Origin, Phase, Record as AuditRecord, Trail, TrailError, Verdict};
+use casemate_channel::{Creation as CreationMessage, Start};
+use casemate_engine_port::Secret;
+use casemate_engine_soft::SoftEngine;
+use casemate_engine_soft::domain::{DomainKeys, RecordCipher};
+use casemate_harden::lock;
+use casemate_hsm::{Clock, Creation, Hsm, HsmLimits, Pool, Ports, Spawn};
+use casemate_store_embedded::EmbeddedStore;
+use casemate_store_port::{OpenError, Record, SealedStore, Store, StoreIdentity};
+
+use crate::clock::millis;
+use crate::failure::Failure;
+use crate::files;
+use crate::record_cipher::DomainCipher;
+use crate::seal::NodeSeal;
+use crate::sentinel::Sentinel;
+
+/// Folder of the audit trail inside the HSM's.
+const AUDIT_FOLDER: &str = "audit";
+
+/// What of the system the domain is given.
+pub(crate) struct System {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) pool: Arc<dyn Pool>,
+    pub(crate) spawn: Arc<dyn Spawn>,
+}
+
+/// The keys in use, each with its user.
+pub(crate) struct Keys {
+    pub(crate) engine: Arc<SoftEngine>,
+    /// Of the records.
+    pub(crate) records: Arc<DomainCipher>,
+    /// Of what else lies in the folder.
+    pub(crate) files: Arc<RecordCipher>,
+}
+
+/// Derives the keys; locks each in memory where the system does not lock all.
+pub(crate) fn keys(seal: &NodeSeal, memory_is_locked: bool) -> Result<Keys, Failure> {
+    let of_records = DomainKeys::derive(seal.domain_secret());
+    let of_files = DomainKeys::derive(seal.domain_secret());
+    if !memory_is_locked {
+        let derived = [&of_records, &of_files].map(|keys| {
+            [keys.record_key(), keys.head_key(), keys.material_key(), keys.backup_key()]
+        });
+        lock_all(derived.into_iter().flatten().chain([seal.domain_secret()]));
+    }
+    let (record, head, material, _backup) = of_records.into_parts();
+    let engine = Arc::new(SoftEngine::new(material)?);
+    let records = Arc::new(DomainCipher(RecordCipher::new(record, head)));
+    let (record, head, _, _) = of_files.into_parts();
+    Ok(Keys { engine, records, files: Arc::new(RecordCipher::new(record, head)) })
+}
+
+fn lock_all<'a>(secrets: impl Iterator<Item = &'a Secret>) {
+    for secret in secrets {
+        if let Err(error) = lock(secret.expose()) {
+            tracing::warn!(%error, "a secret could not be locked in memory: raise `ulimit -l`");
+            return;
+        }
+    }
+}
+
+/// Opens the HSM, or creates it where it was not created yet.
+pub(crate) async fn hsm(
+    start: &Start,
+    seal: &mut NodeSeal,
+    keys: &Keys,
+    system: System,
+    sentinel: &Arc<Sentinel>,
+) -> Result<Arc<Hsm>, Failure> {
+    let embedded = EmbeddedStore::open(&start.folder).map_err(Failure::Store)?;
+    let store = sentinel.guard(Arc::new(embedded));
+    let may_be_new = start.create.is_some();
+    let (store, records) = sealed(store, keys, seal, may_be_new).await?;
+    let System { clock, pool, spawn } = system;
+    let engine = Arc::<SoftEngine>::clone(&keys.engine);
+    let ports = Ports { engine, store, clock, pool, spawn };
+    let limits = HsmLimits::default();
+    let hsm = match (&start.create, records.is_empty()) {
+        (Some(message), true) => Hsm::create(ports, creation(message)?, limits).await?,
+        (_, _) => Hsm::open(ports, records, limits)?,
+    };
+    seal.remember(hsm.sequence())?;
+    Ok(hsm)
+}
+
+/// The verified records. Only a store that never held any may be empty.
+async fn sealed(
+    store: Arc<dyn Store>,
+    keys: &Keys,
+    seal: &NodeSeal,
+    may_be_new: bool,
+) -> Result<(SealedStore, Vec<Record>), Failure> {
+    let identity: StoreIdentity = seal.identity();
+    let floor = seal.last_sequence();
+    let cipher = Arc::<DomainCipher>::clone(&keys.records);
+    let opened = SealedStore::open(Arc::clone(&store), cipher, identity, Some(floor)).await;
+    match opened {
+        Err(OpenError::HeadMissing) if may_be_new && floor == 0 => {
+            let cipher = Arc::<DomainCipher>::clone(&keys.records);
+            let created = SealedStore::create(store, cipher, identity).await?;
+            Ok((created, Vec::new()))
+        }
+        Err(OpenError::HeadMissing) if floor > 0 => Err(Failure::Emptied { sequence: floor }),
+        opened => Ok(opened?),
+    }
+}
+
+fn creation(message: &CreationMessage) -> Result<Creation, Failure> {
+    let mut creation: Creation =
+        serde_json::from_value(message.settings.clone()).map_err(Failure::Settings)?;
+    creation.settings.development |= message.development;
+    Ok(creation)
+}
+
+/// Opens the audit trail. Its first record proves that it takes records.
+pub(crate) async fn trail(start: &Start, hsm: &Hsm) -> Result<Trail, Failure> {
+    let folder = start.folder.join(AUDIT_FOLDER);
+    files::folder(&folder).map_err(Failure::Folder)?;
+    let trail = Trail::open(&folder, &origin(start, hsm, &resource_id(start)), millis())?;
+    record_service(&trail, "PartitionStart").await?;
+    Ok(trail)
+}
+
+/// Records something that the service did by itself.
+pub(crate) async fn record_service(trail: &Trail, operation: &str) -> Result<(), TrailError> {
+    let appended = trail.append(&AuditRecord {
+        phase: Phase::Service,
+        operation,
+        call: &Call::default(),
+        verdict: Verdict::Success,
+        permit: None,
+        key: None,
+        intent: None,
+    });
+    appended.await.map(drop)
+}
+
+fn origin<'a>(start: &'a Start, hsm: &Hsm, resource_id: &'a str) -> Origin<'a> {
+    Origin {
+        resource_id,
+        pool_name: &start.hsm,
+        tenant: Some(hsm.settings().tenant),
+        development: hsm.settings().development,
+    }
+}
+
+fn resource_id(start: &Start) -> String {
+    format!("/providers/Microsoft.KeyVault/managedHSMs/{}", start.hsm)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! Threads for costly operations, which yield to those that serve connections.
+//!
+//! As many as there are cores, each of the lowest priority: measured, cheap requests then answer
+//! as fast as without them. The queue is bounded; what does not fit is refused at once.
+
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::Builder;
+
+use casemate_harden::nice_current_thread;
+use casemate_hsm::{Pool, PoolBusy};
+use parking_lot::{Condvar, Mutex};
+
+/// The lowest priority there is.
+const NICENESS: i32 = 19;
+/// Requests under way per thread that serves, from which on middling jobs leave it.
+const REQUESTS_PER_WORKER: usize = 2;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The threads' queue.
+pub(crate) struct NicedPool {
+    queue: Mutex<VecDeque<Job>>,
+    queue_max: usize,
+    work: Condvar,
+    load: Arc<Load>,
+}
+
+/// How much is being asked of the threads that serve connections.
+pub(crate) struct Load {
+    requests: AtomicUsize,
+    busy_from: usize,
+}
+
+/// One request under way.
+pub(crate) struct UnderWay<'a>(&'a Load);
+
+impl NicedPool {
+    /// Starts the threads. They live as long as the process.
+    pub(crate) fn start(
+        threads: usize,
+        queue_max: usize,
+        load: Arc<Load>,
+    ) -> io::Result<Arc<Self>> {
+        let queue = Mutex::new(VecDeque::new());
+        let pool = Arc::new(Self { queue, queue_max, work: Condvar::new(), load });
+        for _ in 0..threads.max(1) {
+            let pool = Arc::clone(&pool);
+            Builder::new().name("pool".to_owned()).spawn(move || pool.work())?;
+        }
+        Ok(pool)
+    }
+
+    fn work(&self) {
+        if let Err(error) = nice_current_thread(NICENESS) {
+            tracing::warn!(%error, "costly operations run at the priority of all others");
+        }
+        loop {
+            let job = self.next();
+            // Who waits for it sees that it gave no answer; the other jobs go on.
+            if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                tracing::error!("a costly operation panicked");
+            }
+        }
+    }
+
+    fn next(&self) -> Job {
+        let mut queue = self.queue.lock();
+        loop {
+            if let Some(job) = queue.pop_front() {
+                return job;
+            }
+            self.work.wait(&mut queue);
+        }
+    }
+}
+
+impl Pool for NicedPool {
+    fn run(&self, job: Job) -> Result<(), PoolBusy> {
+        let mut queue = self.queue.lock();
+        if queue.len() >= self.queue_max {
+            return Err(PoolBusy);
+        }
+        queue.push_back(job);
+        drop(queue);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    fn under_load(&self) -> bool {
+        self.load.requests.load(Ordering::Relaxed) > self.load.busy_from
+    }
+}
+
+impl Load {
+    /// For this many threads that serve.
+    pub(crate) fn new(workers: usize) -> Arc<Self> {
+        let busy_from = workers.saturating_mul(REQUESTS_PER_WORKER);
+        Arc::new(Self { requests: AtomicUsize::new(0), busy_from })
+    }
+
+    /// Counts a request until the result is dropped.
+    pub(crate) fn request(&self) -> UnderWay<'_> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        UnderWay(self)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_full_queue_refuses_and_a_panic_stops_nobody() {
+        let pool = NicedPool::start(1, 2, Load::new(1)).unwrap();
+        let (started, has_started) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let hold = move || {
+            started.send(()).unwrap();
+            released.recv().unwrap();
+            panic!("as a job may");
+        };
+        pool.run(Box::new(hold)).unwrap();
+        has_started.recv().unwrap();
+        let (done, is_done) = mpsc::channel();
+        for number in 0..2 {
+            let done = done.clone();
+            pool.run(Box::new(move || done.send(number).unwrap())).unwrap();
+        }
+        assert!(pool.run(Box::new(|| ())).is_err());
+        release.send(()).unwrap();
+        assert_eq!([is_done.recv().unwrap(), is_done.recv().unwrap()], [0, 1]);
+        assert!(pool.run(Box::new(|| ())).is_ok());
+    }
+
+    #[test]
+    fn load_counts_what_is_under_way() {
+        let load = Load::new(1);
+        let pool = NicedPool::start(1, 1, Arc::clone(&load)).unwrap();
+        let held: Vec<_> = (0..2).map(|_| load.request()).collect();
+        assert!(!pool.under_load());
+        let third = load.request();
+        assert!(pool.under_load());
+        drop(third);
+        drop(held);
+        assert!(!pool.under_load());
+    }
+}

@@ -1,0 +1,248 @@
+//! A partition's life, step by step: open, serve, finish.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use casemate_audit::Trail;
+use casemate_channel::{Start, ToAgent};
+use casemate_data_plane::{Config, DataPlane, ExternalName, Limits};
+use casemate_hsm::{Clock, Hsm};
+use casemate_token::{TrustSettings, TrustedIssuer, Validator};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::mpsc;
+
+use crate::agent::{Agent, Arrival};
+use crate::boot::Boot;
+use crate::clock::SystemClock;
+use crate::due::purge_when_due;
+use crate::failure::{Failure, chain};
+use crate::fetch::AgentFetch;
+use crate::open::{self, System};
+use crate::pool::{Load, NicedPool};
+use crate::seal::NodeSeal;
+use crate::sentinel::Sentinel;
+use crate::serve::Server;
+use crate::spawn::RuntimeSpawn;
+use crate::tls::Tls;
+
+/// How often the node seal is brought up to date with the last change.
+const REMEMBER_INTERVAL: Duration = Duration::from_secs(300);
+/// Time for answers that are under way when the store has gone astray.
+const ASTRAY_GRACE: Duration = Duration::from_secs(1);
+/// Time for tasks to end after the last connection has.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Runs a confined process as a partition until it is told to stop.
+pub(crate) fn run(boot: Boot) -> Result<(), Failure> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(boot.start.threads.max(1))
+        .thread_name("serve")
+        .enable_all()
+        .build()
+        .map_err(Failure::Threads)?;
+    let done = runtime.block_on(live(boot));
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    done
+}
+
+async fn live(boot: Boot) -> Result<(), Failure> {
+    let Boot { start, agent, memory_is_locked, cores } = boot;
+    let (agent, mut arrivals) = Agent::attend(agent.into_end()?);
+    let done = match Partition::open(&start, &agent, memory_is_locked, cores).await {
+        Ok(partition) => partition.serve(&mut arrivals).await,
+        Err(failure) => Err(failure),
+    };
+    match &done {
+        Ok(()) => agent.tell(&ToAgent::Stopped).await?,
+        Err(failure) if failure.lasts() => {
+            let (code, message) = (failure.code().to_owned(), failure.text());
+            agent.tell(&ToAgent::Failed { code, message }).await?;
+        }
+        Err(_) => {}
+    }
+    done
+}
+
+/// All that runs.
+struct Partition {
+    agent: Arc<Agent>,
+    hsm: Arc<Hsm>,
+    trail: Trail,
+    seal: NodeSeal,
+    server: Arc<Server>,
+    sentinel: Arc<Sentinel>,
+    stop_grace: Duration,
+}
+
+impl Partition {
+    /// Opens everything, verified, in the order in which one thing needs another.
+    async fn open(
+        start: &Start,
+        agent: &Arc<Agent>,
+        memory_is_locked: bool,
+        cores: usize,
+    ) -> Result<Self, Failure> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let load = Load::new(start.threads);
+        let pool = NicedPool::start(cores, start.limits.pool_queue_max, Arc::clone(&load))
+            .map_err(Failure::Threads)?;
+        let mut seal = seal(start, &*clock)?;
+        let keys = open::keys(&seal, memory_is_locked)?;
+        let sentinel = Sentinel::new();
+        let spawn = Arc::new(RuntimeSpawn(Handle::current()));
+        let system = System { clock: Arc::clone(&clock), pool, spawn };
+        let hsm = open::hsm(start, &mut seal, &keys, system, &sentinel).await?;
+        let trail = open::trail(start, &hsm).await?;
+        let outbound = outbound(start, &hsm);
+        agent.tell(&ToAgent::Outbound { hosts: outbound.clone() }).await?;
+        let fetch = Arc::new(AgentFetch::new(Arc::clone(agent), &outbound));
+        let validator = Arc::new(Validator::new(trust(start, &hsm), fetch));
+        let plane = plane(start, &hsm, validator, &trail)?;
+        let folder = start.folder.clone();
+        let names = certificate_names(start);
+        let (tls, renew_at) =
+            Tls::open(Arc::clone(agent), keys.files, folder, names, clock.now()).await?;
+        tokio::spawn(Arc::clone(&tls).keep_fresh(renew_at, clock));
+        tokio::spawn(purge_when_due(Arc::clone(&hsm), trail.clone()));
+        let server = Server::new(plane, tls, load, &start.limits);
+        let stop_grace = Duration::from_millis(start.limits.stop_grace_ms);
+        let agent = Arc::clone(agent);
+        Ok(Self { agent, hsm, trail, seal, server, sentinel, stop_grace })
+    }
+
+    /// Serves until told to stop.
+    async fn serve(mut self, arrivals: &mut mpsc::Receiver<Arrival>) -> Result<(), Failure> {
+        self.agent.tell(&ToAgent::Ready { pid: std::process::id() }).await?;
+        let ended = self.take_connections(arrivals).await;
+        let grace = match ended {
+            Ok(()) => self.stop_grace,
+            Err(_) => ASTRAY_GRACE,
+        };
+        self.server.finish(grace).await;
+        ended?;
+        open::record_service(&self.trail, "PartitionStop").await?;
+        self.trail.close();
+        self.seal.remember(self.hsm.sequence())?;
+        Ok(())
+    }
+
+    async fn take_connections(
+        &mut self,
+        arrivals: &mut mpsc::Receiver<Arrival>,
+    ) -> Result<(), Failure> {
+        let sentinel = Arc::clone(&self.sentinel);
+        let mut remember = tokio::time::interval(REMEMBER_INTERVAL);
+        loop {
+            tokio::select! {
+                arrival = arrivals.recv() => match arrival {
+                    Some(Arrival::Connection { socket, peer }) => self.server.accept(socket, peer),
+                    Some(Arrival::Stop) => return Ok(()),
+                    None => return Err(Failure::AgentGone),
+                },
+                () = sentinel.astray() => return Err(Failure::Astray),
+                // On the main thread, which serves nobody.
+                _ = remember.tick() => {
+                    if let Err(error) = self.seal.remember(self.hsm.sequence()) {
+                        tracing::warn!("{}; tried again later", chain(&error));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The node seal; made where the HSM was not created yet.
+fn seal(start: &Start, clock: &dyn Clock) -> Result<NodeSeal, Failure> {
+    Ok(match &start.create {
+        Some(_) => NodeSeal::open_or_create(&start.folder, &start.seal, clock.now())?,
+        None => NodeSeal::open(&start.folder, &start.seal)?,
+    })
+}
+
+/// `{port}` in the settings stands for the port of the named listener.
+fn with_port(start: &Start, text: &str) -> String {
+    text.replace("{port}", &start.named_port.to_string())
+}
+
+fn outbound(start: &Start, hsm: &Hsm) -> Vec<String> {
+    hsm.settings().outbound.iter().map(|host| with_port(start, host)).collect()
+}
+
+fn trust(start: &Start, hsm: &Hsm) -> TrustSettings {
+    let settings = hsm.settings();
+    let issuer = |issuer: &casemate_hsm::TrustedIssuer| TrustedIssuer {
+        issuer: with_port(start, &issuer.issuer),
+        metadata_url: with_port(start, &issuer.metadata_url),
+        trust_anchors_pem: issuer.trust_anchors_pem.clone(),
+    };
+    TrustSettings {
+        tenant: settings.tenant,
+        issuers: settings.issuers.iter().map(issuer).collect(),
+        audiences: settings.audiences.iter().map(|name| with_port(start, name)).collect(),
+    }
+}
+
+fn plane(
+    start: &Start,
+    hsm: &Arc<Hsm>,
+    validator: Arc<Validator>,
+    trail: &Trail,
+) -> Result<Arc<DataPlane>, Failure> {
+    let bounds = Limits::default();
+    let limits = Limits {
+        payload_bytes_max: bounds.payload_bytes_max.min(start.limits.body_bytes_max),
+        body_bytes_max: bounds.body_bytes_max.min(start.limits.body_bytes_max),
+        body_deadline: Duration::from_millis(start.limits.body_timeout_ms),
+    };
+    let config = Config {
+        hsm: Arc::clone(hsm),
+        validator,
+        trail: trail.clone(),
+        names: start.names.iter().map(external).collect(),
+        named_port: start.named_port,
+        region: start.region.clone(),
+        build: env!("CARGO_PKG_VERSION").to_owned(),
+        limits,
+    };
+    Ok(Arc::new(DataPlane::new(config)?))
+}
+
+/// A name with its URL; 443 is not written.
+fn external(name: &casemate_channel::ExternalName) -> ExternalName {
+    let host = match name.host.parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) => format!("[{address}]"),
+        Ok(IpAddr::V4(_)) | Err(_) => name.host.clone(),
+    };
+    let url = match name.port {
+        443 => format!("https://{host}"),
+        port => format!("https://{host}:{port}"),
+    };
+    ExternalName { host: name.host.clone(), port: name.port, url }
+}
+
+/// What the certificate is for, as its text will be compared.
+fn certificate_names(start: &Start) -> BTreeSet<String> {
+    let text = |host: &str| match host.parse::<IpAddr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => host.to_ascii_lowercase(),
+    };
+    start.names.iter().map(|name| text(&name.host)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_leave_out_443_and_put_brackets_around_ipv6() {
+        let url = |host: &str, port| {
+            external(&casemate_channel::ExternalName { host: host.to_owned(), port }).url
+        };
+        assert_eq!(url("dev.managedhsm.localhost", 8443), "https://dev.managedhsm.localhost:8443");
+        assert_eq!(url("alpha.managedhsm.example", 443), "https://alpha.managedhsm.example");
+        assert_eq!(url("127.0.0.1", 8444), "https://127.0.0.1:8444");
+        assert_eq!(url("::1", 8444), "https://[::1]:8444");
+    }
+}

@@ -1,0 +1,92 @@
+//! A real partition process against an agent played by this test: confined, started, asked over
+//! TLS, stopped, started again, refused.
+//!
+//! The test starts itself again as the partition, so it has no test harness, which would bring
+//! threads along: a partition begins on the only thread of its process.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+
+mod played_agent;
+
+use std::fs;
+use std::io::Write;
+use std::process::ExitCode;
+
+use casemate_channel::ToAgent;
+use played_agent::{PARTITION, PlayedAgent};
+
+fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(PARTITION) {
+        return casemate_partition::main();
+    }
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut out = std::io::stdout();
+    runtime.block_on(it_is_confined_answers_stops_and_comes_back());
+    writeln!(out, "test it_is_confined_answers_stops_and_comes_back ... ok").unwrap();
+    runtime.block_on(a_store_that_was_changed_is_refused_with_advice());
+    writeln!(out, "test a_store_that_was_changed_is_refused_with_advice ... ok").unwrap();
+    runtime.block_on(a_seal_key_that_others_may_read_is_refused());
+    writeln!(out, "test a_seal_key_that_others_may_read_is_refused ... ok").unwrap();
+    writeln!(out, "test result: ok. 3 passed; 0 failed").unwrap();
+    ExitCode::SUCCESS
+}
+
+async fn it_is_confined_answers_stops_and_comes_back() {
+    let mut agent = PlayedAgent::new();
+    let mut serials = Vec::new();
+    for create in [true, false] {
+        let mut partition = agent.start(create);
+        let ToAgent::Hardened { report } = partition.hear().await else {
+            panic!("the first message says how it is confined");
+        };
+        assert!(report.iter().any(|(name, state)| name == "seccomp" && state.contains("active")));
+        let ToAgent::Outbound { hosts } = partition.hear_signing(&agent).await else {
+            panic!("then where it may call");
+        };
+        assert_eq!(hosts, ["localhost:8443"]);
+        assert!(matches!(partition.hear_signing(&agent).await, ToAgent::Ready { .. }));
+
+        for alpn in ["http/1.1", "h2"] {
+            let (serial, protocol) = partition.hello(&agent, alpn).await;
+            assert_eq!(protocol, alpn);
+            serials.push(serial);
+        }
+        let (status, head) = partition.get(&agent, "/keys?api-version=7.4").await;
+        assert_eq!(status, 401, "{head}");
+        assert!(head.to_ascii_lowercase().contains("www-authenticate: bearer"), "{head}");
+        partition.garbage(&agent).await;
+        assert_eq!(partition.get(&agent, "/keys").await.0, 401, "garbage harmed nobody");
+
+        partition.stop().await;
+    }
+    serials.dedup();
+    assert_eq!(serials.len(), 1, "the certificate outlives the process");
+    let key = fs::read(agent.file("tls.key")).unwrap();
+    assert!(!key.windows(5).any(|part| part == b"\x06\x08\x2a\x86\x48"), "the key lies in clear");
+    let trail = fs::read_to_string(agent.file("audit/audit-00000000000000000001.jsonl")).unwrap();
+    for operation in ["PartitionStart", "PartitionStop"] {
+        assert_eq!(trail.matches(operation).count(), 2, "{trail}");
+    }
+}
+
+async fn a_store_that_was_changed_is_refused_with_advice() {
+    let mut agent = PlayedAgent::new();
+    agent.start(true).run_once(&agent).await;
+    let mut foreign = PlayedAgent::new();
+    foreign.start(true).run_once(&foreign).await;
+    fs::copy(foreign.file("records.db"), agent.file("records.db")).unwrap();
+    let (code, message) = agent.start(false).fail(&agent).await;
+    assert_eq!(code, "tampered", "{message}");
+    assert!(message.contains("Put back"), "{message}");
+}
+
+async fn a_seal_key_that_others_may_read_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut agent = PlayedAgent::new();
+    agent.start(true).run_once(&agent).await;
+    fs::set_permissions(agent.file("seal.key"), fs::Permissions::from_mode(0o640)).unwrap();
+    let (code, message) = agent.start(false).fail(&agent).await;
+    assert_eq!(code, "seal", "{message}");
+    assert!(message.contains("chmod 600"), "{message}");
+}
