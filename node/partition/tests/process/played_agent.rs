@@ -56,7 +56,7 @@ impl PlayedAgent {
         self.dir.path().join(name)
     }
 
-    pub(crate) fn start(&mut self, create: bool) -> Partition {
+    pub(crate) fn start(&self, create: bool) -> Partition {
         let (end, theirs) = AgentEnd::pair().unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.arg(PARTITION);
@@ -144,13 +144,11 @@ impl Partition {
     /// Code and message of the refusal to start.
     pub(crate) async fn fail(mut self, agent: &PlayedAgent) -> (String, String) {
         loop {
-            match self.hear_signing(agent).await {
-                ToAgent::Failed { code, message } => {
-                    assert!(!self.process.wait().unwrap().success());
-                    return (code, message);
-                }
-                ToAgent::Ready { .. } => panic!("it started"),
-                _ => {}
+            let heard = self.hear_signing(agent).await;
+            assert!(!matches!(heard, ToAgent::Ready { .. }), "it started");
+            if let ToAgent::Failed { code, message } = heard {
+                assert!(!self.process.wait().unwrap().success());
+                return (code, message);
             }
         }
     }
@@ -203,7 +201,7 @@ impl Partition {
     }
 
     /// Bytes that are no TLS: the connection ends, and nothing else.
-    pub(crate) async fn garbage(&self, _agent: &PlayedAgent) {
+    pub(crate) async fn garbage(&self) {
         for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0x16, 3, 1, 0xff, 0xff, 1], &[0; 64]] {
             let mut stream = self.connect().await;
             stream.write_all(bytes).await.unwrap();
