@@ -80,7 +80,8 @@ async function ec(curve, named, algorithm) {
   for (let round = 0; round < 4; round += 1) {
     await signatures(key, algorithm,
       (data) => crypto.sign(hashOf(algorithm), data, { key: pair.privateKey, ...flat }),
-      (data, made) => crypto.verify(hashOf(algorithm), data, { key: pair.publicKey, ...flat }, made));
+      (data, made) =>
+        crypto.verify(hashOf(algorithm), data, { key: pair.publicKey, ...flat }, made));
   }
 }
 

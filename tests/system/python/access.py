@@ -83,7 +83,8 @@ def roles_that_do_less():
     app, who = stranger("auditor")
     made = grant("Managed HSM Crypto Auditor", app["objectId"], "/keys")
     check(key_client(who).get_key("shared"), "an auditor reads")
-    denied(lambda: crypto_client(keys.get_key("shared").id, who).sign(ES256, DIGEST), "auditor signs")
+    shared = keys.get_key("shared")
+    denied(lambda: crypto_client(shared.id, who).sign(ES256, DIGEST), "auditor signs")
     denied(lambda: key_client(who).update_key_properties("shared", enabled=False), "auditor writes")
     denied(lambda: key_client(who).get_random_bytes(8), "auditor draws")
     admin.delete_role_assignment("/keys", made.name)
@@ -99,7 +100,8 @@ def roles_that_do_less():
     grant("Managed HSM Crypto Officer", app["objectId"])
     key_client(who).begin_recover_deleted_key("users-own").wait()
     denied(lambda: key_client(who).get_key("users-own"), "an officer reads no key")
-    denied(lambda: grant_as(who, app, "Managed HSM Administrator"), "no ladder to the top")
+    refused(403, "Forbidden", lambda: grant_as(who, app, "Managed HSM Administrator"),
+            "no ladder to the top")
 
 
 def grant_as(who, app, role):
@@ -125,34 +127,36 @@ def groups():
 def assignments():
     app, _ = stranger("listed")
     name = str(uuid.uuid4())
+    role = PREFIX + ROLES["Managed HSM Crypto User"]
     made = admin.create_role_assignment(
-        KeyVaultRoleScope.KEYS, PREFIX + ROLES["Managed HSM Crypto User"], app["objectId"], name=name)
+        KeyVaultRoleScope.KEYS, role, app["objectId"], name=name)
     equal((made.name, made.properties.principal_id), (name, app["objectId"]), "as asked")
-    equal(made.properties.role_definition_id, PREFIX + ROLES["Managed HSM Crypto User"], "role")
-    equal(admin.get_role_assignment(KeyVaultRoleScope.KEYS, name).id, made.id, "read back")
+    equal(made.properties.role_definition_id, role, "role")
+    equal(admin.get_role_assignment(KeyVaultRoleScope.KEYS, name).role_assignment_id,
+          made.role_assignment_id, "read back")
     check(name in {one.name for one in admin.list_role_assignments(KeyVaultRoleScope.KEYS)}, "list")
-    refused(409, "Conflict", lambda: admin.create_role_assignment(
-        KeyVaultRoleScope.KEYS, PREFIX + ROLES["Managed HSM Crypto User"], app["objectId"]),
-        "the same grant twice")
+    refused(409, "RoleAssignmentExists", lambda: admin.create_role_assignment(
+        KeyVaultRoleScope.KEYS, role, app["objectId"]), "the same grant twice")
     admin.delete_role_assignment(KeyVaultRoleScope.KEYS, name)
     admin.delete_role_assignment(KeyVaultRoleScope.KEYS, name)
     answer = raw.call("GET", f"/keys/providers/Microsoft.Authorization/roleAssignments/{name}")
     equal(answer.status_code, 404, "a removed assignment")
     for body in ({}, {"properties": {}}, {"properties": {"principalId": app["objectId"]}},
-                 {"properties": {"principalId": "x", "roleDefinitionId": PREFIX + str(uuid.uuid4())}}):
+                 {"properties": {"principalId": app["objectId"],
+                                 "roleDefinitionId": PREFIX + str(uuid.uuid4())}}):
         answer = raw.call(
             "PUT", f"/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}", body)
         check(answer.status_code in (400, 404), f"{body}: {answer.status_code} {answer.text}")
     answer = raw.call("PUT", "/providers/Microsoft.Authorization/roleAssignments/no-guid", {
-        "properties": {"principalId": app["objectId"],
-                       "roleDefinitionId": PREFIX + ROLES["Managed HSM Crypto User"]}})
+        "properties": {"principalId": app["objectId"], "roleDefinitionId": role}})
     check(answer.status_code in (400, 404), f"a name that is no GUID: {answer.status_code}")
 
 
 def main():
     keys.create_ec_key("shared")
     keys.create_ec_key("other")
-    for part in (definitions, without_a_role, one_key_only, roles_that_do_less, groups, assignments):
+    for part in (definitions, without_a_role, one_key_only, roles_that_do_less, groups,
+                 assignments):
         part()
     finish("access")
 

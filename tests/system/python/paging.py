@@ -43,7 +43,8 @@ def main():
     equal(sorted(listed), NAMES, "the SDK's list")
     equal(listed[NAMES[3]].tags, {"n": NAMES[3]}, "an item has its tags")
     check(listed[NAMES[3]].version is None, "an item of the list names no version")
-    by_page = [len(list(page)) for page in client.list_properties_of_keys(max_page_size=10).by_page()]
+    paged = client.list_properties_of_keys(max_page_size=10).by_page()
+    by_page = [len(list(page)) for page in paged]
     equal(sum(by_page), len(NAMES), "the SDK's pages")
     check(max(by_page) <= 10, f"the SDK's pages: {by_page}")
 
