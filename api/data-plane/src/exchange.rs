@@ -202,9 +202,10 @@ impl Exchange {
         let verdict = Verdict::Failure { status, code: problem.code, description: &description };
         match self.record(phase, verdict).await {
             Ok(_) => error_answer(&problem, &self.id),
+            // What is already a fault of ours keeps its text: it says what may have happened.
+            Err(_) if problem.status.is_server_error() => error_answer(&problem, &self.id),
             Err(cause) => {
-                let after_change = self.noted.intent.is_some();
-                let refusal = Refusal::Audit { cause, after_change };
+                let refusal = Refusal::Audit { cause, after_change: self.noted.concluded };
                 let problem = refusal.problem(&self.url);
                 self.log(&refusal, &problem);
                 error_answer(&problem, &self.id)

@@ -251,7 +251,9 @@ fn body(refusal: &BodyRefusal) -> Problem {
         BodyRefusal::NotJson { line, column } => Problem::bad(format!(
             "The request body is not valid JSON at line {line}, column {column}."
         )),
-        BodyRefusal::Members { what } => Problem::bad(format!("The request body has a {what}.")),
+        BodyRefusal::Members { what } => {
+            Problem::bad(format!("The request body cannot be used: {what}."))
+        }
         BodyRefusal::WrongMember { line, column } => Problem::bad(format!(
             "The value that ends at line {line}, column {column} of the request body has a wrong \
              type or form; binary values are base64url, times are seconds."
@@ -335,7 +337,7 @@ fn find(refusal: &FindRefusal, url: &str) -> Problem {
             format!("Key not found: {url}/keys/{name}/{version}")
         }
         FindRefusal::NoSuchDeletedKey(name) => {
-            format!("Deleted Key not found: {url}/deletedkeys/{name}")
+            format!("Key not found: {url}/deletedkeys/{name}")
         }
     };
     Problem::new(S::NOT_FOUND, "KeyNotFound", message)

@@ -1,12 +1,21 @@
 //! The data plane as a caller sees it: a real HSM over a real engine and store, real tokens, the
 //! audit trail in memory.
 
+#[cfg(test)]
 mod audit;
+#[cfg(test)]
 mod crypto;
+#[cfg(test)]
 mod golden;
+#[cfg(test)]
 mod hang_up;
+#[cfg(test)]
 mod keys;
+#[cfg(test)]
 mod kit;
+#[cfg(test)]
 mod protocol;
+#[cfg(test)]
 mod revoke;
+#[cfg(test)]
 mod roles;
