@@ -38,9 +38,8 @@ async fn nobody_does_what_no_role_allows() {
     ] {
         let reply = world.call_as(stranger, method, path, body).await;
         assert_eq!(reply.code(), (403, "AccessDenied".to_owned()), "{method} {path}");
-        let text = format!(
-            "Not authorized to access Microsoft.KeyVault/managedHsm{action} on {scope} (Activity ID: "
-        );
+        let denied = format!("Microsoft.KeyVault/managedHsm{action} on {scope}");
+        let text = format!("Not authorized to access {denied} (Activity ID: ");
         assert!(reply.message().starts_with(&text), "{}", reply.message());
     }
 }
