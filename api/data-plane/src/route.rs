@@ -28,7 +28,7 @@ pub struct Routed {
 
 /// An operation, with what the path says about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the operations are those of the API")]
+#[expect(missing_docs, reason = "the operations are those of the API")]
 pub enum Route {
     CreateKey(KeyName),
     ImportKey(KeyName),
@@ -55,7 +55,7 @@ pub enum Route {
 
 /// What a key is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the operations are those of the API")]
+#[expect(missing_docs, reason = "the operations are those of the API")]
 pub enum KeyUse {
     Encrypt,
     Decrypt,
@@ -67,7 +67,7 @@ pub enum KeyUse {
 
 /// Operations of the API that this release does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the operations are those of the API")]
+#[expect(missing_docs, reason = "the operations are those of the API")]
 pub enum Absent {
     Rotate,
     RotationPolicy,
