@@ -94,9 +94,6 @@ pub enum DevError {
     /// A part of the agent died.
     #[error("a part of the agent ended unexpectedly; please report the lines above")]
     Part(#[source] tokio::task::JoinError),
-    /// The output is closed.
-    #[error("the ready block could not be written to standard output")]
-    Output(#[source] io::Error),
 }
 
 /// Runs until stopped by SIGTERM or SIGINT. `out` gets the ready block.
@@ -299,7 +296,11 @@ impl Parts {
         }
         let text = render(&self.variables(state, bundle));
         self.folder.write(ENV_FILE, text.as_bytes())?;
-        self.ready_block(out).map_err(DevError::Output)?;
+        // Whoever reads only the first line, or nothing, still wants the HSM to run.
+        if let Err(error) = out.write_all(self.ready_block().as_bytes()).and_then(|()| out.flush())
+        {
+            say(format_args!("ready; but nobody reads standard output: {error}"));
+        }
         signals.any().await;
         Ok(())
     }
@@ -341,21 +342,27 @@ impl Parts {
         ]
     }
 
-    fn ready_block(&self, out: &mut dyn Write) -> io::Result<()> {
+    fn ready_block(&self) -> String {
         let names = &self.names;
-        let env = self.folder.join(ENV_FILE).display().to_string();
+        let env = crate::env_file::quote(&self.folder.join(ENV_FILE).display().to_string());
         let [host, _] = names.hsm_hosts();
-        writeln!(out, "The HSM answers at {} and", names.address_url())?;
-        writeln!(out, "{} (needs the hosts line below).", names.named_url())?;
-        writeln!(out, "It is a development HSM. Stop it with Ctrl-C. In another shell:\n")?;
-        writeln!(out, "    . {}", crate::env_file::quote(&env))?;
-        writeln!(out, "    # /etc/hosts: {} {host}", names.listen.ip())?;
-        writeln!(out, "    # Azure SDKs: DefaultAzureCredential() and $CASEMATE_HSM_URL")?;
-        writeln!(out, "    # az: az cloud register -n casemate --endpoint-resource-manager \\")?;
-        writeln!(out, "    #       $CASEMATE_CONTROL_URL && az cloud set -n casemate && \\")?;
-        writeln!(out, "    #     az login --service-principal -u $AZURE_CLIENT_ID \\")?;
-        writeln!(out, "    #       -p $AZURE_CLIENT_SECRET --tenant adfs\n")?;
-        out.flush()
+        let (address, named, ip) = (names.address_url(), names.named_url(), names.listen.ip());
+        format!(
+            "\
+The HSM answers at {address} and
+{named} (needs the hosts line below).
+It is a development HSM. Stop it with Ctrl-C. In another shell:
+
+    . {env}
+    # /etc/hosts: {ip} {host}
+    # Azure SDKs: DefaultAzureCredential() and $CASEMATE_HSM_URL
+    # az: az cloud register -n casemate --endpoint-resource-manager \\
+    #       $CASEMATE_CONTROL_URL && az cloud set -n casemate && \\
+    #     az login --service-principal -u $AZURE_CLIENT_ID \\
+    #       -p $AZURE_CLIENT_SECRET --tenant adfs
+
+"
+        )
     }
 
     /// The supervisor ended by itself: the HSM cannot go on.

@@ -1,8 +1,8 @@
 //! The agent as a process, with a stand-in for its partition: started, killed, stopped.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::HashMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -28,22 +28,25 @@ impl Dev {
     fn start(folder: &Path) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_casemate-agent-probe"))
             .arg(folder)
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         Self { child, folder: folder.to_owned() }
     }
 
-    fn env(&self) -> HashMap<String, String> {
-        until(|| {
-            let text = std::fs::read_to_string(self.folder.join("dev.env")).ok()?;
-            let line = |line: &str| {
-                let (name, value) = line.strip_prefix("export ")?.split_once('=')?;
-                Some((name.to_owned(), value.trim_matches('\'').to_owned()))
-            };
-            Some(text.lines().filter_map(line).collect())
-        })
+    /// What `dev.env` says once the ready block was printed.
+    fn env(&mut self) -> HashMap<String, String> {
+        let mut block = BufReader::new(self.child.stdout.take().unwrap());
+        let mut first = String::new();
+        block.read_line(&mut first).unwrap();
+        assert!(first.starts_with("The HSM answers at https://127.0.0.1:"), "{first}");
+        let text = std::fs::read_to_string(self.folder.join("dev.env")).unwrap();
+        let line = |line: &str| {
+            let (name, value) = line.strip_prefix("export ")?.split_once('=')?;
+            Some((name.to_owned(), value.trim_matches('\'').to_owned()))
+        };
+        text.lines().filter_map(line).collect()
     }
 
     fn signal(&self, signal: Signal) {
@@ -73,7 +76,8 @@ impl Dev {
         let tls = ClientConnection::new(Arc::new(config), name).unwrap();
         let mut stream = StreamOwned::new(tls, TcpStream::connect(address).ok()?);
         let host = authority(url);
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").ok()?;
+        let head = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
         Some(text)
@@ -145,7 +149,7 @@ fn it_starts_tells_how_to_use_it_and_stops_without_a_trace() {
 #[test]
 fn names_of_nobody_get_an_alert_and_other_hosts_421() {
     let parent = tempfile::tempdir().unwrap();
-    let dev = Dev::start(parent.path());
+    let mut dev = Dev::start(parent.path());
     let env = dev.env();
     let base = &env["CASEMATE_CONTROL_URL"];
     assert!(dev.get(base, "other.managedhsm.localhost", "/").is_none());
@@ -179,8 +183,9 @@ fn a_killed_partition_is_started_again_and_a_killed_agent_takes_its_partition_al
     dev.child.wait().unwrap();
     until(|| is_gone(second).then_some(()));
     assert!(parent.path().join("dev.env").exists());
-    let again = Dev::start(parent.path());
-    until(|| again.partition(&again.env()).filter(|pid| *pid != second));
+    let mut again = Dev::start(parent.path());
+    let env = again.env();
+    until(|| again.partition(&env).filter(|pid| *pid != second));
 }
 
 #[test]
@@ -209,7 +214,7 @@ fn a_partition_that_wants_a_foreign_certificate_never_serves() {
 #[test]
 fn a_second_run_in_the_same_folder_is_told_of_the_first() {
     let parent = tempfile::tempdir().unwrap();
-    let first = Dev::start(parent.path());
+    let mut first = Dev::start(parent.path());
     first.env();
     let mut second = Dev::start(parent.path());
     let (status, said) = second.end();

@@ -112,8 +112,10 @@ async fn answer(tls: TlsAcceptor, socket: OwnedFd) -> io::Result<()> {
     let stream = std::net::TcpStream::from(socket);
     stream.set_nonblocking(true)?;
     let mut stream = tls.accept(tokio::net::TcpStream::from_std(stream)?).await?;
-    let mut request = [0_u8; 4096];
-    if stream.read(&mut request).await? > 0 {
+    let mut request = Vec::new();
+    // To its end: what is left unread would turn the close into a reset.
+    while !request.ends_with(b"\r\n\r\n") && stream.read_buf(&mut request).await? > 0 {}
+    if !request.is_empty() {
         let pid = std::process::id();
         let body = pid.to_string();
         let head = format!("HTTP/1.1 401 Unauthorized\r\ncontent-length: {}\r\n\r\n", body.len());
