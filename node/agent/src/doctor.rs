@@ -95,7 +95,7 @@ fn show(out: &mut dyn Write, pid: u32, seen: &Observed, facts: &Facts) -> io::Re
             State::Unknown => "not visible",
         };
         writeln!(out, "  {word:<12} {:<22} {}", finding.name, finding.seen)?;
-        if let Some(advice) = finding.advice.filter(|_| finding.state != State::Active) {
+        if let Some(advice) = finding.advice.filter(|_| finding.state == State::Missing) {
             writeln!(out, "  {:<12} {:<22} -> {advice}", "", "")?;
         }
     }
