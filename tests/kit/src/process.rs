@@ -31,6 +31,17 @@ pub fn ends_within(process: u32, limit: Duration) -> bool {
     eventually(limit, || !runs(process))
 }
 
+/// Sends a signal until the process has ended of it.
+///
+/// Once is not always enough: Rust's own handler of SIGSEGV lets the first one that no bad access
+/// caused pass, and takes itself away.
+pub fn dies_of(process: u32, what: Signal, limit: Duration) -> bool {
+    eventually(limit, || {
+        signal(process, what);
+        ends_within(process, Duration::from_millis(200))
+    })
+}
+
 /// Asks until the answer is yes or the time is up.
 pub fn eventually(limit: Duration, mut ask: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + limit;

@@ -45,9 +45,15 @@ impl Disk {
         run(Command::new(places::python()).args(["-c", script]).arg(&self.place));
     }
 
-    /// Unmounts and mounts again, as after a boot.
-    pub fn boot(&self) {
-        run(Command::new("umount").arg(&self.place));
+    /// Reads the disk anew, as after a boot.
+    ///
+    /// It mounts a copy: another process's mount namespace may still hold the dead filesystem, and
+    /// the kernel would give that one back for the same image.
+    pub fn boot(&mut self) {
+        run(Command::new("umount").arg("--lazy").arg(&self.place));
+        let copy = self.image.with_extension("booted");
+        run(Command::new("cp").arg("--sparse=always").arg(&self.image).arg(&copy));
+        self.image = copy;
         self.mount();
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use casemate_system_tests::python;
-use casemate_test_kit::process::{self, ends_within};
+use casemate_test_kit::process::{self, dies_of};
 use casemate_test_kit::scan::Scanner;
 use casemate_test_kit::{Answer, Dev, Options, Rest};
 use nix::sys::signal::Signal;
@@ -205,8 +205,7 @@ fn deaths_leave_no_core(dev: &Dev, scanner: &Scanner, cwd: &Path) {
         let digest = json!({ "alg": "ES256", "value": URL_SAFE_NO_PAD.encode([1; 32]) });
         let answer = dev.rest().call("POST", "/keys/judged-ec-P-256/sign", &digest);
         answer.expect("an answer").expect_ok("sign");
-        assert!(process::signal(victim, signal), "the partition runs");
-        assert!(ends_within(victim, Duration::from_secs(20)), "it dies of {signal}");
+        assert!(dies_of(victim, signal, Duration::from_secs(20)), "it dies of {signal}");
         for folder in [cwd, dev.data_dir()] {
             assert_eq!(cores(folder), Vec::<String>::new(), "{signal}");
         }

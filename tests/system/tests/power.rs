@@ -130,7 +130,7 @@ fn the_trace_shows_when_syncs_do_nothing() {
 }
 
 /// Changes keys until the power is cut, boots, and gives back what was acknowledged.
-fn cut(disk: &Disk, through: Vec<String>) -> Vec<Key> {
+fn cut(disk: &mut Disk, through: Vec<String>) -> Vec<Key> {
     let data_dir = disk.place().join("data");
     let options = Options { through, ..Options::in_dir(&data_dir) };
     let dev = Dev::start(options);
@@ -159,8 +159,8 @@ fn cut(disk: &Disk, through: Vec<String>) -> Vec<Key> {
 #[test]
 fn a_power_cut_loses_nothing_acknowledged() {
     let parent = tempfile::tempdir().expect("a temporary folder");
-    let disk = Disk::new(parent.path());
-    let mut keys = cut(&disk, Vec::new());
+    let mut disk = Disk::new(parent.path());
+    let mut keys = cut(&mut disk, Vec::new());
     let dev = Dev::start(Options::in_dir(&disk.place().join("data")));
     assert!(check(&dev.rest(), &mut keys) >= 48, "every worker had a key");
     dev.stop();
@@ -169,8 +169,8 @@ fn a_power_cut_loses_nothing_acknowledged() {
 #[test]
 fn the_power_cut_is_real() {
     let parent = tempfile::tempdir().expect("a temporary folder");
-    let disk = Disk::new(parent.path());
-    let mut keys = cut(&disk, without_syncs(parent.path()));
+    let mut disk = Disk::new(parent.path());
+    let mut keys = cut(&mut disk, without_syncs(parent.path()));
     let dev = Dev::try_start(Options::in_dir(&disk.place().join("data")));
     let Ok(dev) = dev else { return };
     let rest: Rest = dev.rest();

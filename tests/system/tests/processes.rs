@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use casemate_system_tests::authority;
-use casemate_test_kit::process::{self, descendants, ends_within, eventually};
+use casemate_test_kit::process::{self, descendants, dies_of, ends_within, eventually};
 use casemate_test_kit::{Dev, Options, places};
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -87,8 +87,7 @@ fn a_dead_partition_is_healed_and_keeps_all_keys() {
     let version = make(&dev, "kept");
     for signal in [Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGTERM] {
         let victim = dev.partition();
-        process::signal(victim, signal);
-        assert!(ends_within(victim, WITHIN), "it dies of {signal}");
+        assert!(dies_of(victim, signal, WITHIN), "it dies of {signal}");
         let served = || dev.rest().ask("GET", "/keys").is_ok_and(|answer| answer.status == 200);
         assert!(eventually(WITHIN, served), "not served after {signal}: {}", dev.terminal());
         assert_ne!(dev.partition(), victim);

@@ -196,5 +196,5 @@ fn the_head_put_back_alone() {
     let head = old.iter().find(|row| row.0.ends_with("head")).expect("a store has a head");
     put(&database, head);
     drop(database);
-    prepared.refuses(&["head"]);
+    prepared.refuses(&["put back"]);
 }
