@@ -76,17 +76,21 @@ pub(crate) enum BadParameter {
 /// Most items of a page of keys.
 pub(crate) const PAGE_ITEMS_MAX: usize = 25;
 
-/// Longest part of what was given that is repeated, in characters.
-const GIVEN_CHARS_MAX: usize = 32;
+/// Longest word that is repeated, in bytes: the longest name is shorter, and the shortest key, of
+/// 128 bits in base64url, is longer. A key that was put into the wrong member is not repeated.
+const GIVEN_BYTES_MAX: usize = 21;
 
-/// A word that the caller sent, cut to be repeated.
+/// A word that the caller sent, if it can be repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Given(String);
 
 impl Given {
     fn new(text: &str) -> Self {
+        if text.len() > GIVEN_BYTES_MAX {
+            return Self(format!("of {} bytes", text.len()));
+        }
         let shown = |c: char| if c.is_ascii_graphic() { c } else { '?' };
-        Self(text.chars().take(GIVEN_CHARS_MAX).map(shown).collect())
+        Self(text.chars().map(shown).collect())
     }
 }
 
