@@ -1,5 +1,5 @@
-//! The algorithms of the API and which key each one fits (Key Vault REST API, JsonWebKeySignatureAlgorithm
-//! and JsonWebKeyEncryptionAlgorithm).
+//! The algorithms of the API and which key each one fits (Key Vault REST API,
+//! JsonWebKeySignatureAlgorithm and JsonWebKeyEncryptionAlgorithm).
 
 use crate::{Curve, KeySpec, OctSize};
 

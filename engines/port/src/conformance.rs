@@ -28,7 +28,7 @@ use crate::{
 
 pub use ec::run as ec;
 pub use import::{ec as import_ec, oct as import_oct, rsa as import_rsa};
-pub use keys::{imported_ec, imported_rsa};
+pub use keys::{imported_ec, imported_rsa, unsound_rsa};
 pub use material::run as material;
 pub use oct::run as oct;
 pub use rsa::run as rsa;

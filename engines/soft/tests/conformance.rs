@@ -1,5 +1,7 @@
 //! Mounts the suite that every engine runs.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 use casemate_engine_port::{
     Cost, Curve, Engine, KeySpec, KeyUse, OctSize, Place, RsaSize, Secret, conformance,
 };
@@ -61,6 +63,28 @@ fn another_engine_does_not_open_the_material() {
     let other = SoftEngine::new(Secret::new(vec![4; 32])).unwrap();
     assert!(other.open(made.spec, &made.wrapped, &place).is_err());
     assert!(engine().open(made.spec, &made.wrapped, &place).is_ok());
+}
+
+/// The suite asks for a refusal; here each key must fall to the check that is meant for it.
+#[test]
+fn each_unsound_key_is_refused_for_its_own_reason() {
+    let reasons = [
+        ("1024 bits", "2048, 3072 or 4096"),
+        ("exponent 3", "must be 65537"),
+        ("flawed generator", "CVE-2017-15361"),
+        ("close primes", "too close"),
+        ("equal primes", "too close"),
+        ("small private exponent", "too small"),
+        ("unbalanced primes", "half the length"),
+        ("composite factor", "not prime"),
+    ];
+    let keys = conformance::unsound_rsa();
+    assert_eq!(keys.len(), reasons.len());
+    for ((what, key), (expected, reason)) in keys.into_iter().zip(reasons) {
+        assert_eq!(what, expected);
+        let refusal = engine().import(key, &Place::new("k")).unwrap_err().to_string();
+        assert!(refusal.contains(reason), "{what}: {refusal}");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The engine against a second implementation: the `openssl` command.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;

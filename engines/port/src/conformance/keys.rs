@@ -85,17 +85,18 @@ pub(super) fn ec(curve: Curve) -> Members {
 }
 
 /// RSA keys that no engine may take, with what is wrong with them.
-pub(super) fn unsound_rsa() -> [(&'static str, Members); 7] {
+pub fn unsound_rsa() -> [(&'static str, ImportedKey); 8] {
     [
         ("1024 bits", include_str!("keys/rsa-1024.txt")),
         ("exponent 3", include_str!("keys/rsa-exponent-3.txt")),
         ("flawed generator", include_str!("keys/rsa-flawed-generator.txt")),
         ("close primes", include_str!("keys/rsa-close-primes.txt")),
         ("equal primes", include_str!("keys/rsa-equal-primes.txt")),
+        ("small private exponent", include_str!("keys/rsa-small-private-exponent.txt")),
         ("unbalanced primes", include_str!("keys/rsa-unbalanced.txt")),
         ("composite factor", include_str!("keys/rsa-composite-factor.txt")),
     ]
-    .map(|(what, file)| (what, Members::parse(file)))
+    .map(|(what, file)| (what, Members::parse(file).rsa()))
 }
 
 fn bytes(hex: &str) -> Vec<u8> {

@@ -11,7 +11,7 @@ use aws_lc_rs::signature::{
     ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
     RSA_PKCS1_2048_8192_SHA512, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512,
     RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RSA_PSS_SHA256,
-    RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding, RsaParameters,
+    RSA_PSS_SHA384, RSA_PSS_SHA512, RsaParameters, RsaSignatureEncoding,
 };
 use casemate_engine_port::{CipherAlgorithm, EngineError, OperationError, RsaSize, SignAlgorithm};
 
@@ -34,7 +34,7 @@ const SCHEMES: usize = 6;
 /// One digest-signing scheme in the library's terms.
 pub(super) struct Scheme {
     index: usize,
-    pub(super) encoding: &'static dyn RsaEncoding,
+    pub(super) encoding: &'static RsaSignatureEncoding,
     parameters: &'static RsaParameters,
     digest: &'static digest::Algorithm,
 }
@@ -46,14 +46,22 @@ impl Scheme {
     }
 }
 
-#[rustfmt::skip]
+const fn of(
+    index: usize,
+    encoding: &'static RsaSignatureEncoding,
+    parameters: &'static RsaParameters,
+    digest: &'static digest::Algorithm,
+) -> Scheme {
+    Scheme { index, encoding, parameters, digest }
+}
+
 static TABLE: [Scheme; SCHEMES] = [
-    Scheme { index: 0, encoding: &RSA_PKCS1_SHA256, parameters: &RSA_PKCS1_2048_8192_SHA256, digest: &digest::SHA256 },
-    Scheme { index: 1, encoding: &RSA_PKCS1_SHA384, parameters: &RSA_PKCS1_2048_8192_SHA384, digest: &digest::SHA384 },
-    Scheme { index: 2, encoding: &RSA_PKCS1_SHA512, parameters: &RSA_PKCS1_2048_8192_SHA512, digest: &digest::SHA512 },
-    Scheme { index: 3, encoding: &RSA_PSS_SHA256, parameters: &RSA_PSS_2048_8192_SHA256, digest: &digest::SHA256 },
-    Scheme { index: 4, encoding: &RSA_PSS_SHA384, parameters: &RSA_PSS_2048_8192_SHA384, digest: &digest::SHA384 },
-    Scheme { index: 5, encoding: &RSA_PSS_SHA512, parameters: &RSA_PSS_2048_8192_SHA512, digest: &digest::SHA512 },
+    of(0, &RSA_PKCS1_SHA256, &RSA_PKCS1_2048_8192_SHA256, &digest::SHA256),
+    of(1, &RSA_PKCS1_SHA384, &RSA_PKCS1_2048_8192_SHA384, &digest::SHA384),
+    of(2, &RSA_PKCS1_SHA512, &RSA_PKCS1_2048_8192_SHA512, &digest::SHA512),
+    of(3, &RSA_PSS_SHA256, &RSA_PSS_2048_8192_SHA256, &digest::SHA256),
+    of(4, &RSA_PSS_SHA384, &RSA_PSS_2048_8192_SHA384, &digest::SHA384),
+    of(5, &RSA_PSS_SHA512, &RSA_PSS_2048_8192_SHA512, &digest::SHA512),
 ];
 
 /// The scheme of a digest-signing algorithm.

@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn the_list_is_the_odd_primes_in_order() {
-        let is_prime = |n: u32| (2..n).all(|d| n % d != 0);
+        let is_prime = |n: u32| (2..n).all(|d| !n.is_multiple_of(d));
         let expected: Vec<u32> = (3..=167).filter(|n| is_prime(*n)).collect();
         assert_eq!(SMALL_PRIMES.as_slice(), expected);
     }

@@ -2,6 +2,13 @@
 //! and opened through the port; where only a public key is given, the verification that the
 //! handles use is called. Each set asserts that something of it ran.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests fail by panicking and say what ran"
+)]
+
 mod encryption;
 mod signatures;
 mod symmetric;
