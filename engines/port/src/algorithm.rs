@@ -14,7 +14,7 @@ pub enum DigestLength {
 
 /// Signature and MAC algorithms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "the names are those of RFC 7518 and RFC 8812")]
+#[expect(missing_docs, reason = "the names are those of RFC 7518 and RFC 8812")]
 pub enum SignAlgorithm {
     Rs256,
     Rs384,
@@ -114,7 +114,7 @@ impl SignAlgorithm {
 
 /// Encryption and key-wrapping algorithms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "the names are those of the Key Vault REST API")]
+#[expect(missing_docs, reason = "the names are those of the Key Vault REST API")]
 pub enum CipherAlgorithm {
     RsaOaep256,
     RsaOaep,
