@@ -29,8 +29,10 @@ use crate::token_endpoint::Desk;
 pub const IDENTITY_HEADER_NAME: &str = "x-identity-header";
 /// The path of the App Service managed-identity endpoint.
 pub const MANAGED_IDENTITY_PATH: &str = "/msi/token";
+/// The tenant's name for clients that are to ask no Microsoft host about us.
+const ADFS: &str = "adfs";
 /// Names under which the tenant answers besides its GUID.
-const TENANT_ALIASES: [&str; 3] = ["adfs", "organizations", "common"];
+const TENANT_ALIASES: [&str; 3] = [ADFS, "organizations", "common"];
 
 /// A token issuer for development.
 pub struct DevIssuer {
@@ -287,7 +289,15 @@ impl DevIssuer {
             Route::Discovery { tenant, v2 } => {
                 let tenant = self.known_tenant(tenant)?;
                 let path = if *v2 { "oauth2/v2.0" } else { "oauth2" };
-                metadata::discovery(base_url, &tenant, path, &self.issuer_name(base_url))
+                // `az login --tenant adfs` reads from this one document (and from no other) which
+                // tenant the name stands for, and would go on with the GUID, for which it asks a
+                // Microsoft host whether we are known.
+                let issuer = if *v2 && tenant == ADFS {
+                    format!("{base_url}/{ADFS}/v2.0")
+                } else {
+                    self.issuer_name(base_url)
+                };
+                metadata::discovery(base_url, &tenant, path, &issuer)
             }
             Route::Keys { tenant } => {
                 self.known_tenant(tenant)?;

@@ -185,6 +185,6 @@ pub(crate) fn world() -> (Arc<Documents>, Validator) {
     documents.put(METADATA_URL, metadata.to_string().into_bytes());
     let keys = [rsa(0).jwk("r"), p256().jwk("e"), p384().jwk("f")];
     documents.put(KEYS_URL, key_set(&keys));
-    let validator = Validator::new(settings(), Arc::clone(&documents) as Arc<dyn KeyFetch>);
+    let validator = Validator::new(settings(), Arc::<Documents>::clone(&documents));
     (documents, validator)
 }
