@@ -1,6 +1,6 @@
 //! What is stored, and where: one record per key, one per version, one per role assignment, one
 //! for the settings. CBOR (RFC 8949) maps with named members, so that an older record can be read
-//! by a newer release; docs/design/records.md specifies them.
+//! by a newer release; docs/design/domain.md specifies them.
 
 use std::collections::BTreeMap;
 

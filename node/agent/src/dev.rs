@@ -125,7 +125,7 @@ async fn run(options: &DevOptions, out: &mut dyn Write) -> Result<(), DevError> 
     let names = Names::new(&state.name, bound(&listener)?, bound(&hsm_listener)?);
     let (bundle, roots) = prepare::roots(folder, &authority)?;
     let client = Arc::new(Client::new(names.listen, roots));
-    let identity = prepare::identity(folder, options, &client)?;
+    let identity = prepare::identity(folder, options, &names, &client)?;
     let start = prepare::start(folder, &mut state, &names, &identity, &authority)?;
     announce(&state);
 

@@ -69,10 +69,15 @@ pub(crate) fn place(options: &DevOptions) -> Result<Place, DevError> {
 pub(crate) fn identity(
     folder: &Folder,
     options: &DevOptions,
+    names: &Names,
     client: &Arc<Client>,
 ) -> Result<Identity, DevError> {
+    // `az keyvault role assignment` wants a token for the graph before it asks for names there;
+    // that there is no graph it takes from the 404, but not from a refused token.
+    let graph = format!("{}/graph", names.base_url());
+    let audiences = AZURE_AUDIENCES.map(str::to_owned).into_iter().chain([graph]);
     let issuer = DevIssuer::open(&folder.join("issuer"))?
-        .with_audiences(AZURE_AUDIENCES.map(str::to_owned).to_vec())
+        .with_audiences(audiences.collect())
         .with_key_fetch(Arc::<Client>::clone(client));
     let principal = issuer.ensure_app(PRINCIPAL)?;
     issuer.set_managed_identity(PRINCIPAL)?;

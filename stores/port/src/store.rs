@@ -1,5 +1,6 @@
 //! The port: read all, transact with preconditions, watch.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -65,6 +66,27 @@ pub struct Transaction {
     pub expect: Vec<(Path, Expect)>,
     /// What is then written.
     pub writes: Vec<Write>,
+}
+
+impl Transaction {
+    /// Whether a store may take it: within the limits, and no path written twice.
+    pub fn is_within_limits(&self) -> bool {
+        let mut written = HashSet::new();
+        let mut bytes: usize = self.expect.iter().map(|(path, _)| path.as_str().len()).sum();
+        for write in &self.writes {
+            let value = match write {
+                Write::Put(_, value) => value.len(),
+                Write::Delete(_) => 0,
+            };
+            bytes = bytes.saturating_add(write.path().as_str().len()).saturating_add(value);
+            if !written.insert(write.path()) {
+                return false;
+            }
+        }
+        self.expect.len() <= OPERATIONS_MAX
+            && self.writes.len() <= OPERATIONS_MAX
+            && bytes <= TRANSACTION_BYTES_MAX
+    }
 }
 
 /// What became of a transaction.

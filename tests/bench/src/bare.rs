@@ -70,9 +70,13 @@ pub(crate) fn serve() -> Outcome<()> {
                 tokio::spawn(connection(stream, acceptor.clone(), Arc::clone(&server)));
             }
         });
-        let mut line = Vec::new();
-        let mut input = tokio::io::stdin();
-        tokio::io::AsyncReadExt::read_to_end(&mut input, &mut line).await?;
+        let (tell, told) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            let ended = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            // The runtime may be gone already.
+            let _ = tell.send(ended);
+        });
+        told.await??;
         accepting.abort();
         Ok(())
     })

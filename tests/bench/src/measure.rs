@@ -81,8 +81,7 @@ pub(crate) fn all(plan: &Plan) -> Outcome<Vec<Row>> {
         if index == 0 || operation.name.contains(&plan.only) {
             let raw = Raw::new(&library, *operation)?;
             let requests = requests(&mut rest, &hsm, &server.target, index, operation)?;
-            let row =
-                Row { operation: *operation, raw: vec![], bare: vec![], hsm: vec![] };
+            let row = Row { operation: *operation, raw: vec![], bare: vec![], hsm: vec![] };
             subjects.push((raw, requests, row));
         }
     }

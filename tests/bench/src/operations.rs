@@ -80,12 +80,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     row("RS256 verify 2048", R2048, Act::Verify(SignAlgorithm::Rs256), Aim::None),
     row("RSA-OAEP-256 unwrap 2048", R2048, Act::Unwrap(OAEP, 32), Aim::None),
     row("ES256 verify", P256, Act::Verify(SignAlgorithm::Es256), Aim::None),
-    row(
-        "ES256K sign",
-        KeySpec::Ec(Curve::P256K),
-        Act::Sign(SignAlgorithm::Es256K),
-        Aim::None,
-    ),
+    row("ES256K sign", KeySpec::Ec(Curve::P256K), Act::Sign(SignAlgorithm::Es256K), Aim::None),
     row("ES384 sign", KeySpec::Ec(Curve::P384), Act::Sign(SignAlgorithm::Es384), Aim::None),
     row("ES512 sign", KeySpec::Ec(Curve::P521), Act::Sign(SignAlgorithm::Es512), Aim::None),
     row("A256GCM decrypt 4 KiB", A256, Act::Decrypt(GCM, GCM_BYTES), Aim::None),
@@ -198,13 +193,8 @@ impl Raw {
         let place = Place::new("bench");
         let made = engine.generate(operation.spec, &place)?;
         let handle = engine.open(operation.spec, &made.wrapped, &place)?;
-        let mut raw = Self {
-            handle,
-            operation,
-            ciphertext: Vec::new(),
-            tag: None,
-            signature: Vec::new(),
-        };
+        let mut raw =
+            Self { handle, operation, ciphertext: Vec::new(), tag: None, signature: Vec::new() };
         match operation.act {
             Act::Decrypt(algorithm, bytes) | Act::Unwrap(algorithm, bytes) => {
                 let plaintext = vec![7; bytes];

@@ -1,0 +1,300 @@
+//! The fixture: one HSM with a hand-set clock, a store in memory, and callers with roles.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+use casemate_audit::{Call, Phase, Record, Recorded, Trail, Verdict};
+use casemate_engine_port::{Engine, KeySpec, OctSize, Secret};
+use casemate_engine_soft::SoftEngine;
+use casemate_engine_soft::domain::DomainKeys;
+use casemate_hsm::keys::{CreateKey, KeyView, NewAttributes, Tags};
+use casemate_hsm::rbac::{DataAction, NotAuthorized, Permit, Principal, Scope};
+use casemate_hsm::{
+    Clock, Creation, Escalation, Hsm, HsmLimits, KeyName, OctKeyOps, OpenFailure, Pool, PoolBusy,
+    Ports, RetentionDays, Settings, Spawn, UnixSeconds,
+};
+use casemate_store_port::{
+    BoxFuture, CipherError, Entry, Expect, Outcome, Path, RecordCipher, Revision, SealedStore,
+    Store, StoreError, StoreIdentity, Transaction, Watch, Write,
+};
+use std::sync::Mutex;
+use uuid::Uuid;
+
+/// The first administrator, who holds three roles at `/`.
+pub(crate) const ROOT: Uuid = Uuid::from_u128(1);
+
+pub(crate) struct HandClock(pub(crate) AtomicI64);
+
+impl Clock for HandClock {
+    fn now(&self) -> UnixSeconds {
+        UnixSeconds(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// A pool that runs each job on a thread of its own, after a gate opens.
+#[derive(Default)]
+pub(crate) struct TestPool {
+    pub(crate) jobs: AtomicUsize,
+    pub(crate) gate: Mutex<Option<std::sync::mpsc::Receiver<()>>>,
+}
+
+impl Pool for TestPool {
+    fn run(&self, job: Box<dyn FnOnce() + Send>) -> Result<(), PoolBusy> {
+        self.jobs.fetch_add(1, Ordering::SeqCst);
+        let gate = self.gate.lock().unwrap().take();
+        std::thread::spawn(move || {
+            if let Some(gate) = gate {
+                let _ = gate.recv();
+            }
+            job();
+        });
+        Ok(())
+    }
+
+    fn under_load(&self) -> bool {
+        false
+    }
+}
+
+struct Runtime;
+
+impl Spawn for Runtime {
+    fn spawn(&self, future: BoxFuture<'static, ()>) {
+        drop(tokio::spawn(future));
+    }
+}
+
+/// A store in memory that can be told to refuse.
+#[derive(Default)]
+pub(crate) struct MemoryStore {
+    inner: Mutex<(BTreeMap<Path, (Vec<u8>, u64)>, u64)>,
+    pub(crate) full: std::sync::atomic::AtomicBool,
+}
+
+impl Store for MemoryStore {
+    fn read_all(&self) -> BoxFuture<'_, Result<(Vec<Entry>, Revision), StoreError>> {
+        let inner = self.inner.lock().unwrap();
+        let entries = inner.0.iter().map(|(path, (value, revision))| Entry {
+            path: path.clone(),
+            value: value.clone(),
+            revision: Revision(*revision),
+        });
+        let result = (entries.collect(), Revision(inner.1));
+        Box::pin(async move { Ok(result) })
+    }
+
+    fn read<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<Option<Entry>, StoreError>> {
+        let inner = self.inner.lock().unwrap();
+        let found = inner.0.get(path).map(|(value, revision)| Entry {
+            path: path.clone(),
+            value: value.clone(),
+            revision: Revision(*revision),
+        });
+        Box::pin(async move { Ok(found) })
+    }
+
+    fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Outcome, StoreError>> {
+        let result = self.commit_now(transaction);
+        Box::pin(async move { result })
+    }
+
+    fn watch(&self, _after: Revision) -> BoxFuture<'_, Result<Box<dyn Watch>, StoreError>> {
+        Box::pin(async { Err(StoreError::Damaged("no watch in this fixture".to_owned())) })
+    }
+}
+
+impl MemoryStore {
+    fn commit_now(&self, transaction: Transaction) -> Result<Outcome, StoreError> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(StoreError::Full { place: "memory".to_owned() });
+        }
+        let mut inner = self.inner.lock().unwrap();
+        let holds = |(path, expect): &(Path, Expect)| match (inner.0.get(path), expect) {
+            (None, Expect::Absent) => true,
+            (Some((_, revision)), Expect::At(at)) => *revision == at.0,
+            _ => false,
+        };
+        if !transaction.expect.iter().all(holds) {
+            return Ok(Outcome::Lost);
+        }
+        inner.1 += 1;
+        let revision = inner.1;
+        for write in transaction.writes {
+            match write {
+                Write::Put(path, value) => drop(inner.0.insert(path, (value, revision))),
+                Write::Delete(path) => drop(inner.0.remove(&path)),
+            }
+        }
+        Ok(Outcome::Committed(Revision(revision)))
+    }
+
+    pub(crate) fn paths(&self) -> Vec<String> {
+        let inner = self.inner.lock().unwrap();
+        inner.0.keys().map(ToString::to_string).collect()
+    }
+}
+
+struct Cipher(casemate_engine_soft::domain::RecordCipher);
+
+impl RecordCipher for Cipher {
+    fn seal(&self, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, CipherError> {
+        self.0.seal(aad, plaintext).map_err(|_| CipherError)
+    }
+    fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, CipherError> {
+        self.0.open(aad, sealed).map(|secret| secret.expose().to_vec()).map_err(|_| CipherError)
+    }
+    fn mark(&self, bytes: &[u8]) -> [u8; 32] {
+        self.0.mark(bytes)
+    }
+}
+
+pub(crate) struct Bench {
+    pub(crate) hsm: Arc<Hsm>,
+    pub(crate) clock: Arc<HandClock>,
+    pub(crate) pool: Arc<TestPool>,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) trail: Trail,
+}
+
+pub(crate) fn settings() -> Settings {
+    Settings {
+        tenant: Uuid::from_u128(7),
+        authority: "https://localhost:{port}/adfs".to_owned(),
+        issuers: Vec::new(),
+        audiences: Vec::new(),
+        outbound: Vec::new(),
+        retention_days: RetentionDays::new(7).unwrap(),
+        purge_protection: false,
+        oct_key_ops: OctKeyOps::Omit,
+        escalation: Escalation::Strict,
+        development: true,
+    }
+}
+
+fn creation(settings: Settings) -> Creation {
+    let roles = ["Administrator", "Crypto Officer", "Crypto User"];
+    Creation {
+        settings,
+        first_administrators: vec![ROOT],
+        first_roles: roles.iter().map(|role| format!("Managed HSM {role}")).collect(),
+    }
+}
+
+impl Bench {
+    pub(crate) async fn new() -> Self {
+        Self::with(settings()).await
+    }
+
+    pub(crate) async fn with(settings: Settings) -> Self {
+        let store = Arc::new(MemoryStore::default());
+        let clock = Arc::new(HandClock(AtomicI64::new(1_700_000_000)));
+        let pool = Arc::new(TestPool::default());
+        let (engine, cipher) = keys();
+        let sealed = SealedStore::create(store.clone(), cipher, identity()).await.unwrap();
+        let ports = ports(engine, sealed, &clock, &pool);
+        let hsm = Hsm::create(ports, creation(settings), HsmLimits::default()).await.unwrap();
+        Self { hsm, clock, pool, store, trail: Trail::in_memory().0 }
+    }
+
+    /// Opens the same store anew, as after a restart.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { clock, pool, store, trail, hsm } = self;
+        drop(hsm);
+        let (engine, cipher) = keys();
+        let (sealed, records) =
+            SealedStore::open(store.clone(), cipher, identity(), None).await.unwrap();
+        let ports = ports(engine, sealed, &clock, &pool);
+        let hsm = Hsm::open(ports, records, HsmLimits::default()).unwrap();
+        Self { hsm, clock, pool, store, trail }
+    }
+
+    pub(crate) fn permit<A: DataAction>(&self, who: Uuid, scope: &str) -> Permit<A> {
+        self.try_permit(who, scope).unwrap()
+    }
+
+    pub(crate) fn try_permit<A: DataAction>(
+        &self,
+        who: Uuid,
+        scope: &str,
+    ) -> Result<Permit<A>, NotAuthorized> {
+        let principal = Arc::new(Principal { id: who, groups: Vec::new() });
+        self.hsm.authorize(&principal, Scope::parse(scope).unwrap())
+    }
+
+    pub(crate) async fn intent(&self) -> Recorded {
+        let call = Call::default();
+        let record = Record {
+            phase: Phase::Intent,
+            operation: "Test",
+            call: &call,
+            verdict: Verdict::Pending,
+            permit: None,
+            key: None,
+            intent: None,
+        };
+        self.trail.append(&record).await.unwrap()
+    }
+
+    pub(crate) async fn make(&self, name: &str, spec: KeySpec) -> KeyView {
+        let request = CreateKey {
+            spec,
+            key_ops: None,
+            attributes: NewAttributes::default(),
+            tags: Tags::default(),
+        };
+        let permit = self.permit(ROOT, &format!("/keys/{name}"));
+        self.hsm.create_key(&permit, &self.intent().await, request).await.unwrap()
+    }
+
+    pub(crate) fn wait(&self, seconds: i64) {
+        self.clock.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+pub(crate) fn oct() -> KeySpec {
+    KeySpec::Oct(OctSize::B256)
+}
+
+pub(crate) fn name(text: &str) -> KeyName {
+    KeyName::new(text).unwrap()
+}
+
+fn keys() -> (Arc<dyn Engine>, Arc<dyn RecordCipher>) {
+    let domain = DomainKeys::derive(&Secret::new(vec![9; 32]));
+    let (record, head, material, _) = domain.into_parts();
+    let engine = SoftEngine::new(material).unwrap();
+    let cipher = casemate_engine_soft::domain::RecordCipher::new(record, head);
+    (Arc::new(engine), Arc::new(Cipher(cipher)))
+}
+
+fn identity() -> StoreIdentity {
+    StoreIdentity { hsm: [3; 16], epoch: 1 }
+}
+
+fn ports(
+    engine: Arc<dyn Engine>,
+    store: SealedStore,
+    clock: &Arc<HandClock>,
+    pool: &Arc<TestPool>,
+) -> Ports {
+    Ports {
+        engine,
+        store,
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
+        pool: Arc::clone(pool) as Arc<dyn Pool>,
+        spawn: Arc::new(Runtime),
+    }
+}
+
+#[tokio::test]
+async fn an_hsm_without_administrator_is_not_made() {
+    let store = Arc::new(MemoryStore::default());
+    let (engine, cipher) = keys();
+    let sealed = SealedStore::create(store, cipher, identity()).await.unwrap();
+    let clock = Arc::new(HandClock(AtomicI64::new(0)));
+    let ports = ports(engine, sealed, &clock, &Arc::default());
+    let nobody = Creation { first_roles: vec![], ..creation(settings()) };
+    let refused = Hsm::create(ports, nobody, HsmLimits::default()).await;
+    assert!(matches!(refused.err(), Some(OpenFailure::NoAdministrator)));
+}

@@ -1,0 +1,10 @@
+//! Decisions of the domain, over a real engine, the sealed store and an audit trail in memory.
+
+mod bench; // the fixture all tests stand on
+mod deletion;
+mod gcm;
+mod races;
+mod rights;
+mod role_table;
+mod use_rules;
+mod versions;

@@ -1,0 +1,193 @@
+//! Grants, removals, and that a removal is final.
+
+use std::sync::Arc;
+
+use casemate_engine_port::{KeySpec, RsaSize, SignAlgorithm};
+use casemate_hsm::keys::{Selector, SignRequest, UseRefusal};
+use casemate_hsm::rbac::{
+    AssignRefusal, AssignmentsFilter, DeleteAssignmentRefusal, NewAssignment, Principal, Scope,
+    act, built_in_role_named,
+};
+use casemate_hsm::{Escalation, Settings};
+use uuid::Uuid;
+
+use crate::bench::{Bench, ROOT, oct, settings};
+
+const ALICE: Uuid = Uuid::from_u128(0xa11ce);
+const BOB: Uuid = Uuid::from_u128(0xb0b);
+
+fn role(name: &str) -> Uuid {
+    built_in_role_named(&format!("Managed HSM {name}")).unwrap().id
+}
+
+async fn grant(
+    bench: &Bench,
+    by: Uuid,
+    scope: &str,
+    role_name: &str,
+    to: Uuid,
+) -> Result<Uuid, AssignRefusal> {
+    let permit = bench.permit::<act::RoleAssignmentsWrite>(by, scope);
+    let name = Uuid::from_u128(bench.hsm.sequence().into());
+    let request = NewAssignment { name, role: role(role_name), principal: to };
+    bench.hsm.assign_role(&permit, &bench.intent().await, request).await.map(|made| made.name)
+}
+
+async fn revoke(
+    bench: &Bench,
+    by: Uuid,
+    scope: &str,
+    name: Uuid,
+) -> Result<(), DeleteAssignmentRefusal> {
+    let permit = bench.permit::<act::RoleAssignmentsDelete>(by, scope);
+    bench.hsm.delete_assignment(&permit, &bench.intent().await, name).await.map(drop)
+}
+
+#[tokio::test]
+async fn nobody_may_anything_without_a_role() {
+    let bench = Bench::new().await;
+    let refused = bench.try_permit::<act::KeysRead>(ALICE, "/keys/a").err().unwrap();
+    let text = refused.to_string();
+    assert_eq!(
+        text,
+        "Not authorized to access Microsoft.KeyVault/managedHsm/keys/read/action on /keys/a"
+    );
+}
+
+#[tokio::test]
+async fn a_role_at_a_key_is_for_that_key_alone() {
+    let bench = Bench::new().await;
+    grant(&bench, ROOT, "/keys/Alpha", "Crypto User", ALICE).await.unwrap();
+    assert!(bench.try_permit::<act::KeysSign>(ALICE, "/keys/alpha").is_ok());
+    assert!(bench.try_permit::<act::KeysSign>(ALICE, "/keys/alpha2").is_err());
+    assert!(bench.try_permit::<act::KeysSign>(ALICE, "/keys").is_err());
+    assert!(bench.try_permit::<act::Rng>(ALICE, "/").is_err());
+    assert!(bench.try_permit::<act::DeletedKeysPurge>(ALICE, "/keys/alpha").is_err());
+}
+
+#[tokio::test]
+async fn a_group_in_the_token_counts() {
+    let bench = Bench::new().await;
+    grant(&bench, ROOT, "/keys", "Crypto User", BOB).await.unwrap();
+    let member = Arc::new(Principal { id: ALICE, groups: vec![BOB] });
+    let stranger = Arc::new(Principal { id: ALICE, groups: vec![] });
+    let scope = || Scope::parse("/keys/x").unwrap();
+    assert!(bench.hsm.authorize::<act::KeysSign>(&member, scope()).is_ok());
+    assert!(bench.hsm.authorize::<act::KeysSign>(&stranger, scope()).is_err());
+}
+
+#[tokio::test]
+async fn only_an_administrator_grants_and_takes_the_high_roles() {
+    let bench = Bench::new().await;
+    grant(&bench, ROOT, "/", "Crypto Officer", ALICE).await.unwrap();
+    for high in ["Administrator", "Crypto Officer", "Policy Administrator", "Backup User"] {
+        for to in [ALICE, BOB] {
+            if (high, to) == ("Crypto Officer", ALICE) {
+                continue;
+            }
+            let refused = grant(&bench, ALICE, "/", high, to).await;
+            assert!(matches!(refused, Err(AssignRefusal::ReservedRole { .. })), "{high}");
+        }
+    }
+    let given = grant(&bench, ROOT, "/", "Policy Administrator", BOB).await.unwrap();
+    let refused = revoke(&bench, ALICE, "/", given).await;
+    assert!(matches!(refused, Err(DeleteAssignmentRefusal::ReservedRole { .. })));
+    grant(&bench, ALICE, "/", "Crypto User", BOB).await.unwrap();
+}
+
+#[tokio::test]
+async fn as_in_the_original_an_officer_grants_everything_when_told_so() {
+    let azure = Settings { escalation: Escalation::Azure, ..settings() };
+    let bench = Bench::with(azure).await;
+    grant(&bench, ROOT, "/", "Crypto Officer", ALICE).await.unwrap();
+    grant(&bench, ALICE, "/", "Administrator", ALICE).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_same_grant_twice_and_a_taken_name_are_refused() {
+    let bench = Bench::new().await;
+    let first = grant(&bench, ROOT, "/keys", "Crypto User", ALICE).await.unwrap();
+    let again = grant(&bench, ROOT, "/keys", "Crypto User", ALICE).await;
+    assert!(matches!(again, Err(AssignRefusal::Duplicate(twin)) if twin == first));
+    let permit = bench.permit::<act::RoleAssignmentsWrite>(ROOT, "/");
+    let request = NewAssignment { name: first, role: role("Crypto User"), principal: BOB };
+    let taken = bench.hsm.assign_role(&permit, &bench.intent().await, request).await;
+    assert!(matches!(taken, Err(AssignRefusal::NameTaken(_))));
+    let unknown = NewAssignment { name: BOB, role: BOB, principal: BOB };
+    let refused = bench.hsm.assign_role(&permit, &bench.intent().await, unknown).await;
+    assert!(matches!(refused, Err(AssignRefusal::RoleNotFound(_))));
+}
+
+#[tokio::test]
+async fn the_last_administrator_stays() {
+    let bench = Bench::new().await;
+    let read = bench.permit::<act::RoleAssignmentsRead>(ROOT, "/");
+    let all = bench.hsm.assignments(&read, AssignmentsFilter::AtScope);
+    let mine = all.iter().find(|one| one.role == role("Administrator")).unwrap().name;
+    let refused = revoke(&bench, ROOT, "/", mine).await;
+    assert!(matches!(refused, Err(DeleteAssignmentRefusal::LastAdministrator)));
+    grant(&bench, ROOT, "/", "Administrator", ALICE).await.unwrap();
+    revoke(&bench, ROOT, "/", mine).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_assignment_is_found_at_its_own_scope_only() {
+    let bench = Bench::new().await;
+    let name = grant(&bench, ROOT, "/keys/a", "Crypto User", ALICE).await.unwrap();
+    let at = |scope: &str| {
+        let permit = bench.permit::<act::RoleAssignmentsRead>(ROOT, scope);
+        bench.hsm.assignment(&permit, name).is_some()
+    };
+    assert!(at("/keys/a") && at("/keys/A"));
+    assert!(!at("/keys/b") && !at("/keys") && !at("/"));
+    let refused = revoke(&bench, ROOT, "/", name).await;
+    assert!(matches!(refused, Err(DeleteAssignmentRefusal::NotFound)));
+}
+
+#[tokio::test]
+async fn rights_survive_a_restart_and_so_does_their_removal() {
+    let bench = Bench::new().await;
+    let name = grant(&bench, ROOT, "/keys", "Crypto User", ALICE).await.unwrap();
+    let kept = grant(&bench, ROOT, "/keys", "Crypto User", BOB).await.unwrap();
+    revoke(&bench, ROOT, "/keys", name).await.unwrap();
+    let bench = bench.restart().await;
+    assert!(bench.try_permit::<act::KeysSign>(ALICE, "/keys/a").is_err());
+    assert!(bench.try_permit::<act::KeysSign>(BOB, "/keys/a").is_ok());
+    revoke(&bench, ROOT, "/keys", kept).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_permit_falls_with_its_assignment() {
+    let bench = Bench::new().await;
+    let name = grant(&bench, ROOT, "/keys", "Crypto User", ALICE).await.unwrap();
+    let permit = bench.permit::<act::KeysSign>(ALICE, "/keys/a");
+    grant(&bench, ROOT, "/keys", "Crypto User", BOB).await.unwrap();
+    assert!(bench.hsm.still_authorized(&permit).is_ok(), "another change leaves it standing");
+    revoke(&bench, ROOT, "/keys", name).await.unwrap();
+    assert!(bench.hsm.still_authorized(&permit).is_err());
+}
+
+#[tokio::test]
+async fn work_that_waited_in_the_queue_is_refused_after_a_removal() {
+    let bench = Bench::new().await;
+    bench.make("slow", KeySpec::Rsa(RsaSize::B2048)).await;
+    bench.make("other", oct()).await;
+    let name = grant(&bench, ROOT, "/keys", "Crypto User", ALICE).await.unwrap();
+    let permit = bench.permit::<act::KeysSign>(ALICE, "/keys/slow");
+    let (open, gate) = std::sync::mpsc::channel();
+    *bench.pool.gate.lock().unwrap() = Some(gate);
+    let request = SignRequest {
+        version: Selector::Latest,
+        algorithm: SignAlgorithm::Rs256,
+        input: vec![1; 32],
+    };
+    let hsm = Arc::clone(&bench.hsm);
+    let waiting = tokio::spawn(async move { hsm.sign(&permit, request).await });
+    while bench.pool.gate.lock().unwrap().is_some() {
+        tokio::task::yield_now().await;
+    }
+    revoke(&bench, ROOT, "/keys", name).await.unwrap();
+    open.send(()).unwrap();
+    let refused = waiting.await.unwrap();
+    assert!(matches!(refused, Err(UseRefusal::NotAuthorized(_))), "{refused:?}");
+}

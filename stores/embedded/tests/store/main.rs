@@ -1,0 +1,13 @@
+//! The embedded store, alone and under the sealing wrapper.
+
+#[path = "../cipher/mod.rs"]
+mod cipher;
+mod concurrent;
+mod conformance;
+mod faults;
+mod file;
+mod sealed;
+mod setup;
+mod tamper;
+mod unknown;
+mod watched;
