@@ -102,7 +102,8 @@ impl Signer {
                 // RSAPublicKey of a 2048-bit key and e = 65537: the modulus is at a fixed place.
                 let der = key.public_key().as_ref();
                 assert_eq!((der.len(), &der[265..]), (270, &[2, 3, 1, 0, 1][..]));
-                json!({ "kty": "RSA", "use": "sig", "kid": kid, "e": "AQAB", "n": b64(&der[9..265]) })
+                let modulus = b64(&der[9..265]);
+                json!({ "kty": "RSA", "use": "sig", "kid": kid, "e": "AQAB", "n": modulus })
             }
             Self::P256(key) => ec_jwk("P-256", kid, key.public_key().as_ref()),
             Self::P384(key) => ec_jwk("P-384", kid, key.public_key().as_ref()),
