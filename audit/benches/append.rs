@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn measure(dir: &std::path::Path, tasks: u64) -> Result<String, Box<dyn std::error::Error>> {
     let origin = Origin {
-        resource_id: "/subscriptions/0/resourceGroups/dev/providers/Microsoft.KeyVault/managedHSMs/dev",
+        resource_id: "/providers/Microsoft.KeyVault/managedHSMs/dev",
         pool_name: "dev",
         tenant: Some(Uuid::from_u128(7)),
         development: true,

@@ -32,7 +32,10 @@ pub enum TrailError {
         source: Arc<io::Error>,
     },
     /// The trail could not be opened.
-    #[error("the audit trail at {} cannot be opened: check that it exists and is ours", path.display())]
+    #[error(
+        "the audit trail at {} cannot be opened: check that it exists and is ours",
+        path.display()
+    )]
     Open {
         /// The file or folder.
         path: PathBuf,
@@ -40,7 +43,10 @@ pub enum TrailError {
         source: Arc<io::Error>,
     },
     /// Another process has the trail open.
-    #[error("the audit trail in {} is in use by another process: stop that one first", dir.display())]
+    #[error(
+        "the audit trail in {} is in use by another process: stop that one first",
+        dir.display()
+    )]
     InUse {
         /// The trail's folder.
         dir: PathBuf,

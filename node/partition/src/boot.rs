@@ -10,7 +10,7 @@ use crate::failure::Failure;
 pub(crate) struct Boot {
     pub(crate) start: Start,
     pub(crate) agent: Pending,
-    /// Whether the system keeps all memory from the disk, so that no secret needs a lock of its own.
+    /// Whether the system keeps all memory from the disk: then no secret needs a lock of its own.
     pub(crate) memory_is_locked: bool,
     /// Threads that the processor can run at once.
     pub(crate) cores: usize,

@@ -1,4 +1,4 @@
-//! The HSM's TLS key and certificate: made here, signed through the agent, kept in the HSM's folder.
+//! The HSM's TLS key and certificate: made here, signed through the agent, kept in its folder.
 //!
 //! `tls.pem` holds the chain, `tls.key` the private key sealed by the record cipher: somebody who
 //! reads the disk cannot pose as this HSM. It is renewed when the names change and when two thirds

@@ -1,4 +1,4 @@
-//! What the service does by itself when its time has come: it purges keys whose retention has ended.
+//! What the service does by itself when its time has come: it purges keys whose retention ended.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -45,9 +45,7 @@ pub(crate) enum Failure {
     )]
     Tampered(#[source] OpenError),
     /// The store is below what the seal remembers, and empty.
-    #[error(
-        "the database is empty, but the node seal remembers change {sequence}; put the database back"
-    )]
+    #[error("the database is empty, but the node seal remembers change {sequence}; put it back")]
     Emptied {
         /// The remembered change.
         sequence: u64,

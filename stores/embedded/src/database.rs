@@ -41,7 +41,7 @@ const STATEMENTS_MAX: usize = 16;
 ///   shared-memory file.
 /// - `synchronous=FULL`: the log is synced before a commit returns. `fullfsync` and
 ///   `checkpoint_fullfsync` stay off: they matter on macOS only. Checkpoints stay automatic, at
-///   1,000 pages, in the writing thread: 4 MB of log, and a pause that was measured at milliseconds.
+///   1,000 pages, in the writing thread: 4 MB of log, and pauses of some milliseconds.
 /// - `temp_store=MEMORY`: in its root folder the process may write nothing else.
 /// - `mmap_size=0`: a file cut from outside must be an error, not a signal.
 /// - `secure_delete=FAST`: zeroes what is deleted where that costs no extra write.

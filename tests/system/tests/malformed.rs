@@ -180,11 +180,16 @@ fn bodies() -> Vec<(&'static str, &'static str, Value)> {
         ("POST", "/rng", json!({ "count": 16 })),
         (
             "PUT",
-            "/providers/Microsoft.Authorization/roleAssignments/00000000-0000-0000-0000-000000000001",
+            ASSIGNMENT,
             json!({ "properties": { "roleDefinitionId": "x", "principalId": "y" } }),
         ),
     ]
 }
+
+const ASSIGNMENT: &str = concat!(
+    "/providers/Microsoft.Authorization/roleAssignments/",
+    "00000000-0000-0000-0000-000000000001"
+);
 
 const PATH_PARTS: &[&str] = &[
     "keys",

@@ -149,7 +149,7 @@ async fn a_file_of_another_size_or_content_is_damage() {
     }
     let file = dir.path().join(DATABASE_FILE);
     let whole = fs::read(&file).unwrap();
-    for length in [1, 99, 4_096, whole.len() / 2, whole.len() - 4_096] {
+    for length in [2, 99, 4_096, whole.len() / 2, whole.len() - 4_096] {
         fs::write(&file, &whole[..length]).unwrap();
         damaged(dir.path());
     }

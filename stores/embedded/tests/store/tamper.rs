@@ -222,3 +222,25 @@ async fn the_whole_store_put_back_shows_only_against_a_remembered_sequence() {
     let (_, records) = open(scene.path(), None).await.unwrap();
     assert_eq!(records.len(), 3);
 }
+
+/// Two copies of one store go on apart and use the same numbers: their records do not mix, although
+/// path, generation and key are the same.
+#[tokio::test]
+async fn a_record_of_a_copy_that_went_its_own_way_is_refused() {
+    let scene = Scene::new().await;
+    let copy = folder();
+    std::fs::copy(scene.path().join("fresh.db"), copy.path().join(DATABASE_FILE)).unwrap();
+    let (store, _) = open(scene.path(), None).await.unwrap();
+    let here = done(&store, change(vec![put("keys/a", "third")])).await;
+    drop(store);
+    let (store, _) = open(copy.path(), None).await.unwrap();
+    let there = done(&store, change(vec![put("keys/a", "theirs")])).await;
+    drop(store);
+    assert_eq!(here, there, "the copies use the same number");
+    std::fs::copy(copy.path().join(DATABASE_FILE), scene.path().join("old.db")).unwrap();
+    scene.tamper(&format!(
+        "UPDATE main.record SET value = {OLD_VALUE_OF} 'keys/a') WHERE path = 'keys/a'"
+    ));
+    let error = scene.refusal().await;
+    assert!(matches!(error, OpenError::Replaced { records: 2, .. }), "{error}");
+}
