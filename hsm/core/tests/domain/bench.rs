@@ -65,10 +65,13 @@ impl Spawn for Runtime {
     }
 }
 
+/// Values with the revisions that wrote them.
+type Values = BTreeMap<Path, (Vec<u8>, u64)>;
+
 /// A store in memory that can be told to refuse.
 #[derive(Default)]
 pub(crate) struct MemoryStore {
-    inner: Mutex<(BTreeMap<Path, (Vec<u8>, u64)>, u64)>,
+    inner: Mutex<(Values, u64)>,
     pub(crate) full: std::sync::atomic::AtomicBool,
 }
 
@@ -281,8 +284,8 @@ fn ports(
     Ports {
         engine,
         store,
-        clock: Arc::clone(clock) as Arc<dyn Clock>,
-        pool: Arc::clone(pool) as Arc<dyn Pool>,
+        clock: Arc::<HandClock>::clone(clock),
+        pool: Arc::<TestPool>::clone(pool),
         spawn: Arc::new(Runtime),
     }
 }

@@ -1,5 +1,7 @@
 //! Decisions of the domain, over a real engine, the sealed store and an audit trail in memory.
 
+#![expect(clippy::unwrap_used, reason = "a fixture that breaks ends its test")]
+
 mod bench; // the fixture all tests stand on
 mod deletion;
 mod gcm;

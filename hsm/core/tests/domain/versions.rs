@@ -109,14 +109,14 @@ async fn an_update_changes_what_it_names_and_nothing_else() {
     let tagged = UpdateKey { tags: Some(tags), ..nothing.clone() };
     bench.wait(5);
     let view = bench.hsm.update_key(&permit, &bench.intent().await, tagged).await.unwrap();
-    assert_eq!(view.item.tags.get("team").unwrap(), "blue");
+    assert_eq!(view.item.tags["team"], "blue");
     assert_eq!(view.key_ops, made.key_ops);
     assert_eq!(view.item.updated.0, made.item.updated.0 + 5);
     assert_eq!(view.item.created, made.item.created);
     let exp = NewAttributes { expires: Some(UnixSeconds(9_000_000_000)), ..Default::default() };
     let later = UpdateKey { attributes: exp, ..nothing.clone() };
     let view = bench.hsm.update_key(&permit, &bench.intent().await, later).await.unwrap();
-    assert_eq!(view.item.tags.get("team").unwrap(), "blue");
+    assert_eq!(view.item.tags["team"], "blue");
     let nbf = NewAttributes { not_before: Some(UnixSeconds(9_000_000_000)), ..Default::default() };
     let empty = UpdateKey { attributes: nbf, ..nothing.clone() };
     let refused = bench.hsm.update_key(&permit, &bench.intent().await, empty).await;
