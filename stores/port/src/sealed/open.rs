@@ -154,7 +154,7 @@ impl Opened {
         if let Some(floor) = floor.filter(|floor| head.sequence < *floor) {
             return Err(OpenError::RolledBack { sequence: head.sequence, floor });
         }
-        let mut state = State::new(head, stored.revision, true);
+        let mut state = State::new(head, stored.revision, false);
         let mut found = Head { sequence: head.sequence, ..Head::EMPTY };
         for entry in entries.iter().filter(|entry| entry.path != place) {
             let known = self.take(sealer, &head, entry)?;
