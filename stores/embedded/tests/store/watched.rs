@@ -1,6 +1,7 @@
 //! A second sealed store follows the first one by the store's watch.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use casemate_store_port::{
     AppliedWrite, Event, OpenError, Record, SealedStore, Store, Watch, Write,
@@ -31,7 +32,8 @@ impl Pair {
     }
 
     async fn event(&mut self) -> Event {
-        self.watch.next().await.expect("the watch goes on")
+        let event = tokio::time::timeout(Duration::from_secs(20), self.watch.next()).await;
+        event.expect("an event comes within 20 s").expect("the watch goes on")
     }
 
     /// Refuses the event, and everything after it.
