@@ -102,10 +102,16 @@ impl Failure {
             Self::Channel(_)
             | Self::AgentGone
             | Self::Threads(_)
-            | Self::Store(_)
+            | Self::Store(
+                StoreError::BadTransaction
+                | StoreError::Full { .. }
+                | StoreError::Unavailable(_)
+                | StoreError::Unknown(_),
+            )
             | Self::Astray
             | Self::Certificate(_) => false,
             Self::Harden(_)
+            | Self::Store(StoreError::Damaged(_))
             | Self::Folder(_)
             | Self::Seal(_)
             | Self::Tampered(_)
@@ -160,5 +166,7 @@ mod tests {
         let absent = OpenError::Store(StoreError::Full { place: "x".to_owned() });
         let absent = Failure::from(absent);
         assert_eq!((absent.code(), absent.lasts()), ("store", false));
+        let damaged = Failure::from(OpenError::Store(StoreError::Damaged("x".to_owned())));
+        assert_eq!((damaged.code(), damaged.lasts()), ("store", true));
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use casemate_test_kit::random::Random;
-use casemate_test_kit::{Answer, Rest};
+use casemate_test_kit::{Answer, Rest, audit};
 use serde_json::{Value, json};
 
 /// A worker begins another key after so many changes of one.
@@ -34,6 +35,9 @@ pub struct Progress {
     pub acknowledged: AtomicUsize,
     /// Ends the workers.
     pub stop: AtomicBool,
+    /// From here on an answer counts for nothing: a machine without power sends none. While the
+    /// kernel takes a filesystem down, a sync under way may come back as if it had worked.
+    pub cut: AtomicBool,
 }
 
 /// One key as its worker knows it.
@@ -43,6 +47,8 @@ pub struct Key {
     known: Known,
     /// A change that was sent and never answered.
     open: Option<Change>,
+    /// Changes that were answered with success.
+    answered: usize,
 }
 
 /// What is acknowledged about a key.
@@ -115,6 +121,21 @@ pub fn check(rest: &Rest, keys: &mut [Key]) -> usize {
     count
 }
 
+/// Demands that the audit log has the successful outcome of every acknowledged change.
+pub fn check_audit(data_dir: &Path, keys: &[Key]) {
+    let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
+    for record in audit::records(data_dir) {
+        if record["phase"] == "outcome" && record["resultType"] == "Success" {
+            let name = record["key"]["name"].as_str().unwrap_or_default();
+            *outcomes.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    for Key { name, answered, .. } in keys {
+        let recorded = outcomes.get(name).copied().unwrap_or_default();
+        assert!(recorded >= *answered, "{name}: {recorded} outcomes of {answered} are recorded");
+    }
+}
+
 /// How many changes of these keys have no answer.
 pub fn unanswered(keys: &[Key]) -> usize {
     keys.iter().filter(|key| key.open.is_some()).count()
@@ -123,12 +144,16 @@ pub fn unanswered(keys: &[Key]) -> usize {
 fn one_worker(mut rest: Rest, name: &str, random: &mut Random, progress: &Progress) -> Vec<Key> {
     let mut keys = Vec::new();
     while !progress.stop.load(Ordering::Relaxed) {
-        let mut key =
-            Key { name: format!("{name}k{}", keys.len()), known: Known::default(), open: None };
+        let mut key = Key {
+            name: format!("{name}k{}", keys.len()),
+            known: Known::default(),
+            open: None,
+            answered: 0,
+        };
         let mut answered = true;
         for _ in 0..CHANGES_PER_KEY {
             let change = key.known.next(random);
-            answered = key.make(&mut rest, change);
+            answered = key.make(&mut rest, change, &progress.cut);
             if !answered || progress.stop.load(Ordering::Relaxed) {
                 break;
             }
@@ -157,9 +182,9 @@ fn wait_for_server(rest: &mut Rest, progress: &Progress) {
 
 impl Key {
     /// Makes one change. `false`: the answer never came, so nobody knows.
-    fn make(&mut self, rest: &mut Rest, change: Change) -> bool {
-        let answer = change.send(rest, &self.name);
-        let Ok(answer) = answer else {
+    fn make(&mut self, rest: &mut Rest, change: Change, cut: &AtomicBool) -> bool {
+        let answer = change.send(rest, &self.name).ok();
+        let Some(answer) = answer.filter(|_| !cut.load(Ordering::SeqCst)) else {
             self.open = Some(change);
             return false;
         };
@@ -171,6 +196,7 @@ impl Key {
         let good = if change == Change::Purge { 204 } else { 200 };
         assert_eq!(answer.status, good, "{} {change:?}: {}", self.name, answer.text());
         self.known.apply(&change, &answer.json());
+        self.answered += 1;
         true
     }
 
@@ -192,7 +218,11 @@ impl Key {
     /// Versions of a deleted key cannot be listed, so it is recovered and looked at again.
     fn check_recovered(&mut self, rest: &mut Rest) {
         let deleted = self.known.clone();
-        assert!(self.make(rest, Change::Recover), "{}: recover is answered", self.name);
+        assert!(
+            self.make(rest, Change::Recover, &AtomicBool::new(false)),
+            "{}: recover is answered",
+            self.name
+        );
         let seen = observe(rest, &self.name);
         let same = (&seen.newest, &seen.tag) == (&deleted.newest, &deleted.tag);
         assert!(same && seen.state == State::Live, "{}: {deleted:?} became {seen:?}", self.name);

@@ -69,17 +69,42 @@ impl Drop for Disk {
     }
 }
 
-/// A command prefix under which `fsync` and `fdatasync` do nothing, in all child processes too.
+/// Which syncs do nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swallow {
+    /// Those of the store's files.
+    Store,
+    /// Those of the audit log.
+    Audit,
+}
+
+/// Swallows syncs by what the file holds: a SQLite database or its write-ahead log, or records.
+const LIBRARY: &str = r#"
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int swallowed(int fd) {
+    char head[4] = {0};
+    if (pread(fd, head, 4, 0) != 4) return 0;
+    if (SWALLOW_STORE) return !memcmp(head, "SQLi", 4) || !memcmp(head, "\x37\x7f\x06", 3);
+    return !memcmp(head, "{\"se", 4);
+}
+int fsync(int fd) { return swallowed(fd) ? 0 : syscall(SYS_fsync, fd); }
+int fdatasync(int fd) { return swallowed(fd) ? 0 : syscall(SYS_fdatasync, fd); }
+"#;
+
+/// A command prefix under which some syncs do nothing, in all child processes too.
 ///
 /// The partition starts with an empty environment, so the library is named in a private copy of
 /// `/etc/ld.so.preload`: an overlay in a mount namespace that only this program has.
-pub fn without_syncs(below: &Path) -> Vec<String> {
+pub fn without_syncs(below: &Path, which: Swallow) -> Vec<String> {
     let source = below.join("syncs.c");
     let library = below.join("syncs.so");
-    let code = "int fsync(int fd) { (void)fd; return 0; }\n\
-                int fdatasync(int fd) { (void)fd; return 0; }\n";
-    fs::write(&source, code).expect("the scratch folder can be written");
-    run(Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source));
+    fs::write(&source, LIBRARY).expect("the scratch folder can be written");
+    let define = format!("-DSWALLOW_STORE={}", u8::from(which == Swallow::Store));
+    let compile = ["-shared", "-fPIC", "-D_GNU_SOURCE", define.as_str(), "-o"];
+    run(Command::new("cc").args(compile).arg(&library).arg(&source));
     let etc = below.join("etc");
     fs::create_dir_all(&etc).expect("the scratch folder can be written");
     let script = "mount --make-rprivate / && mount -t tmpfs tmpfs \"$0\" \

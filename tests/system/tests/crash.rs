@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use casemate_system_tests::acknowledged::{Key, Progress, check, unanswered, work};
+use casemate_system_tests::acknowledged::{Key, Progress, check, check_audit, unanswered, work};
 use casemate_test_kit::process::{self, eventually};
 use casemate_test_kit::random::Random;
 use casemate_test_kit::{Dev, Options, audit};
@@ -63,6 +63,7 @@ fn the_partition_dies_and_is_healed() {
         all.extend(keys);
     }
     check(&dev.rest(), &mut all);
+    check_audit(dev.data_dir(), &all);
     dev.stop();
 }
 
@@ -92,6 +93,7 @@ fn the_agent_dies_and_is_started_again() {
     }
     assert!(unanswered(&all) == 0, "the check settles every open change");
     check(&dev.rest(), &mut all);
+    check_audit(dev.data_dir(), &all);
     audit_is_whole(&dev);
     dev.stop();
 }

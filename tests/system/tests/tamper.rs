@@ -190,6 +190,20 @@ fn one_bit_changed() {
 }
 
 #[test]
+fn the_database_overwritten() {
+    let prepared = Stopped::with_two_keys();
+    fs::write(database(&prepared.stopped.data_dir), [0x5A; 8192]).expect("the owner may write");
+    prepared.refuses(&["damaged"]);
+}
+
+#[test]
+fn the_database_removed() {
+    let prepared = Stopped::with_two_keys();
+    fs::remove_file(database(&prepared.stopped.data_dir)).expect("the owner may remove it");
+    prepared.refuses(&["empty"]);
+}
+
+#[test]
 fn the_head_put_back_alone() {
     let prepared = Stopped::with_two_keys();
     let (old, database) = (rows(&open(&prepared.older)), prepared.database());
