@@ -66,7 +66,9 @@ pub(crate) fn conclude(
     status: ExitStatus,
     command: &Command,
 ) -> Result<(), Failure> {
-    say(&summary.to_string());
+    // A program that ended without a summary line must not hide behind the sum of the others.
+    let lost = if summary.failed == 0 && !status.success() { ", and the run FAILED" } else { "" };
+    say(&format!("{summary}{lost}"));
     judge(summary, status, command)
 }
 

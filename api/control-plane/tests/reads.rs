@@ -78,6 +78,7 @@ fn validator(up: bool) -> Arc<Validator> {
             issuer: ISSUER.to_owned(),
             metadata_url: "https://localhost:8443/metadata".to_owned(),
             trust_anchors_pem: String::new(),
+            directory: true,
         }],
         audiences: vec![AUDIENCE.to_owned()],
     };

@@ -8,8 +8,6 @@
 //! the engine's material key ([`WrappedMaterial`]).
 
 mod algorithm;
-#[cfg(feature = "conformance")]
-pub mod conformance;
 mod engine;
 mod key;
 mod secret;

@@ -2,9 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
-use casemate_engine_port::{
-    Cost, Curve, Engine, KeySpec, KeyUse, OctSize, Place, RsaSize, Secret, conformance,
-};
+use casemate_engine_conformance as conformance;
+use casemate_engine_port::{Cost, Curve, Engine, KeySpec, KeyUse, OctSize, Place, RsaSize, Secret};
 use casemate_engine_soft::SoftEngine;
 
 fn engine() -> SoftEngine {

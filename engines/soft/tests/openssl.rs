@@ -12,9 +12,10 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256K1_SHA256_FIXED, ECDSA_P384_SHA384_FIXED,
     ECDSA_P521_SHA512_FIXED, ParsedPublicKey,
 };
+use casemate_engine_conformance as conformance;
 use casemate_engine_port::{
     CipherAlgorithm, Curve, DecryptInput, EncryptInput, Engine, ImportedKey, KeyHandle, Place,
-    PublicPart, RsaSize, Secret, SignAlgorithm, conformance,
+    PublicPart, RsaSize, Secret, SignAlgorithm,
 };
 use casemate_engine_soft::SoftEngine;
 

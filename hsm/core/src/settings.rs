@@ -24,7 +24,8 @@ pub struct Settings {
     /// The authority named in the 401 challenge. `{port}` stands for the port under which the
     /// HSM's name is reached, here and in the addresses below.
     pub authority: String,
-    /// The issuers whose tokens are believed.
+    /// The issuers whose tokens are believed. The first speaks for the tenant's directory: its
+    /// object ids are the principals of role assignments.
     pub issuers: Vec<TrustedIssuer>,
     /// The audiences that a token may be for; the first is named to callers by IP address.
     pub audiences: Vec<String>,
@@ -54,6 +55,10 @@ pub struct TrustedIssuer {
     pub metadata_url: String,
     /// The roots that its TLS certificate must come from, PEM.
     pub trust_anchors_pem: String,
+    /// Whether its object ids are those of the first issuer's directory. Otherwise its principals
+    /// have ids of their own, derived from its name, so that it can speak for nobody else's.
+    #[serde(default)]
+    pub same_directory: bool,
 }
 
 /// Days from deletion to purge: 7 to 90.

@@ -379,6 +379,7 @@ impl DevIssuer {
                 issuer: issuer.to_owned(),
                 metadata_url: format!("{bare}/.well-known/openid-configuration"),
                 trust_anchors_pem: String::new(),
+                directory: false,
             };
             Arc::new(KeyRing::new(trusted, Arc::clone(fetch)))
         });

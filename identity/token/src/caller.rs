@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-/// A verified caller. A principal is the pair of `issuer` and `object_id`.
+/// A verified caller. `object_id` alone names the principal: two issuers share one only if the
+/// settings say that they share a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// The issuer that vouches for the caller.
     pub issuer: Arc<str>,
-    /// `oid`, or for an issuer without it a UUID derived from the issuer and `sub`.
+    /// `oid` of the directory's issuer; of any other a UUID made of its name and `oid` or `sub`.
     pub object_id: Uuid,
     /// `tid`; always the tenant of the settings.
     pub tenant: Uuid,

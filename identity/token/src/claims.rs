@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::caller::Caller;
 use crate::refusal::TokenRefusal;
-use crate::settings::TrustSettings;
+use crate::settings::{TrustSettings, TrustedIssuer};
 use crate::validate::NOT_BEFORE_LEEWAY_S;
 
 /// Claims that end up in logs are at most this long, in bytes.
@@ -19,7 +19,7 @@ const TIME_MAX: f64 = 253_402_300_799.0;
 pub(crate) fn read_caller(
     claims: &Map<String, Value>,
     settings: &TrustSettings,
-    issuer: Arc<str>,
+    issuer: &TrustedIssuer,
     token_id: String,
     now: i64,
 ) -> Result<Caller, TokenRefusal> {
@@ -28,23 +28,23 @@ pub(crate) fn read_caller(
         return Err(TokenRefusal::WrongTenant);
     }
     let times = check_times(claims, now)?;
-    let names = Uuid::new_v5(&Uuid::NAMESPACE_URL, issuer.as_bytes());
+    let ids = Ids::of(issuer);
     let object_id = match claims.get("oid") {
-        Some(_) => required_uuid(claims, "oid")?,
-        None => derived(&names, "sub", &required_text(claims, "sub")?),
+        Some(_) => ids.object(required_uuid(claims, "oid")?),
+        None => ids.derived("sub", &required_text(claims, "sub")?),
     };
     Ok(Caller {
         object_id,
         tenant: settings.tenant,
         app_id: first_text(claims, ["appid", "azp"])?,
         upn: first_text(claims, ["upn", "preferred_username"])?,
-        groups: groups(claims, &names)?,
+        groups: groups(claims, &ids)?,
         groups_overage: groups_overage(claims),
         token_id,
         not_before: times.not_before,
         issued_at: times.issued_at,
         expires_at: times.expires_at,
-        issuer,
+        issuer: Arc::from(issuer.issuer.as_str()),
     })
 }
 
@@ -112,14 +112,14 @@ fn check_audience(claims: &Map<String, Value>, accepted: &[String]) -> Result<()
     if asked.iter().any(matches) { Ok(()) } else { Err(TokenRefusal::WrongAudience) }
 }
 
-fn groups(claims: &Map<String, Value>, names: &Uuid) -> Result<Vec<Uuid>, TokenRefusal> {
+fn groups(claims: &Map<String, Value>, ids: &Ids) -> Result<Vec<Uuid>, TokenRefusal> {
     let malformed = || TokenRefusal::MalformedClaim { claim: "groups" };
     let Some(listed) = claims.get("groups") else { return Ok(Vec::new()) };
     let listed = listed.as_array().ok_or_else(malformed)?;
     let group = |value: &Value| {
         let text = value.as_str().filter(|text| !text.is_empty()).ok_or_else(malformed)?;
         // Issuers without object ids list names; these become UUIDs as `sub` does.
-        Ok(strict_uuid(text).unwrap_or_else(|| derived(names, "group", text)))
+        Ok(strict_uuid(text).map_or_else(|| ids.derived("group", text), |id| ids.group(id)))
     };
     listed.iter().map(group).collect()
 }
@@ -144,8 +144,30 @@ fn strict_uuid(text: &str) -> Option<Uuid> {
     if text.len() == 36 { Uuid::try_parse(text).ok() } else { None }
 }
 
-fn derived(names: &Uuid, kind: &str, text: &str) -> Uuid {
-    Uuid::new_v5(names, format!("{kind}:{text}").as_bytes())
+/// How an issuer's names for principals become object ids: its own namespace, unless it speaks for
+/// the tenant's directory.
+struct Ids {
+    names: Uuid,
+    directory: bool,
+}
+
+impl Ids {
+    fn of(issuer: &TrustedIssuer) -> Self {
+        let names = Uuid::new_v5(&Uuid::NAMESPACE_URL, issuer.issuer.as_bytes());
+        Self { names, directory: issuer.directory }
+    }
+
+    fn object(&self, id: Uuid) -> Uuid {
+        if self.directory { id } else { self.derived("oid", &id.hyphenated().to_string()) }
+    }
+
+    fn group(&self, id: Uuid) -> Uuid {
+        if self.directory { id } else { self.derived("group", &id.hyphenated().to_string()) }
+    }
+
+    fn derived(&self, kind: &str, text: &str) -> Uuid {
+        Uuid::new_v5(&self.names, format!("{kind}:{text}").as_bytes())
+    }
 }
 
 fn first_text(

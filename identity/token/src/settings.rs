@@ -22,4 +22,7 @@ pub struct TrustedIssuer {
     pub metadata_url: String,
     /// PEM certificates of the roots that TLS to the issuer must lead to.
     pub trust_anchors_pem: String,
+    /// Whether its object ids and group ids are the tenant directory's own. Those of any other
+    /// issuer become UUIDs derived from the issuer's name too, so it can name nobody in there.
+    pub directory: bool,
 }

@@ -144,7 +144,7 @@ impl Validator {
         now: i64,
     ) -> Result<Arc<Caller>, TokenRefusal> {
         let digest = hash(token);
-        let issuer = Arc::from(verified.ring.issuer().issuer.as_str());
+        let issuer = verified.ring.issuer();
         let caller = claims::read_caller(claims, &trust.settings, issuer, token_id(&digest), now)?;
         // Read before the table: a cut-off that comes between the two is seen on the next use.
         let cut_offs_seen = self.cut_offs_changed.load(Ordering::Acquire);

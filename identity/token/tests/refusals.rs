@@ -7,7 +7,7 @@ use casemate_token::{Algorithm, RefusalKind, TOKEN_BYTES_MAX, TokenRefusal, pars
 use serde_json::{Value, json};
 use support::{
     AUDIENCE, ISSUER, KEYS_URL, NOW, OBJECT, TENANT, b64, claims, key_set, p256, p384, raw_token,
-    rsa, token, world,
+    rsa, settings, token, world,
 };
 use uuid::Uuid;
 
@@ -188,6 +188,25 @@ async fn without_oid_issuer_and_subject_make_the_object_id() {
     assert_eq!(ids[0], ids[2]);
     assert_ne!(ids[0], ids[1]);
     assert_eq!(ids[0].get_version_num(), 5);
+}
+
+#[tokio::test]
+async fn an_issuer_outside_the_directory_speaks_for_nobody_in_it() {
+    let (_, validator) = world();
+    let group = Uuid::from_u128(7);
+    let mut claims = claims();
+    claims["groups"] = json!([group.to_string()]);
+    let token = token(rsa(0), "RS256", "r", &claims);
+    let inside = validator.validate(&token, NOW).await.unwrap();
+    assert_eq!((inside.object_id, inside.groups.as_slice()), (OBJECT, &[group][..]));
+
+    let mut outside = settings();
+    outside.issuers[0].directory = false;
+    validator.replace(outside);
+    let outside = validator.validate(&token, NOW).await.unwrap();
+    let ids = [outside.object_id, outside.groups[0]];
+    assert!(ids.iter().all(|id| id.get_version_num() == 5 && *id != OBJECT && *id != group));
+    assert_ne!(ids[0], ids[1]);
 }
 
 #[tokio::test]

@@ -212,6 +212,7 @@ impl Parts {
                 issuer: issuer.issuer_name(&base),
                 metadata_url: issuer.metadata_url(&base),
                 trust_anchors_pem: self.authority.pem().to_owned(),
+                directory: true,
             }],
             audiences: vec![audience.clone()],
         };

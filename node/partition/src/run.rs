@@ -172,14 +172,15 @@ fn outbound(start: &Start, hsm: &Hsm) -> Vec<String> {
 
 fn trust(start: &Start, hsm: &Hsm) -> TrustSettings {
     let settings = hsm.settings();
-    let issuer = |issuer: &casemate_hsm::TrustedIssuer| TrustedIssuer {
+    let issuer = |(at, issuer): (usize, &casemate_hsm::TrustedIssuer)| TrustedIssuer {
         issuer: with_port(start, &issuer.issuer),
         metadata_url: with_port(start, &issuer.metadata_url),
         trust_anchors_pem: issuer.trust_anchors_pem.clone(),
+        directory: at == 0 || issuer.same_directory,
     };
     TrustSettings {
         tenant: settings.tenant,
-        issuers: settings.issuers.iter().map(issuer).collect(),
+        issuers: settings.issuers.iter().enumerate().map(issuer).collect(),
         audiences: settings.audiences.iter().map(|name| with_port(start, name)).collect(),
     }
 }

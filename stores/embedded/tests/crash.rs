@@ -8,13 +8,14 @@ mod cipher;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path as FilePath;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use casemate_store_embedded::EmbeddedStore;
 use casemate_store_port::{Change, Committed, Path, Record, SealedStore, Store, Write};
+use casemate_test_kit::own_main;
 use cipher::{IDENTITY, cipher};
 
 const KILLS: u32 = 15;
@@ -22,7 +23,7 @@ const WRITERS: u64 = 8;
 /// A round that acknowledges nothing for this long has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn main() {
+fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().collect();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -30,8 +31,13 @@ fn main() {
         .build()
         .expect("a runtime");
     match arguments.as_slice() {
-        [_, child, dir] if child == "child" => runtime.block_on(write_for_ever(dir.as_ref())),
-        _ => runtime.block_on(kill_again_and_again()),
+        [_, child, dir] if child == "child" => {
+            runtime.block_on(write_for_ever(dir.as_ref()));
+            ExitCode::SUCCESS
+        }
+        _ => own_main::run(&mut [("killed_again_and_again", &mut || {
+            runtime.block_on(kill_again_and_again());
+        })]),
     }
 }
 

@@ -7,8 +7,6 @@
 //!
 //! This crate names no backend and contains no cipher: the cipher is handed in.
 
-#[cfg(feature = "conformance")]
-pub mod conformance;
 mod path;
 mod sealed;
 mod store;

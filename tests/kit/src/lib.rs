@@ -11,6 +11,7 @@
 pub mod audit;
 pub mod clients;
 pub mod dev;
+pub mod own_main;
 pub mod places;
 pub mod process;
 pub mod random;

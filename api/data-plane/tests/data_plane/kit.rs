@@ -266,6 +266,7 @@ fn trust() -> TrustSettings {
             issuer: ISSUER.to_owned(),
             metadata_url: format!("{ISSUER}/.well-known/openid-configuration"),
             trust_anchors_pem: String::new(),
+            directory: true,
         }],
         audiences: vec!["https://managedhsm.localhost:8443".to_owned()],
     }

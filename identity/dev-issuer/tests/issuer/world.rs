@@ -95,6 +95,7 @@ impl World {
                 issuer: self.issuer.issuer_name(BASE),
                 metadata_url: self.issuer.metadata_url(BASE),
                 trust_anchors_pem: String::new(),
+                directory: true,
             }],
             audiences: vec![audience.to_owned()],
         };

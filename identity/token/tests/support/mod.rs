@@ -174,6 +174,7 @@ pub(crate) fn settings() -> TrustSettings {
             issuer: ISSUER.to_owned(),
             metadata_url: METADATA_URL.to_owned(),
             trust_anchors_pem: "the anchors".to_owned(),
+            directory: true,
         }],
         audiences: vec![AUDIENCE.to_owned(), "https://managedhsm.azure.net/".to_owned()],
     }

@@ -9,10 +9,10 @@
 mod played_agent;
 
 use std::fs;
-use std::io::Write;
 use std::process::ExitCode;
 
 use casemate_channel::ToAgent;
+use casemate_test_kit::own_main;
 use played_agent::{PARTITION, Partition, PlayedAgent};
 
 fn main() -> ExitCode {
@@ -21,15 +21,17 @@ fn main() -> ExitCode {
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let mut out = std::io::stdout();
-    runtime.block_on(it_is_confined_answers_stops_and_comes_back());
-    writeln!(out, "test it_is_confined_answers_stops_and_comes_back ... ok").unwrap();
-    runtime.block_on(a_store_that_was_changed_is_refused_with_advice());
-    writeln!(out, "test a_store_that_was_changed_is_refused_with_advice ... ok").unwrap();
-    runtime.block_on(a_seal_key_that_others_may_read_is_refused());
-    writeln!(out, "test a_seal_key_that_others_may_read_is_refused ... ok").unwrap();
-    writeln!(out, "test result: ok. 3 passed; 0 failed").unwrap();
-    ExitCode::SUCCESS
+    own_main::run(&mut [
+        ("it_is_confined_answers_stops_and_comes_back", &mut || {
+            runtime.block_on(it_is_confined_answers_stops_and_comes_back());
+        }),
+        ("a_store_that_was_changed_is_refused_with_advice", &mut || {
+            runtime.block_on(a_store_that_was_changed_is_refused_with_advice());
+        }),
+        ("a_seal_key_that_others_may_read_is_refused", &mut || {
+            runtime.block_on(a_seal_key_that_others_may_read_is_refused());
+        }),
+    ])
 }
 
 async fn it_is_confined_answers_stops_and_comes_back() {

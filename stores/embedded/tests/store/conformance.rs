@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use casemate_store_conformance as conformance;
 use casemate_store_embedded::EmbeddedStore;
 use casemate_store_port::{
-    BoxFuture, Entry, Outcome, Path, Revision, Store, StoreError, Transaction, Watch, conformance,
+    BoxFuture, Entry, Outcome, Path, Revision, Store, StoreError, Transaction, Watch,
 };
 use tempfile::TempDir;
 

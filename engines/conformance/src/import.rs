@@ -1,7 +1,7 @@
 //! Taking keys in: whole and sound ones, in whatever padding, and no others.
 
-use super::{is_bad_key, keys};
-use crate::{
+use crate::{is_bad_key, keys};
+use casemate_engine_port::{
     Curve, Engine, ImportedKey, KeySpec, NewMaterial, OctSize, Place, PublicPart, RsaSize, Secret,
     SignAlgorithm,
 };

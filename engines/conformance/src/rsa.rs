@@ -1,9 +1,9 @@
 //! RSA keys: every algorithm at every size.
 
-use super::{
+use crate::{
     bare, decrypted, encrypted, fails_to_decrypt, flipped, is_bad_input, made, plain, samples,
 };
-use crate::{
+use casemate_engine_port::{
     CipherAlgorithm, DecryptInput, DigestLength, EncryptInput, Engine, KeyHandle, KeySpec,
     OperationError, PublicPart, RsaSize, SignAlgorithm,
 };

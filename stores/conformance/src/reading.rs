@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Check, all, commit, delete, ok, path, put, read, value, writes};
-use crate::{Revision, Store, TRANSACTION_BYTES_MAX};
+use crate::{Check, all, commit, delete, ok, path, put, read, value, writes};
+use casemate_store_port::{Revision, Store, TRANSACTION_BYTES_MAX};
 
 pub(super) const CHECKS: &[Check] = &[
     |store| Box::pin(an_empty_store_holds_nothing(store)),

@@ -10,7 +10,7 @@ mod watching;
 use std::future::Future;
 use std::sync::Arc;
 
-use crate::{
+use casemate_store_port::{
     BoxFuture, Entry, Event, Expect, Outcome, Path, Revision, Store, StoreError, Transaction, Write,
 };
 
@@ -81,7 +81,7 @@ fn ok<T>(result: Result<T, StoreError>, what: &str) -> T {
 }
 
 /// The next event of a watch, which must come soon.
-async fn next(watch: &mut Box<dyn crate::Watch>) -> Event {
+async fn next(watch: &mut Box<dyn casemate_store_port::Watch>) -> Event {
     let soon = tokio::time::timeout(std::time::Duration::from_secs(20), watch.next()).await;
     soon.expect("an event comes within 20 s").expect("the watch goes on")
 }

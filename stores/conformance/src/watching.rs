@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Check, commit, delete, lose, next, ok, on, put, writes};
-use crate::{Event, Expect, Revision, Store, StoreError, Write};
+use crate::{Check, commit, delete, lose, next, ok, on, put, writes};
+use casemate_store_port::{Event, Expect, Revision, Store, StoreError, Write};
 
 pub(super) const CHECKS: &[Check] = &[
     |store| Box::pin(a_watch_tells_what_comes_after_in_order(store)),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Check, all, commit, delete, lose, ok, on, path, put, read, value, writes};
-use crate::{
+use crate::{Check, all, commit, delete, lose, ok, on, path, put, read, value, writes};
+use casemate_store_port::{
     Expect, OPERATIONS_MAX, Outcome, Path, Revision, Store, StoreError, TRANSACTION_BYTES_MAX,
     Transaction, Write,
 };

@@ -1,7 +1,7 @@
 //! Symmetric keys: every mode at every size.
 
-use super::{bare, decrypted, encrypted, fails_to_decrypt, flipped, is_bad_input, made, plain};
-use crate::{
+use crate::{bare, decrypted, encrypted, fails_to_decrypt, flipped, is_bad_input, made, plain};
+use casemate_engine_port::{
     CipherAlgorithm, DecryptInput, EncryptInput, Engine, KeyHandle, KeySpec, OctSize, SignAlgorithm,
 };
 

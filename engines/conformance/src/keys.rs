@@ -1,6 +1,6 @@
 //! Test keys, sound and unsound. They are published here, so they guard nothing.
 
-use crate::{Curve, ImportedKey, ImportedRsa, RsaSize, Secret};
+use casemate_engine_port::{Curve, ImportedKey, ImportedRsa, RsaSize, Secret};
 
 /// The members of a key, in the order of the file.
 pub(super) struct Members(Vec<(String, Vec<u8>)>);

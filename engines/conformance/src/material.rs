@@ -1,7 +1,7 @@
 //! Wrapped material: opens at its place, as its kind, unchanged, and not otherwise.
 
-use super::{flipped, is_not_authentic, keys, samples};
-use crate::{
+use crate::{flipped, is_not_authentic, keys, samples};
+use casemate_engine_port::{
     Curve, Engine, ImportedKey, KeySpec, NewMaterial, OctSize, Place, RsaSize, Secret,
     WrappedMaterial,
 };

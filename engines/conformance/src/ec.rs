@@ -1,8 +1,8 @@
 //! EC keys: ECDSA on every curve.
 
-use super::import::minus;
-use super::{bare, flipped, is_bad_input, keys, made, plain};
-use crate::{
+use crate::import::minus;
+use crate::{bare, flipped, is_bad_input, keys, made, plain};
+use casemate_engine_port::{
     CipherAlgorithm, Curve, Engine, KeyHandle, KeySpec, KeyUse, PublicPart, SignAlgorithm,
 };
 

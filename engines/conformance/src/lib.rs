@@ -8,7 +8,7 @@
 //! that can be told without looking at the ciphertext (a missing vector, a tag of the wrong
 //! length) is the first; the ciphertext, its length included, is the second.
 //!
-//! [`BadInput`]: crate::OperationError::BadInput
+//! [`BadInput`]: casemate_engine_port::OperationError::BadInput
 
 #![expect(clippy::missing_panics_doc, reason = "a test suite speaks by panicking")]
 
@@ -21,7 +21,7 @@ mod rsa;
 
 use std::sync::Arc;
 
-use crate::{
+use casemate_engine_port::{
     CipherAlgorithm, DecryptInput, EncryptInput, Encrypted, Engine, EngineError, KeyHandle,
     KeySpec, NewMaterial, OperationError, Place, Secret,
 };
