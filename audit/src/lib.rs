@@ -17,6 +17,7 @@ mod file;
 mod json;
 mod memory;
 mod origin;
+mod pace;
 mod record;
 mod recover;
 mod trail;

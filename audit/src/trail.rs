@@ -43,7 +43,10 @@ pub(crate) struct State {
     pub(crate) batch: Arc<Batch>,
     pub(crate) next_sequence: u64,
     pub(crate) line_end: Vec<u8>,
-    pub(crate) writer_sleeps: bool,
+    /// How many they are.
+    pub(crate) waiting: usize,
+    /// The writer sleeps until so many wait; `usize::MAX` while it is awake.
+    pub(crate) wake_at: usize,
     /// Why nothing more is taken.
     pub(crate) refused: Option<TrailError>,
 }
@@ -74,7 +77,8 @@ impl Trail {
                 batch: Arc::default(),
                 next_sequence: recovered.next_sequence,
                 line_end: origin.line_end(),
-                writer_sleeps: false,
+                waiting: 0,
+                wake_at: usize::MAX,
                 refused: None,
             }),
             work: Condvar::new(),
@@ -180,7 +184,9 @@ impl Shared {
         state.next_sequence += 1;
         json::assemble(&mut state.pending, sequence, line, &state.line_end);
         let append = Append::queued(sequence, Arc::clone(&state.batch));
-        if std::mem::take(&mut state.writer_sleeps) {
+        state.waiting += 1;
+        if state.waiting >= state.wake_at {
+            state.wake_at = usize::MAX;
             self.work.notify_one();
         }
         append

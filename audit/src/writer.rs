@@ -3,10 +3,12 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crate::TrailError;
 use crate::append::Batch;
 use crate::file::{TrailFile, WriteFailure};
+use crate::pace::Pace;
 use crate::trail::Shared;
 
 /// A buffer grown beyond this by a burst is given back, in bytes.
@@ -31,7 +33,8 @@ struct Taken {
 fn run(shared: &Shared, mut file: TrailFile) {
     let mut spare = Vec::new();
     let mut first = shared.state.lock().next_sequence;
-    while let Some(taken) = take(shared, spare, first) {
+    let mut pace = Pace::new(Instant::now());
+    while let Some(taken) = take(shared, spare, first, &mut pace) {
         match file.write(taken.first, &taken.lines) {
             Ok(()) => {
                 first = taken.next;
@@ -48,16 +51,24 @@ fn run(shared: &Shared, mut file: TrailFile) {
 }
 
 /// Waits for lines. `None` when there are none and none will come.
-fn take(shared: &Shared, spare: Vec<u8>, first: u64) -> Option<Taken> {
+fn take(shared: &Shared, spare: Vec<u8>, first: u64, pace: &mut Pace) -> Option<Taken> {
     let mut state = shared.state.lock();
     while state.pending.is_empty() {
         if state.refused.is_some() {
             return None;
         }
-        state.writer_sleeps = true;
+        state.wake_at = 1;
         shared.work.wait(&mut state);
-        state.writer_sleeps = false;
     }
+    // Who closes the trail waits for nobody.
+    while state.waiting < pace.enough() && state.refused.is_none() {
+        state.wake_at = pace.enough();
+        if shared.work.wait_until(&mut state, pace.deadline()).timed_out() {
+            break;
+        }
+    }
+    state.wake_at = usize::MAX;
+    pace.begins(std::mem::take(&mut state.waiting), Instant::now());
     let lines = std::mem::replace(&mut state.pending, spare);
     let batch = std::mem::take(&mut state.batch);
     Some(Taken { lines, batch, first, next: state.next_sequence })
@@ -74,6 +85,7 @@ fn fail(shared: &Shared, taken: &Taken, failure: WriteFailure) {
     let behind = {
         let mut state = shared.state.lock();
         state.pending.clear();
+        state.waiting = 0;
         state.next_sequence = taken.first;
         if lasting {
             state.refused.get_or_insert_with(|| error.clone());

@@ -17,6 +17,9 @@ pub(crate) async fn dispatch(
     query: &Query,
     body: &[u8],
 ) -> Result<Answer, Refusal> {
+    if !matches!(route, Route::UseKey(..)) {
+        x.hsm().light_request();
+    }
     match route {
         Route::UseKey(key_use, name, version) => use_key(x, key_use, name, version, body).await,
         Route::GetKey(name, version) => keys::get(x, name, version).await,

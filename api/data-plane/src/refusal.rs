@@ -13,7 +13,7 @@ use casemate_hsm::keys::{
     RANDOM_BYTES_MAX, RandomRefusal, RecoverRefusal, UpdateRefusal, UseRefusal, WindowEdge,
 };
 use casemate_hsm::rbac::{AssignRefusal, DeleteAssignmentRefusal, NotAuthorized};
-use casemate_hsm::{CommitRefusal, PoolBusy};
+use casemate_hsm::{CommitRefusal, PoolFailure};
 use casemate_token::TokenRefusal;
 use casemate_wire::ApiVersion;
 use http::StatusCode as S;
@@ -288,8 +288,7 @@ fn create(refusal: &CreateRefusal) -> Problem {
         CreateRefusal::TooManyVersions(_) | CreateRefusal::TooManyKeys => {
             Problem::conflict(sentence(refusal))
         }
-        CreateRefusal::Busy(refusal) => busy(refusal),
-        CreateRefusal::NotAuthorized(refusal) => denied(refusal),
+        CreateRefusal::Pool(failure) => pool(failure),
         CreateRefusal::Commit(refusal) => commit(refusal),
         CreateRefusal::Engine(error) => engine(error),
     }
@@ -307,8 +306,7 @@ fn import(refusal: &ImportRefusal) -> Problem {
         ImportRefusal::TooManyVersions(_) | ImportRefusal::TooManyKeys => {
             Problem::conflict(sentence(refusal))
         }
-        ImportRefusal::Busy(refusal) => busy(refusal),
-        ImportRefusal::NotAuthorized(refusal) => denied(refusal),
+        ImportRefusal::Pool(failure) => pool(failure),
         ImportRefusal::Commit(refusal) => commit(refusal),
         ImportRefusal::Engine(error) => engine(error),
     }
@@ -382,7 +380,7 @@ fn use_key(refusal: &UseRefusal, url: &str) -> Problem {
         // One text for every reason: a decryption that fails tells nothing.
         UseRefusal::DecryptionFailed => Problem::bad("The value could not be decrypted."),
         UseRefusal::GcmExhausted => Problem::forbidden(sentence(refusal)),
-        UseRefusal::Busy(refusal) => busy(refusal),
+        UseRefusal::Pool(failure) => pool(failure),
         UseRefusal::NotAuthorized(refusal) => denied(refusal),
         UseRefusal::Commit(refusal) => commit(refusal),
         UseRefusal::Engine(error) => engine(error),
@@ -425,12 +423,18 @@ fn no_such_assignment() -> Problem {
     Problem::new(S::NOT_FOUND, "RoleAssignmentNotFound", message)
 }
 
-fn busy(PoolBusy: &PoolBusy) -> Problem {
-    Problem::busy("Too many costly operations are waiting; try again in a moment.")
+fn pool(failure: &PoolFailure) -> Problem {
+    match failure {
+        PoolFailure::Busy(_) => {
+            Problem::busy("Too many costly operations are waiting; try again in a moment.")
+        }
+        PoolFailure::Died => Problem::internal(),
+    }
 }
 
 fn commit(refusal: &CommitRefusal) -> Problem {
     match refusal {
+        CommitRefusal::NotAuthorized(refusal) => denied(refusal),
         CommitRefusal::Contended => {
             Problem::busy("Too many changes of the same object at once; try again in a moment.")
         }

@@ -114,9 +114,9 @@ pub enum KeyUse {
 pub enum Cost {
     /// Tens of microseconds at most: on the worker that serves the connection.
     Inline,
-    /// A fraction of a millisecond: inline while there is little to do, else on the pool.
+    /// A fraction of a millisecond: leaves the worker when it is busy and others would wait.
     PoolUnderLoad,
-    /// Milliseconds: always on the pool.
+    /// About a millisecond or more: leaves the worker whenever others would wait.
     Pool,
 }
 

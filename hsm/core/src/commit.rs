@@ -1,17 +1,21 @@
 //! From a decision to a durable change that everybody sees.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use casemate_store_port::{Change, CommitError, Committed};
 use futures_channel::oneshot;
 use futures_util::lock::{Mutex, OwnedMutexGuard};
 
 use crate::Hsm;
+use crate::rbac::{DataAction, NotAuthorized, Permit};
 use crate::state::Applied;
 
-/// How often a decision is made anew when another writer was faster. Writers of one partition take
-/// turns, so only other partitions can be.
-const ATTEMPTS_MAX: u32 = 32;
+/// How often a decision is made anew when another writer was faster: one that changed the rights
+/// the decision rests on, or another partition. Each time its change gets a moment to be seen.
+const ATTEMPTS_MAX: u32 = 256;
 
 /// Number of turnstiles: writers of different keys rarely share one.
 const TURNSTILES: usize = 64;
@@ -26,6 +30,9 @@ pub(crate) struct Attempt<T> {
 /// Why a change was not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitRefusal {
+    /// The permit fell before the change was stored; nothing was changed.
+    #[error(transparent)]
+    NotAuthorized(#[from] NotAuthorized),
     /// Other writers were faster, every time.
     #[error("too many changes of the same record at once")]
     Contended,
@@ -56,6 +63,31 @@ impl Turnstiles {
 }
 
 impl Hsm {
+    /// The same as [`Hsm::attempt`], on somebody's behalf: the change is stored only together with
+    /// the condition that the assignment which allows it still stands. So no change follows a
+    /// removal that was stored before it, however long the change had waited.
+    pub(crate) async fn attempt_by<A, T, E>(
+        self: &Arc<Self>,
+        permit: &Permit<A>,
+        turnstile: &str,
+        mut decide: impl FnMut() -> Result<Attempt<T>, E>,
+    ) -> Result<T, E>
+    where
+        A: DataAction,
+        E: From<CommitRefusal>,
+    {
+        self.attempt(turnstile, || {
+            let (path, condition) = self.standing(permit).map_err(CommitRefusal::from)?;
+            let mut attempt = decide()?;
+            let expect = &mut attempt.change.expect;
+            if !expect.iter().any(|(expected, _)| *expected == path) {
+                expect.push((path, condition));
+            }
+            Ok(attempt)
+        })
+        .await
+    }
+
     /// Decides, stores, applies; decides again when the record had changed meanwhile.
     pub(crate) async fn attempt<T, E>(
         self: &Arc<Self>,
@@ -75,15 +107,16 @@ impl Hsm {
             turn = kept;
             match outcome {
                 Ok(Committed::Done(_)) => return Ok(result),
-                Ok(Committed::Lost) => {}
+                Ok(Committed::Lost) => give_way().await,
                 Err(refusal) => return Err(refusal.into()),
             }
         }
         Err(CommitRefusal::Contended.into())
     }
 
-    /// Runs to its end even if the caller is dropped: a change that became durable is applied,
-    /// and the turn is kept until then.
+    /// Runs to its end even if the caller is dropped: a change that became durable is applied, in
+    /// the store's order, so that who sees a change sees all that went before. The turn is kept
+    /// until then.
     async fn commit(
         self: &Arc<Self>,
         change: Change,
@@ -93,15 +126,15 @@ impl Hsm {
         let (tell, told) = oneshot::channel();
         let hsm = Arc::clone(self);
         self.spawn.spawn(Box::pin(async move {
-            let outcome = hsm.store.commit(change).await;
-            if let Ok(Committed::Done(generation)) = outcome {
-                let mut state = hsm.state.write();
+            let sees = Arc::clone(&hsm);
+            let apply = move |generation| {
+                let mut state = sees.state.write();
                 for one in applied {
                     state.apply(one, generation);
                 }
-                hsm.rights_revision
-                    .store(state.rights_revision, std::sync::atomic::Ordering::Release);
-            }
+                sees.rights_revision.store(state.rights_revision, Ordering::Release);
+            };
+            let outcome = hsm.store.commit_then(change, apply).await;
             // The receiver may be gone: then nobody wants to know.
             let _ = tell.send((outcome, turn));
         }));
@@ -114,6 +147,19 @@ impl Hsm {
             }
         }
     }
+}
+
+/// Lets other tasks run once.
+async fn give_way() {
+    let mut gave = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut gave, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 fn refusal(error: CommitError) -> CommitRefusal {

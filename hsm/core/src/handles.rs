@@ -19,21 +19,22 @@ impl Handles {
         Self { cache: Cache::new(handles_max) }
     }
 
-    /// The opened key, from the cache or from the engine.
+    /// The opened key, and whether it was opened just now: then the caller asks again whether it
+    /// may be kept.
     pub(crate) fn open(
         &self,
         engine: &dyn Engine,
         name: &KeyName,
         entry: &VersionEntry,
-    ) -> Result<Arc<dyn KeyHandle>, EngineError> {
+    ) -> Result<(Arc<dyn KeyHandle>, bool), EngineError> {
         let record = &entry.record;
         if let Some(handle) = self.cache.get(&record.id) {
-            return Ok(handle);
+            return Ok((handle, false));
         }
         let wrapped = WrappedMaterial(record.wrapped.clone());
         let handle = engine.open(record.spec, &wrapped, &place(name, record.id))?;
         self.cache.insert(record.id, Arc::clone(&handle));
-        Ok(handle)
+        Ok((handle, true))
     }
 
     /// Forgets a key that may not be used any more.

@@ -1,5 +1,6 @@
 //! What the domain needs done for it by a runtime that it does not know.
 
+use casemate_engine_port::Cost;
 use casemate_store_port::BoxFuture;
 
 /// Threads for work that would hold up a connection's worker.
@@ -7,14 +8,26 @@ pub trait Pool: Send + Sync + 'static {
     /// Queues the job; it runs once. Refused when the bounded queue is full.
     fn run(&self, job: Box<dyn FnOnce() + Send>) -> Result<(), PoolBusy>;
 
-    /// Whether the workers are busy enough that middling jobs should leave them.
-    fn under_load(&self) -> bool;
+    /// Told of each request's cost; answers whether work of this cost should leave the worker that
+    /// it arrived at, given what else was asked of late.
+    fn takes(&self, cost: Cost) -> bool;
 }
 
 /// The pool's queue is full.
 #[derive(Debug, thiserror::Error)]
 #[error("too many costly operations are waiting")]
 pub struct PoolBusy;
+
+/// Why the pool gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolFailure {
+    /// The job was never begun.
+    #[error(transparent)]
+    Busy(#[from] PoolBusy),
+    /// The job ended without a result: it panicked, and its thread's log says where.
+    #[error("a costly operation ended without a result")]
+    Died,
+}
 
 /// Runs a future to its end, whoever waits for it or no longer does.
 pub trait Spawn: Send + Sync + 'static {

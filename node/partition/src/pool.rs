@@ -2,14 +2,20 @@
 //!
 //! As many as there are cores, each of the lowest priority: measured, cheap requests then answer
 //! as fast as without them. The queue is bounded; what does not fit is refused at once.
+//!
+//! To leave a worker and come back costs more than a tenth of an RSA-2048 signature. So costly
+//! operations leave it only while there is somebody to be kept waiting: for some seconds after each
+//! cheap request.
 
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::Builder;
+use std::time::{Duration, Instant};
 
+use casemate_engine_port::Cost;
 use casemate_harden::nice_current_thread;
 use casemate_hsm::{Pool, PoolBusy};
 use parking_lot::{Condvar, Mutex};
@@ -18,6 +24,8 @@ use parking_lot::{Condvar, Mutex};
 const NICENESS: i32 = 19;
 /// Requests under way per thread that serves, from which on middling jobs leave it.
 const REQUESTS_PER_WORKER: usize = 2;
+/// For so long after a cheap request, more of them are expected.
+const CHEAP_EXPECTED: Duration = Duration::from_secs(10);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -33,6 +41,9 @@ pub(crate) struct NicedPool {
 pub(crate) struct Load {
     requests: AtomicUsize,
     busy_from: usize,
+    begun: Instant,
+    /// Until when cheap requests are expected, in milliseconds from `begun`.
+    cheap_until: AtomicU64,
 }
 
 /// One request under way.
@@ -90,8 +101,15 @@ impl Pool for NicedPool {
         Ok(())
     }
 
-    fn under_load(&self) -> bool {
-        self.load.requests.load(Ordering::Relaxed) > self.load.busy_from
+    fn takes(&self, cost: Cost) -> bool {
+        match cost {
+            Cost::Inline => {
+                self.load.cheap();
+                false
+            }
+            Cost::PoolUnderLoad => self.load.is_busy() && self.load.others_would_wait(),
+            Cost::Pool => self.load.others_would_wait(),
+        }
     }
 }
 
@@ -99,7 +117,12 @@ impl Load {
     /// For this many threads that serve.
     pub(crate) fn new(workers: usize) -> Arc<Self> {
         let busy_from = workers.saturating_mul(REQUESTS_PER_WORKER);
-        Arc::new(Self { requests: AtomicUsize::new(0), busy_from })
+        Arc::new(Self {
+            requests: AtomicUsize::new(0),
+            busy_from,
+            begun: Instant::now(),
+            cheap_until: AtomicU64::new(0),
+        })
     }
 
     /// Counts a request until the result is dropped.
@@ -107,6 +130,23 @@ impl Load {
         self.requests.fetch_add(1, Ordering::Relaxed);
         UnderWay(self)
     }
+
+    fn is_busy(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) > self.busy_from
+    }
+
+    fn cheap(&self) {
+        let until = millis(self.begun.elapsed() + CHEAP_EXPECTED);
+        self.cheap_until.store(until, Ordering::Relaxed);
+    }
+
+    fn others_would_wait(&self) -> bool {
+        millis(self.begun.elapsed()) < self.cheap_until.load(Ordering::Relaxed)
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Drop for UnderWay<'_> {
@@ -145,15 +185,17 @@ mod tests {
     }
 
     #[test]
-    fn load_counts_what_is_under_way() {
+    fn costly_work_leaves_a_worker_only_when_others_would_wait() {
         let load = Load::new(1);
         let pool = NicedPool::start(1, 1, Arc::clone(&load)).unwrap();
-        let held: Vec<_> = (0..2).map(|_| load.request()).collect();
-        assert!(!pool.under_load());
-        let third = load.request();
-        assert!(pool.under_load());
-        drop(third);
+        let leave = || [Cost::PoolUnderLoad, Cost::Pool].map(|cost| pool.takes(cost));
+        let held: Vec<_> = (0..3).map(|_| load.request()).collect();
+        assert_eq!(leave(), [false, false]);
+        assert!(!pool.takes(Cost::Inline));
+        assert_eq!(leave(), [true, true]);
         drop(held);
-        assert!(!pool.under_load());
+        assert_eq!(leave(), [false, true]);
+        load.cheap_until.store(0, Ordering::Relaxed);
+        assert_eq!(leave(), [false, false]);
     }
 }

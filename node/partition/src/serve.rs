@@ -123,7 +123,6 @@ impl Server {
             .header_read_timeout(self.idle_timeout)
             .max_buf_size(self.header_bytes_max)
             .max_headers(HEADER_FIELDS_MAX)
-            .pipeline_flush(true)
             .serve_connection(io, service_fn(|request| self.answer(request, facts)));
         let connection = pin!(connection);
         self.until_stopped(connection, |connection| connection.graceful_shutdown()).await

@@ -325,8 +325,8 @@ impl Pool for GatedPool {
         Ok(())
     }
 
-    fn under_load(&self) -> bool {
-        false
+    fn takes(&self, cost: Cost) -> bool {
+        cost == Cost::Pool
     }
 }
 

@@ -12,7 +12,7 @@ use super::{KeyOp, KeyView};
 use crate::commit::CommitRefusal;
 use crate::handles::place;
 use crate::rbac::{Permit, act};
-use crate::{Hsm, KeyName, PoolBusy};
+use crate::{Hsm, KeyName, PoolFailure};
 
 /// What is to be created.
 #[derive(Clone, Debug)]
@@ -53,10 +53,7 @@ pub enum CreateRefusal {
     TooManyKeys,
     /// Too much costly work is waiting.
     #[error(transparent)]
-    Busy(#[from] PoolBusy),
-    /// The permit was taken away while the work waited.
-    #[error(transparent)]
-    NotAuthorized(#[from] crate::rbac::NotAuthorized),
+    Pool(#[from] PoolFailure),
     /// Not stored.
     #[error(transparent)]
     Commit(#[from] CommitRefusal),
@@ -85,19 +82,18 @@ impl Hsm {
         _intent: &Recorded,
         request: CreateKey,
     ) -> Result<KeyView, CreateRefusal> {
-        let name = key_of(permit.scope()).clone();
+        let name = key_of(permit.scope());
         let CreateKey { spec, key_ops, attributes, tags } = request;
         let wanted = Wanted { key_ops, attributes, tags };
         wanted.check(spec)?;
         if !self.engine.supports(spec) {
             return Err(CreateRefusal::Unsupported { engine: self.engine.name() });
         }
-        self.check_name(&name)?;
+        self.check_name(name)?;
         let id = self.new_version_id()?;
         let engine = Arc::clone(&self.engine);
-        let place = place(&name, id);
+        let place = place(name, id);
         let material = self.on_pool(move || engine.generate(spec, &place)).await??;
-        self.still_authorized(permit)?;
-        self.add_version(&name, id, material, wanted).await
+        self.add_version(permit, id, material, wanted).await
     }
 }

@@ -36,7 +36,7 @@ impl Hsm {
         let at = self.now();
         let purge_at = at.plus_days(self.settings.retention_days.days());
         let (view, versions) = self
-            .attempt(name.folded(), || {
+            .attempt_by(permit, name.folded(), || {
                 let state = self.state.read();
                 let key = live(&state, name)?;
                 let record = decide(&key.record, at, purge_at);

@@ -12,7 +12,7 @@ use super::{KeyOp, KeyView};
 use crate::commit::CommitRefusal;
 use crate::handles::place;
 use crate::rbac::{Permit, act};
-use crate::{Hsm, KeyName, PoolBusy};
+use crate::{Hsm, KeyName, PoolFailure};
 
 /// What is to be imported.
 #[derive(Debug)]
@@ -56,10 +56,7 @@ pub enum ImportRefusal {
     TooManyKeys,
     /// Too much costly work is waiting.
     #[error(transparent)]
-    Busy(#[from] PoolBusy),
-    /// The permit was taken away while the work waited.
-    #[error(transparent)]
-    NotAuthorized(#[from] crate::rbac::NotAuthorized),
+    Pool(#[from] PoolFailure),
     /// Not stored.
     #[error(transparent)]
     Commit(#[from] CommitRefusal),
@@ -89,10 +86,10 @@ impl Hsm {
         _intent: &Recorded,
         request: ImportKey,
     ) -> Result<KeyView, ImportRefusal> {
-        let name = key_of(permit.scope()).clone();
+        let name = key_of(permit.scope());
         let ImportKey { material, key_ops, attributes, tags } = request;
         let wanted = Wanted { key_ops, attributes, tags };
-        self.check_name(&name)?;
+        self.check_name(name)?;
         let refusal = |error| match error {
             EngineError::BadKey(reason) => ImportRefusal::BadKey(reason),
             EngineError::Unsupported => ImportRefusal::Unsupported { engine: self.engine.name() },
@@ -102,14 +99,13 @@ impl Hsm {
         };
         let id = self.new_version_id().map_err(refusal)?;
         let engine = Arc::clone(&self.engine);
-        let place = place(&name, id);
+        let place = place(name, id);
         let material =
             self.on_pool(move || engine.import(material, &place)).await?.map_err(refusal)?;
         if !self.engine.supports(material.spec) {
             return Err(ImportRefusal::Unsupported { engine: self.engine.name() });
         }
         wanted.check(material.spec)?;
-        self.still_authorized(permit)?;
-        self.add_version(&name, id, material, wanted).await
+        self.add_version(permit, id, material, wanted).await
     }
 }

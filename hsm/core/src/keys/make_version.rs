@@ -6,8 +6,10 @@ use casemate_engine_port::{EngineError, KeySpec, NewMaterial};
 use casemate_store_port::{Change, Condition, Write};
 
 use super::attributes::{AttributesRefusal, NewAttributes, Tags, check_key_ops, check_window};
+use super::find::key_of;
 use super::{KeyOp, KeyView};
 use crate::commit::{Attempt, CommitRefusal};
+use crate::rbac::{DataAction, Permit};
 use crate::records::{self, KeyRecord, Life, VersionRecord};
 use crate::state::{Applied, State};
 use crate::{Hsm, KeyName, UnixSeconds, VersionId};
@@ -86,22 +88,24 @@ impl Hsm {
         Ok(VersionId::from_bytes(bytes))
     }
 
-    /// Stores the material as the newest version.
-    pub(super) async fn add_version<E>(
+    /// Stores the material as the newest version of the permit's key.
+    pub(super) async fn add_version<A, E>(
         self: &Arc<Self>,
-        name: &KeyName,
+        permit: &Permit<A>,
         id: VersionId,
         material: NewMaterial,
         wanted: Wanted,
     ) -> Result<KeyView, E>
     where
+        A: DataAction,
         E: From<NameRefusal> + From<AttributesRefusal> + From<CommitRefusal>,
     {
         let now = self.now();
+        let name = key_of(permit.scope());
         let version = wanted.record(id, material, now)?;
         let version_path = records::version_path(name, id);
         let version_bytes = records::encode(&version);
-        self.attempt(name.folded(), || {
+        self.attempt_by(permit, name.folded(), || {
             let (key, condition) =
                 decide_key(&self.state.read(), name, Some(id), self.limits.keys_max, now)?;
             let key_path = records::key_path(name);

@@ -49,11 +49,14 @@ impl Hsm {
     ) -> Result<(), PurgeRefusal> {
         let name = key_of(permit.scope());
         let protected = self.settings.purge_protection;
-        self.begin_purge(name, |purge_at| match protected {
-            true => Err(PurgeRefusal::Protected { purge_at }),
-            false => Ok(()),
+        self.attempt_by(permit, name.folded(), || {
+            self.decide_purge(name, |purge_at| match protected {
+                true => Err(PurgeRefusal::Protected { purge_at }),
+                false => Ok(()),
+            })
         })
         .await?;
+        // It has begun, and the key is beyond recovery: from here on it is the service's own.
         self.finish_purge(name).await
     }
 
@@ -83,38 +86,38 @@ impl Hsm {
         };
         if !purging(&self.state.read()) {
             let now = self.now();
-            self.begin_purge(name, |purge_at| match purge_at <= now {
-                true => Ok(()),
-                false => Err(PurgeRefusal::NotDue),
+            self.attempt(name.folded(), || {
+                self.decide_purge(name, |purge_at| match purge_at <= now {
+                    true => Ok(()),
+                    false => Err(PurgeRefusal::NotDue),
+                })
             })
             .await?;
         }
         self.finish_purge(name).await
     }
 
-    async fn begin_purge(
-        self: &Arc<Self>,
+    /// The change that begins a purge.
+    fn decide_purge(
+        &self,
         name: &KeyName,
         allowed: impl Fn(UnixSeconds) -> Result<(), PurgeRefusal>,
-    ) -> Result<(), PurgeRefusal> {
-        self.attempt(name.folded(), || {
-            let state = self.state.read();
-            let key = deleted(&state, name)?;
-            if let Life::Deleted { purge_at, .. } = key.record.life {
-                allowed(purge_at)?;
-            }
-            let record = KeyRecord { life: Life::Purging, ..KeyRecord::clone(&key.record) };
-            let path = records::key_path(name);
-            Ok(Attempt {
-                change: Change {
-                    expect: vec![(path.clone(), Condition::At(key.generation))],
-                    writes: vec![Write::Put(path, records::encode(&record))],
-                },
-                applied: vec![Applied::Key(Arc::new(record))],
-                result: (),
-            })
+    ) -> Result<Attempt<()>, PurgeRefusal> {
+        let state = self.state.read();
+        let key = deleted(&state, name)?;
+        if let Life::Deleted { purge_at, .. } = key.record.life {
+            allowed(purge_at)?;
+        }
+        let record = KeyRecord { life: Life::Purging, ..KeyRecord::clone(&key.record) };
+        let path = records::key_path(name);
+        Ok(Attempt {
+            change: Change {
+                expect: vec![(path.clone(), Condition::At(key.generation))],
+                writes: vec![Write::Put(path, records::encode(&record))],
+            },
+            applied: vec![Applied::Key(Arc::new(record))],
+            result: (),
         })
-        .await
     }
 
     async fn finish_purge(self: &Arc<Self>, name: &KeyName) -> Result<(), PurgeRefusal> {

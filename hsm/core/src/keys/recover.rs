@@ -32,7 +32,7 @@ impl Hsm {
         _intent: &Recorded,
     ) -> Result<KeyView, RecoverRefusal> {
         let name = key_of(permit.scope());
-        self.attempt(name.folded(), || {
+        self.attempt_by(permit, name.folded(), || {
             let state = self.state.read();
             let key = deleted(&state, name)?;
             let record = KeyRecord { life: Life::Live, ..KeyRecord::clone(&key.record) };

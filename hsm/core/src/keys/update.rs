@@ -53,7 +53,7 @@ impl Hsm {
         let name = key_of(permit.scope());
         let now = self.now();
         let view = self
-            .attempt(name.folded(), || {
+            .attempt_by(permit, name.folded(), || {
                 let state = self.state.read();
                 let (key, version) = live_version(&state, name, request.version)?;
                 let changed = decide(&version.record, &request, now)?;

@@ -12,7 +12,7 @@ use crate::commit::CommitRefusal;
 use crate::rbac::{DataAction, NotAuthorized, Permit};
 use crate::records::VersionRecord;
 use crate::state::VersionEntry;
-use crate::{Hsm, KeyName, PoolBusy, UnixSeconds};
+use crate::{Hsm, KeyName, PoolFailure, UnixSeconds};
 
 /// Which edge of a version's window was crossed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +73,9 @@ pub enum UseRefusal {
     /// The version has done as many GCM encryptions as are safe.
     #[error("this key version has done as many GCM encryptions as are safe; create a new version")]
     GcmExhausted,
-    /// Too much costly work is waiting.
+    /// The pool gave no result.
     #[error(transparent)]
-    Busy(#[from] PoolBusy),
+    Pool(#[from] PoolFailure),
     /// The permit was taken away meanwhile.
     #[error(transparent)]
     NotAuthorized(#[from] NotAuthorized),
@@ -144,7 +144,13 @@ impl Hsm {
 
     /// Opens the version's key.
     pub(super) fn open_used(&self, used: Used) -> Result<Opened, UseRefusal> {
-        let handle = self.handles.open(self.engine.as_ref(), &used.name, &used.version)?;
+        let (handle, is_new) =
+            self.handles.open(self.engine.as_ref(), &used.name, &used.version)?;
+        if is_new && let Err(refusal) = self.still_usable(&used) {
+            // It was disabled or deleted meanwhile, and had been forgotten before it was kept.
+            self.handles.forget(used.version.record.id);
+            return Err(refusal);
+        }
         Ok(Opened { used, handle })
     }
 
@@ -175,12 +181,7 @@ impl Hsm {
         T: Send + 'static,
         F: FnOnce(&dyn KeyHandle) -> Result<T, OperationError> + Send + 'static,
     {
-        let inline = match opened.handle.cost(key_use) {
-            Cost::Inline => true,
-            Cost::PoolUnderLoad => !self.pool.under_load(),
-            Cost::Pool => false,
-        };
-        if inline {
+        if !self.pool.takes(opened.handle.cost(key_use)) {
             return job(opened.handle.as_ref()).map_err(refusal);
         }
         let hsm = Arc::clone(self);
@@ -193,17 +194,22 @@ impl Hsm {
         .await?
     }
 
+    /// Tells the pool of a request that uses no key: it should not have to wait for those that do.
+    pub fn light_request(&self) {
+        let _stays = self.pool.takes(Cost::Inline);
+    }
+
     /// Runs a job on the pool and waits for it.
     pub(super) async fn on_pool<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, PoolBusy> {
+    ) -> Result<T, PoolFailure> {
         let (tell, told) = oneshot::channel();
         self.pool.run(Box::new(move || {
             // Who waited may be gone: then the result is dropped, and wiped if it is a secret.
             let _ = tell.send(job());
         }))?;
-        told.await.map_err(|oneshot::Canceled| PoolBusy)
+        told.await.map_err(|oneshot::Canceled| PoolFailure::Died)
     }
 }
 

@@ -116,7 +116,7 @@ impl Hsm {
     ) -> Result<Arc<Assignment>, AssignRefusal> {
         let now = self.clock.now();
         let scope = permit.scope().clone();
-        self.attempt("rbac", || {
+        self.attempt_by(permit, "rbac", || {
             let state = self.state.read();
             let decided = decide_assign(
                 &state,
@@ -147,7 +147,7 @@ impl Hsm {
         _intent: &Recorded,
         name: Uuid,
     ) -> Result<Arc<Assignment>, DeleteAssignmentRefusal> {
-        self.attempt("rbac", || {
+        self.attempt_by(permit, "rbac", || {
             let state = self.state.read();
             let (assignment, generation) = decide_delete(
                 &state,

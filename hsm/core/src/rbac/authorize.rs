@@ -4,11 +4,12 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use casemate_store_port::{Condition, Path};
 use uuid::Uuid;
 
 use super::{Action, Assignment, DataAction, Permit, Scope};
-use crate::Hsm;
 use crate::state::State;
+use crate::{Hsm, records};
 
 /// Somebody whose token was believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +61,21 @@ impl Hsm {
             Some(_) => Ok(()),
             None => Err(NotAuthorized { action: A::ACTION, scope: permit.scope().clone() }),
         }
+    }
+
+    /// What must hold in the store for the permit to stand: that an assignment which allows the
+    /// action, found anew, is as it was.
+    pub(crate) fn standing<A: DataAction>(
+        &self,
+        permit: &Permit<A>,
+    ) -> Result<(Path, Condition), NotAuthorized> {
+        let state = self.state.read();
+        let assignment = allowing::<A>(&state, permit.principal(), permit.scope());
+        let held = assignment.and_then(|assignment| state.assignments.get(&assignment.name));
+        let Some((assignment, generation)) = held else {
+            return Err(NotAuthorized { action: A::ACTION, scope: permit.scope().clone() });
+        };
+        Ok((records::assignment_path(assignment.name), Condition::At(*generation)))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use casemate_audit::{Call, Phase, Record, Recorded, Trail, Verdict};
-use casemate_engine_port::{Engine, KeySpec, OctSize, Secret};
+use casemate_engine_port::{Cost, Engine, KeySpec, OctSize, Secret};
 use casemate_engine_soft::SoftEngine;
 use casemate_engine_soft::domain::DomainKeys;
 use casemate_hsm::keys::{CreateKey, KeyView, NewAttributes, Tags};
@@ -52,8 +52,8 @@ impl Pool for TestPool {
         Ok(())
     }
 
-    fn under_load(&self) -> bool {
-        false
+    fn takes(&self, cost: Cost) -> bool {
+        cost == Cost::Pool
     }
 }
 
@@ -73,6 +73,8 @@ type Values = BTreeMap<Path, (Vec<u8>, u64)>;
 pub(crate) struct MemoryStore {
     inner: Mutex<(Values, u64)>,
     pub(crate) full: std::sync::atomic::AtomicBool,
+    /// While held, commits wait.
+    pub(crate) gate: tokio::sync::Mutex<()>,
 }
 
 impl Store for MemoryStore {
@@ -98,8 +100,10 @@ impl Store for MemoryStore {
     }
 
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Outcome, StoreError>> {
-        let result = self.commit_now(transaction);
-        Box::pin(async move { result })
+        Box::pin(async move {
+            let _open = self.gate.lock().await;
+            self.commit_now(transaction)
+        })
     }
 
     fn watch(&self, _after: Revision) -> BoxFuture<'_, Result<Box<dyn Watch>, StoreError>> {

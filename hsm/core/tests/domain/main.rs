@@ -6,6 +6,7 @@ mod bench; // the fixture all tests stand on
 mod deletion;
 mod gcm;
 mod races;
+mod revocation;
 mod rights;
 mod role_table;
 mod use_rules;

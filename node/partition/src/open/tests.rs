@@ -4,6 +4,7 @@ use std::fs;
 
 use casemate_audit::TrailError;
 use casemate_channel::{Confine, Limits, Seal};
+use casemate_engine_port::Cost;
 use casemate_hsm::{OpenFailure, PoolBusy, UnixSeconds};
 use casemate_store_embedded::DATABASE_FILE;
 use casemate_store_port::BoxFuture;
@@ -20,8 +21,8 @@ impl Pool for Inline {
         Ok(())
     }
 
-    fn under_load(&self) -> bool {
-        false
+    fn takes(&self, cost: Cost) -> bool {
+        cost == Cost::Pool
     }
 }
 

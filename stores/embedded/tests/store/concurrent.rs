@@ -11,6 +11,7 @@ use casemate_store_port::{
     CHANGE_WRITES_MAX, CommitError, Committed, Condition, Generation, QUEUE_CHANGES_MAX,
 };
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::faults::{Fault, Faulty};
@@ -45,6 +46,30 @@ async fn five_hundred_at_once_each_get_their_own_number() {
     let (_, records) = open(dir.path(), Some(500)).await.unwrap();
     assert_eq!(records.len(), 500);
     assert!(records.iter().all(|record| record.path.as_str().as_bytes() == record.value));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_is_answered_finds_all_earlier_changes_followed_up_in_their_order() {
+    let dir = folder();
+    let store = Arc::new(create(dir.path()).await);
+    let followed = Arc::new(Mutex::new(Vec::new()));
+    let changes = (0..300).map(|index| {
+        let (store, followed) = (Arc::clone(&store), Arc::clone(&followed));
+        tokio::spawn(async move {
+            let change = change(vec![put(&format!("keys/k{index}"), "x")]);
+            let follow = Arc::clone(&followed);
+            let then = move |generation: Generation| follow.lock().push(generation.0);
+            let outcome = store.commit_then(change, then).await.unwrap();
+            let Committed::Done(own) = outcome else { unreachable!("it has no condition") };
+            let followed = followed.lock();
+            let earlier = &followed[..usize::try_from(own.0).unwrap()];
+            assert!(earlier.iter().copied().eq(1..=own.0), "{own:?}: {followed:?}");
+        })
+    });
+    for one in changes.collect::<Vec<_>>() {
+        one.await.unwrap();
+    }
+    assert_eq!(followed.lock().len(), 300);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

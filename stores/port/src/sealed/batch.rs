@@ -32,7 +32,29 @@ pub(super) struct Waiting {
     pub(super) answer: Answer,
 }
 
-pub(super) type Answer = oneshot::Sender<Result<Committed, CommitError>>;
+/// Called once a change is durable, in the order of the changes and before anyone is answered.
+pub(super) type Then = Box<dyn FnOnce(Generation) + Send + Sync>;
+
+/// Who waits for a change, and what is to be done first when it is durable.
+pub(super) struct Answer {
+    pub(super) sender: oneshot::Sender<Result<Committed, CommitError>>,
+    pub(super) then: Then,
+}
+
+impl Answer {
+    /// Whether nobody waits any more.
+    pub(super) fn is_canceled(&self) -> bool {
+        self.sender.is_canceled()
+    }
+
+    pub(super) fn send(self, outcome: Result<Committed, CommitError>) {
+        if let Ok(Committed::Done(generation)) = outcome {
+            (self.then)(generation);
+        }
+        // Whoever has gone does not want to know.
+        let _ = self.sender.send(outcome);
+    }
+}
 
 /// A change whose values are wiped when it is dropped.
 pub(super) struct Plain(pub(super) Change);
@@ -105,8 +127,7 @@ pub(super) fn draft(
             continue;
         }
         if !state.meets(&waiting.change.0.expect) {
-            // The caller may have gone meanwhile; there is nobody else to tell.
-            let _ = waiting.answer.send(Ok(Committed::Lost));
+            waiting.answer.send(Ok(Committed::Lost));
             continue;
         }
         draft.take(sealer, state, waiting);
@@ -150,13 +171,13 @@ impl Draft {
         let Waiting { change, answer } = waiting;
         let Some(generation) = state.next_number() else {
             state.stopped = true;
-            let _ = answer.send(Err(CommitError::Stopped));
+            answer.send(Err(CommitError::Stopped));
             return;
         };
         let sealed = match seal_writes(sealer, generation, &change.0.writes) {
             Ok(sealed) => sealed,
             Err(error) => {
-                let _ = answer.send(Err(CommitError::Cipher(error)));
+                answer.send(Err(CommitError::Cipher(error)));
                 return;
             }
         };
@@ -197,7 +218,7 @@ impl Draft {
             Ok(batch) => Some(batch),
             Err((members, error)) => {
                 for (answer, _) in members {
-                    let _ = answer.send(Err(CommitError::Cipher(error)));
+                    answer.send(Err(CommitError::Cipher(error)));
                 }
                 None
             }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use futures_channel::oneshot;
 use futures_util::FutureExt;
 
-use crate::sealed::batch::{Plain, Waiting, claim, cost, draft};
+use crate::sealed::batch::{Answer, Plain, Then, Waiting, claim, cost, draft};
 use crate::sealed::{Inner, Work};
-use crate::{BoxFuture, Change, CipherError, Committed, SealedStore, StoreError};
+use crate::{BoxFuture, Change, CipherError, Committed, Generation, SealedStore, StoreError};
 
 /// Most changes that wait at the same time.
 pub const QUEUE_CHANGES_MAX: usize = 4096;
@@ -52,9 +52,20 @@ impl SealedStore {
     /// Dropped before its transaction began, the change never happens; dropped later, it happens
     /// or not, as others or the next call drive the transaction to its end.
     pub async fn commit(&self, change: Change) -> Result<Committed, CommitError> {
+        self.commit_then(change, |_| ()).await
+    }
+
+    /// The same; `then` is called once the change is durable: in the order of the changes, and
+    /// before anybody is answered who could know of a later one. It must be short, and must not
+    /// call the store.
+    pub async fn commit_then(
+        &self,
+        change: Change,
+        then: impl FnOnce(Generation) + Send + Sync + 'static,
+    ) -> Result<Committed, CommitError> {
         let change = Plain(change);
         cost(&change.0).ok_or(CommitError::BadChange)?;
-        let mut answer = self.enqueue(change)?;
+        let mut answer = self.enqueue(change, Box::new(then))?;
         loop {
             // A sender that was dropped without an answer: its turn panicked.
             if let Some(answer) = answer.try_recv().map_err(|_| CommitError::Stopped)? {
@@ -67,6 +78,7 @@ impl SealedStore {
     fn enqueue(
         &self,
         change: Plain,
+        then: Then,
     ) -> Result<oneshot::Receiver<Result<Committed, CommitError>>, CommitError> {
         if self.inner.state.lock().stopped {
             return Err(CommitError::Stopped);
@@ -75,8 +87,8 @@ impl SealedStore {
         if queue.len() >= QUEUE_CHANGES_MAX {
             return Err(CommitError::Busy);
         }
-        let (answer, receiver) = oneshot::channel();
-        queue.push_back(Waiting { change, answer });
+        let (sender, receiver) = oneshot::channel();
+        queue.push_back(Waiting { change, answer: Answer { sender, then } });
         Ok(receiver)
     }
 
@@ -119,7 +131,7 @@ impl Inner {
                 Ok(batch) => Some(batch),
                 Err(error) => {
                     for waiting in waiting.drain(..) {
-                        let _ = waiting.answer.send(Err(error.clone()));
+                        waiting.answer.send(Err(error.clone()));
                     }
                     None
                 }
@@ -134,7 +146,7 @@ impl Inner {
     /// Answers everything that waits with this error.
     pub(super) fn refuse_all(&self, error: &CommitError) {
         for waiting in std::mem::take(&mut *self.queue.lock()) {
-            let _ = waiting.answer.send(Err(error.clone()));
+            waiting.answer.send(Err(error.clone()));
         }
     }
 }

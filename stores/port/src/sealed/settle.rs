@@ -68,8 +68,7 @@ impl Inner {
             state.claimed = true;
         }
         for (answer, generation) in members {
-            // Whoever has gone does not want to know.
-            let _ = answer.send(Ok(Committed::Done(generation)));
+            answer.send(Ok(Committed::Done(generation)));
         }
     }
 
@@ -79,7 +78,7 @@ impl Inner {
             self.refuse_all(error);
         }
         for (answer, _) in promise.members {
-            let _ = answer.send(Err(error.clone()));
+            answer.send(Err(error.clone()));
         }
     }
 }
