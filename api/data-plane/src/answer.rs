@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, RETRY_AFTER,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, RETRY_AFTER,
     STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::plane::{ConnectionFacts, DataPlane};
 use crate::request_id::RequestId;
+use crate::route::Allow;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 pub(crate) const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
@@ -31,30 +32,31 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     pub(crate) challenge: Option<HeaderValue>,
     pub(crate) retry_after_s: Option<u16>,
+    pub(crate) allow: Option<Allow>,
 }
 
 impl Answer {
     /// An answer with this JSON.
     pub(crate) fn json(status: StatusCode, body: Vec<u8>) -> Self {
-        Self { status, body: Bytes::from(body), challenge: None, retry_after_s: None }
+        Self { status, body: Bytes::from(body), challenge: None, retry_after_s: None, allow: None }
     }
 
     /// An answer whose JSON holds a secret: wiped when the connection has sent it.
     pub(crate) fn secret(status: StatusCode, body: Zeroizing<Vec<u8>>) -> Self {
         let body = Bytes::from_owner(SecretBody(body));
-        Self { status, body, challenge: None, retry_after_s: None }
+        Self { status, body, challenge: None, retry_after_s: None, allow: None }
     }
 
     /// An answer without a body.
     pub(crate) fn empty(status: StatusCode) -> Self {
-        Self { status, body: Bytes::new(), challenge: None, retry_after_s: None }
+        Self { status, body: Bytes::new(), challenge: None, retry_after_s: None, allow: None }
     }
 
     /// The 401 that a client's first request gets: `OK` for a GET, nothing otherwise.
     pub(crate) fn challenge(method: &Method, challenge: HeaderValue) -> Self {
         let body = if method == Method::GET { Bytes::from_static(b"OK") } else { Bytes::new() };
         let status = StatusCode::UNAUTHORIZED;
-        Self { status, body, challenge: Some(challenge), retry_after_s: None }
+        Self { status, body, challenge: Some(challenge), retry_after_s: None, allow: None }
     }
 }
 
@@ -105,6 +107,11 @@ pub(crate) fn send(
     }
     if let Some(seconds) = answer.retry_after_s {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(allow) =
+        answer.allow.and_then(|allow| HeaderValue::try_from(allow.to_string()).ok())
+    {
+        headers.insert(ALLOW, allow);
     }
     if answer.status != StatusCode::NO_CONTENT {
         headers.insert(CONTENT_TYPE, fixed("application/json; charset=utf-8"));

@@ -280,5 +280,6 @@ pub(crate) fn error_answer(problem: &Problem, id: &RequestId) -> Answer {
     let error = ErrorDetail { code: problem.code, message: message.into(), innererror };
     let mut answer = Answer::json(problem.status, json(&ErrorBody { error }));
     answer.retry_after_s = problem.retry_after_s;
+    answer.allow = problem.allow;
     answer
 }

@@ -5,7 +5,7 @@
 //! that its sender may read anyway.
 
 use casemate_hsm::keys::Page;
-use casemate_hsm::{KeyName, VersionId};
+use casemate_hsm::{KeyName, UnixSeconds, VersionId};
 use casemate_wire::{append_base64url, decode_base64url};
 use uuid::Uuid;
 
@@ -38,9 +38,16 @@ impl ListOf {
         match self {
             Self::Keys | Self::DeletedKeys => KeyName::new(place).is_ok(),
             Self::Versions => VersionId::parse(place).is_ok(),
-            Self::Assignments => place.len() == 36 && Uuid::try_parse(place).is_ok(),
+            Self::Assignments => assignment_place(place).is_some(),
         }
     }
+}
+
+/// A place in the list of role assignments: when the last one was made, and its name.
+pub(crate) fn assignment_place(place: &str) -> Option<(UnixSeconds, Uuid)> {
+    let (created, name) = place.split_once(' ')?;
+    let name = Uuid::try_parse(name).ok().filter(|_| name.len() == 36)?;
+    Some((UnixSeconds(created.parse().ok()?), name))
 }
 
 /// The page of keys that is asked for.

@@ -20,7 +20,7 @@ use http::StatusCode as S;
 
 use crate::body::BodyRefusal;
 use crate::parameters::BadParameter;
-use crate::route::{Absent, RouteRefusal};
+use crate::route::{Absent, Allow, RouteRefusal};
 
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +89,7 @@ pub(crate) struct Problem {
     pub(crate) message: Cow<'static, str>,
     pub(crate) inner: Option<&'static str>,
     pub(crate) retry_after_s: Option<u16>,
+    pub(crate) allow: Option<Allow>,
 }
 
 /// How long a caller should wait when there is too much to do, in seconds.
@@ -99,7 +100,14 @@ const TROUBLE_RETRY_S: u16 = 5;
 
 impl Problem {
     fn new(status: S, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, message: message.into(), inner: None, retry_after_s: None }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            inner: None,
+            retry_after_s: None,
+            allow: None,
+        }
     }
 
     fn bad(message: impl Into<Cow<'static, str>>) -> Self {
@@ -217,11 +225,14 @@ fn route(refusal: RouteRefusal) -> Problem {
             "NotFound",
             "There is nothing at this path; keys are at /keys/NAME[/VERSION].",
         ),
-        RouteRefusal::Method => Problem::new(
-            S::METHOD_NOT_ALLOWED,
-            "MethodNotAllowed",
-            "This path does not take this method.",
-        ),
+        RouteRefusal::Method(allow) => Problem {
+            allow: Some(allow),
+            ..Problem::new(
+                S::METHOD_NOT_ALLOWED,
+                "MethodNotAllowed",
+                format!("This path does not take this method; it takes {allow}."),
+            )
+        },
         RouteRefusal::KeyName => {
             bad_id("A key name has 1 to 127 characters, each a letter, a digit or a hyphen.")
         }

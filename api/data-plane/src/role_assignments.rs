@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::answer::Answer;
 use crate::exchange::Exchange;
-use crate::paging::{ASSIGNMENTS_PER_PAGE, ListOf, after, skip_token};
+use crate::paging::{ASSIGNMENTS_PER_PAGE, ListOf, after, assignment_place, skip_token};
 use crate::parameters::{self, BadParameter};
 use crate::query::Query;
 use crate::refusal::Refusal;
@@ -45,8 +45,8 @@ pub(crate) async fn list(x: &mut Exchange, scope: Scope, query: &Query) -> Answe
     let after = after(ListOf::Assignments, query)?;
     let permit = x.authorize::<act::RoleAssignmentsRead>(scope)?;
     let found = x.hsm().assignments(&permit, filter);
-    let (page, next) = page(&found, after.as_deref())?;
-    let next_link = next.map(|name| link(&x.url, permit.scope(), query, name));
+    let (page, next) = page(&found, after.as_deref());
+    let next_link = next.map(|last| link(&x.url, permit.scope(), query, last));
     let value = page.iter().map(|one| assignment(one)).collect();
     let answer = Answer::json(StatusCode::OK, json(&List { value, next_link }));
     x.read(&permit, answer).await
@@ -70,31 +70,32 @@ fn filter(text: Option<&str>) -> Result<AssignmentsFilter, BadParameter> {
     principal.map(AssignmentsFilter::Principal).ok_or(BadParameter::AssignmentsFilter)
 }
 
-/// The page after an assignment, and the last one of it if there are more.
+/// The page after a place, and the last assignment of it if there are more. That the one at the
+/// place is gone meanwhile makes no difference.
 fn page<'a>(
     all: &'a [Arc<Assignment>],
     after: Option<&str>,
-) -> Result<(&'a [Arc<Assignment>], Option<Uuid>), BadParameter> {
-    let start = match after.and_then(|after| Uuid::try_parse(after).ok()) {
-        None => 0,
-        Some(after) => {
-            let place = all.iter().position(|assignment| assignment.name == after);
-            place.ok_or(BadParameter::SkipToken)? + 1
-        }
-    };
+) -> (&'a [Arc<Assignment>], Option<&'a Assignment>) {
+    let start = after.and_then(assignment_place).map_or(0, |place| {
+        all.partition_point(|assignment| (assignment.created, assignment.name) <= place)
+    });
     let rest = all.get(start..).unwrap_or_default();
     match rest.split_at_checked(ASSIGNMENTS_PER_PAGE) {
-        Some((page, [_, ..])) => Ok((page, page.last().map(|assignment| assignment.name))),
-        _ => Ok((rest, None)),
+        Some((page, [_, ..])) => (page, page.last().map(Arc::as_ref)),
+        _ => (rest, None),
     }
 }
 
-fn link(url: &str, scope: &Scope, query: &Query, last: Uuid) -> String {
+fn place(assignment: &Assignment) -> String {
+    format!("{} {}", assignment.created.0, assignment.name)
+}
+
+fn link(url: &str, scope: &Scope, query: &Query, last: &Assignment) -> String {
     let scope = match scope {
         Scope::Root => String::new(),
         narrower @ (Scope::Keys | Scope::Key(_)) => narrower.to_string(),
     };
-    let token = skip_token(ListOf::Assignments, &last.to_string());
+    let token = skip_token(ListOf::Assignments, &place(last));
     let path = "/providers/Microsoft.Authorization/roleAssignments";
     let mut link = format!("{url}{scope}{path}?$skiptoken={token}");
     if let Some(filter) = &query.filter {
@@ -134,16 +135,22 @@ mod tests {
                 created: UnixSeconds(0),
             })
         };
-        let all: Vec<_> = (0..501).map(one).collect();
-        let (first, next) = page(&all, None).unwrap();
-        assert_eq!((first.len(), next), (250, Some(Uuid::from_u128(249))));
-        let (second, next) = page(&all, Some(&next.unwrap().to_string())).unwrap();
-        assert_eq!((second.len(), next), (250, Some(Uuid::from_u128(499))));
-        let (third, next) = page(&all, Some(&next.unwrap().to_string())).unwrap();
-        assert_eq!((third.len(), next), (1, None));
-        let (exact, next) = page(&all[..250], None).unwrap();
-        assert_eq!((exact.len(), next), (250, None));
-        let gone = Uuid::from_u128(9999).to_string();
-        assert_eq!(page(&all, Some(&gone)), Err(BadParameter::SkipToken));
+        let mut all: Vec<_> = (0..501).map(one).collect();
+        let from = |all: &[_], after: Option<&str>| {
+            let (page, last) = page(all, after);
+            (page.len(), last.map(|last| (last.name.as_u128(), place(last))))
+        };
+        let (count, next) = from(&all, None);
+        let (last, next) = next.unwrap();
+        assert_eq!((count, last), (250, 249));
+        let (count, second) = from(&all, Some(&next));
+        let (last, third) = second.unwrap();
+        assert_eq!((count, last), (250, 499));
+        assert_eq!(from(&all, Some(&third)), (1, None));
+        assert_eq!(from(&all[..250], None), (250, None));
+        // Whoever deletes what a page showed goes on after it all the same.
+        all.drain(..250);
+        let (count, second) = from(&all, Some(&next));
+        assert_eq!((count, second.unwrap().0), (250, 499));
     }
 }

@@ -84,6 +84,26 @@ pub enum Absent {
     ExternalKeyManager,
 }
 
+/// The methods that a path takes, as the header `Allow` names them (RFC 9110, 10.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allow([bool; METHODS.len()]);
+
+const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+
+impl Allow {
+    fn of(taken: &[&str]) -> Self {
+        Self(METHODS.map(|method| taken.contains(&method)))
+    }
+}
+
+impl std::fmt::Display for Allow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let taken = METHODS.iter().zip(self.0).filter(|(_, taken)| *taken);
+        let names: Vec<_> = taken.map(|(name, _)| *name).collect();
+        f.write_str(&names.join(", "))
+    }
+}
+
 /// Why a request means nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteRefusal {
@@ -92,7 +112,7 @@ pub enum RouteRefusal {
     UnknownPath,
     /// Something is there, but not with this method.
     #[error("this path does not take this method")]
-    Method,
+    Method(Allow),
     /// A path segment that is no key name.
     #[error("the path holds a key name that is none")]
     KeyName,
@@ -332,7 +352,7 @@ fn keys(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
         [name, third] => match operation(method, name, Selector::Latest, third)? {
             Some(route) => Ok(route),
             None if matches!(method, "GET" | "PATCH") => key(method, name, version(third)?),
-            None if VersionId::parse(third).is_ok() => Err(RouteRefusal::Method),
+            None if VersionId::parse(third).is_ok() => Err(not_by(&["GET", "PATCH"])),
             None => Err(RouteRefusal::UnknownPath),
         },
         [name, third, fourth] => {
@@ -362,7 +382,8 @@ fn key(method: &str, name: &str, selector: Selector) -> Result<Route, RouteRefus
         "PATCH" => Ok(Route::UpdateKey(name, selector)),
         "PUT" if latest => Ok(Route::ImportKey(name)),
         "DELETE" if latest => Ok(Route::DeleteKey(name)),
-        _ => Err(RouteRefusal::Method),
+        _ if latest => Err(not_by(&["GET", "PUT", "PATCH", "DELETE"])),
+        _ => Err(not_by(&["GET", "PATCH"])),
     }
 }
 
@@ -392,9 +413,9 @@ fn operation(
         ("securewrapkey", "POST", Absent::SecureWrap),
         ("secureunwrapkey", "POST", Absent::SecureWrap),
     ];
-    let demand = |wanted: &str| match method == wanted {
+    let demand = |wanted: &'static str| match method == wanted {
         true => Ok(()),
-        false => Err(RouteRefusal::Method),
+        false => Err(not_by(&[wanted])),
     };
     if let Some((_, key_use)) = uses.into_iter().find(|(known, _)| is(operation, known)) {
         demand("POST")?;
@@ -408,13 +429,14 @@ fn operation(
         demand("GET")?;
         return Ok(Some(Route::ListVersions(key_name(name)?)));
     }
-    let mut known = absent.into_iter().filter(|(known, ..)| is(operation, known)).peekable();
-    if known.peek().is_none() {
+    let known: Vec<_> = absent.into_iter().filter(|(known, ..)| is(operation, known)).collect();
+    if known.is_empty() {
         return Ok(None);
     }
-    let fits = known.find(|(_, wanted, _)| *wanted == method);
-    let (_, _, absent) = fits.ok_or(RouteRefusal::Method)?;
-    Ok(Some(Route::NotInRelease(absent)))
+    let fits = known.iter().find(|(_, wanted, _)| *wanted == method);
+    let taken: Vec<_> = known.iter().map(|(_, wanted, _)| *wanted).collect();
+    let (_, _, absent) = fits.ok_or_else(|| not_by(&taken))?;
+    Ok(Some(Route::NotInRelease(*absent)))
 }
 
 fn deleted_keys(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
@@ -475,7 +497,15 @@ type Make<'a> = &'a dyn Fn() -> Result<Route, RouteRefusal>;
 
 fn by_method(method: &str, offered: &[(&str, Make<'_>)]) -> Result<Route, RouteRefusal> {
     let found = offered.iter().find(|(name, _)| *name == method);
-    found.map_or(Err(RouteRefusal::Method), |(_, make)| make())
+    let refusal = || {
+        let names: Vec<_> = offered.iter().map(|(name, _)| *name).collect();
+        Err(not_by(&names))
+    };
+    found.map_or_else(refusal, |(_, make)| make())
+}
+
+fn not_by(taken: &[&str]) -> RouteRefusal {
+    RouteRefusal::Method(Allow::of(taken))
 }
 
 fn key_name(text: &str) -> Result<KeyName, RouteRefusal> {

@@ -6,6 +6,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::base64url::BinaryRef;
+use crate::each_once::each_once;
 use crate::{Binary, Number};
 
 /// Body of `POST /keys/NAME/create`.
@@ -29,7 +30,7 @@ pub struct KeyCreateParameters {
     #[serde(default)]
     pub attributes: Option<KeyRequestAttributes>,
     /// Tags.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "each_once")]
     pub tags: Option<BTreeMap<String, String>>,
     /// Policy of secure key release.
     #[serde(default)]
@@ -45,7 +46,7 @@ pub struct KeyImportParameters {
     #[serde(default)]
     pub attributes: Option<KeyRequestAttributes>,
     /// Tags.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "each_once")]
     pub tags: Option<BTreeMap<String, String>>,
     /// Policy of secure key release.
     #[serde(default)]
@@ -62,7 +63,7 @@ pub struct KeyUpdateParameters {
     #[serde(default)]
     pub attributes: Option<KeyRequestAttributes>,
     /// Tags, replacing all.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "each_once")]
     pub tags: Option<BTreeMap<String, String>>,
     /// Policy of secure key release.
     #[serde(default)]
@@ -275,6 +276,8 @@ mod tests {
             r#"{"kty":"RSA","key_ops":"sign"}"#,
             r#"{"kty":"RSA","attributes":{"enabled":"yes"}}"#,
             r#"{"kty":"RSA","tags":{"a":1}}"#,
+            r#"{"kty":"RSA","tags":{"a":"1","a":"2"}}"#,
+            r#"{"kty":"RSA","tags":[]}"#,
             r#"{"kty":"RSA","key_size":[]}"#,
             r#"[]"#,
             r#""RSA""#,

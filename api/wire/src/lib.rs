@@ -7,6 +7,7 @@
 
 mod api_version;
 mod base64url;
+mod each_once;
 mod error;
 mod json;
 mod keys;

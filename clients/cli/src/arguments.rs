@@ -45,6 +45,10 @@ pub enum DevCommand {
     },
 }
 
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "give an IP address and a port, such as 127.0.0.1:0 or [::1]:8443")
+}
+
 /// How `casemate dev` runs.
 #[derive(Debug, Clone, Args)]
 pub struct DevArguments {
@@ -55,10 +59,10 @@ pub struct DevArguments {
     #[arg(long)]
     pub name: Option<String>,
     /// Where the HSM's names and localhost are served; port 0 picks a free one.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8443")]
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8443", value_parser = address)]
     pub listen: SocketAddr,
     /// Where the HSM is served by address; port 0 picks a free one.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8444")]
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8444", value_parser = address)]
     pub hsm_listen: SocketAddr,
     /// Days for which a deleted key can be recovered, 7 to 90; fixed at creation [default: 90].
     #[arg(long, value_name = "DAYS")]

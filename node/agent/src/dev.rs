@@ -58,7 +58,9 @@ pub enum DevError {
     #[error(transparent)]
     Authority(#[from] AuthorityError),
     /// The development issuer.
-    #[error("the development issuer cannot be used; check the folder `issuer` in the data folder")]
+    #[error(
+        "the development issuer cannot be used; what it keeps is in `issuer` in the data folder"
+    )]
     Issuer(#[from] IssuerError),
     /// A listener.
     #[error(

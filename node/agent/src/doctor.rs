@@ -18,7 +18,9 @@ pub enum DoctorError {
     #[error(transparent)]
     Options(#[from] OptionRefusal),
     /// No agent.
-    #[error("no agent runs in {path}; start `casemate dev`, or give its --data-dir")]
+    #[error(
+        "no agent answers in {path}; start `casemate dev`, give its --data-dir, or ask as the user who started it"
+    )]
     NotRunning {
         /// The folder.
         path: String,

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Why the folder cannot be used.
@@ -18,6 +18,26 @@ pub enum FolderError {
         path: PathBuf,
         /// The other agent's process id, as it wrote it.
         pid: String,
+    },
+    /// Somebody else could change what is in it.
+    #[error(
+        "{path} belongs to user {owner} and has mode {mode:o}; it must be yours and writable by \
+         you alone: choose another --data-dir, or chown it and chmod 700 it",
+        path = path.display()
+    )]
+    NotOursAlone {
+        /// The folder.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The data folder is something else.
+    #[error("{path} is not a folder; choose another --data-dir", path = path.display())]
+    NotAFolder {
+        /// What is there.
+        path: PathBuf,
     },
     /// A file or folder cannot be used.
     #[error("could not {action} {path}; check its owner and mode", path = path.display())]
@@ -43,8 +63,16 @@ pub(crate) struct Folder {
 impl Folder {
     /// Makes the folder if needed and locks it.
     pub(crate) fn open(path: &Path) -> Result<Self, FolderError> {
+        if path.exists() && !path.is_dir() {
+            return Err(FolderError::NotAFolder { path: path.to_owned() });
+        }
         make_folder(path)?;
         let path = fs::canonicalize(path).map_err(fails("find", path))?;
+        let facts = fs::metadata(&path).map_err(fails("look at", &path))?;
+        let (owner, mode) = (facts.uid(), facts.mode() & 0o7777);
+        if owner != nix::unistd::geteuid().as_raw() || mode & 0o022 != 0 {
+            return Err(FolderError::NotOursAlone { path, owner, mode });
+        }
         let lock_path = path.join("agent.lock");
         let mut lock = OpenOptions::new()
             .read(true)
@@ -146,6 +174,21 @@ mod tests {
         drop(first);
         assert!(path.join("agent.lock").exists());
         Folder::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_others_may_change_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("d");
+        fs::create_dir(&path).unwrap();
+        for (mode, good) in [(0o700, true), (0o755, true), (0o775, false), (0o1777, false)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let opened = Folder::open(&path);
+            assert_eq!(opened.is_ok(), good, "{mode:o}: {opened:?}");
+        }
+        let file = parent.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(matches!(Folder::open(&file), Err(FolderError::NotAFolder { .. })));
     }
 
     #[test]

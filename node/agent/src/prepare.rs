@@ -2,8 +2,10 @@
 //! message for the partition.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fs::DirEntry;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use casemate_channel::{Confine, Creation, Limits, Seal, Start, VERSION};
 use casemate_dev_issuer::{AppCreated, DevIssuer};
@@ -45,11 +47,16 @@ pub(crate) struct Identity {
     pub(crate) principal: AppCreated,
 }
 
+/// A run that began later than this ago may not have locked its folder yet.
+const BEGINNING: Duration = Duration::from_secs(60);
+const EPHEMERAL_PREFIX: &str = "casemate-dev-";
+
 /// Opens the data folder; an old `dev.env` goes first of all.
 pub(crate) fn place(options: &DevOptions) -> Result<Place, DevError> {
     let (path, ephemeral) = if options.ephemeral {
+        remove_abandoned(&std::env::temp_dir());
         let folder = tempfile::Builder::new()
-            .prefix("casemate-dev-")
+            .prefix(EPHEMERAL_PREFIX)
             .tempdir()
             .map_err(fails("make a folder in", &std::env::temp_dir()))?;
         (folder.path().to_owned(), Some(folder))
@@ -63,6 +70,26 @@ pub(crate) fn place(options: &DevOptions) -> Result<Place, DevError> {
     let folder = Folder::open(&path)?;
     folder.remove(ENV_FILE)?;
     Ok(Place { folder: Arc::new(folder), _ephemeral: ephemeral })
+}
+
+/// Removes what killed ephemeral runs of this user left behind: keys must not lie about.
+fn remove_abandoned(parent: &Path) {
+    let ours = |entry: std::io::Result<DirEntry>| {
+        let entry = entry.ok()?;
+        let name = entry.file_name();
+        name.to_str()?.starts_with(EPHEMERAL_PREFIX).then(|| entry.path())
+    };
+    let Ok(entries) = std::fs::read_dir(parent) else { return };
+    for path in entries.filter_map(ours) {
+        let is_old = path
+            .metadata()
+            .and_then(|facts| facts.modified())
+            .is_ok_and(|at| at.elapsed().is_ok_and(|age| age > BEGINNING));
+        // A folder whose lock can be had, and that is ours alone, belongs to no running agent.
+        if is_old && path.join("agent.lock").exists() && Folder::open(&path).is_ok() {
+            let _another_time = std::fs::remove_dir_all(&path);
+        }
+    }
 }
 
 /// Opens the issuer and its first principal.

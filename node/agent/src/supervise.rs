@@ -84,10 +84,14 @@ enum End {
     Died { how: String },
 }
 
+const OUTBOUND_TWICE: &str = "it named the hosts it may call more than once";
+
 /// What one partition process has said so far.
 #[derive(Default)]
 struct Heard {
     ready: bool,
+    /// Whether more hosts may no longer be named.
+    outbound: bool,
     refusal: Option<(String, String)>,
 }
 
@@ -209,10 +213,17 @@ impl Supervisor {
                 let chain_pem = self.authority.sign_request(&csr_pem, &names, &self.names)?;
                 end.send(&ToPartition::Certificate { chain_pem }, None).await?;
             }
-            ToAgent::Outbound { hosts } => self.dialer.allow(hosts),
+            // Once, and before anything from outside is read: who takes the process over later
+            // cannot add a host.
+            ToAgent::Outbound { .. } if heard.outbound => return Err(OUTBOUND_TWICE.into()),
+            ToAgent::Outbound { hosts } => {
+                heard.outbound = true;
+                self.dialer.allow(hosts);
+            }
             ToAgent::Dial { id, host, port } => self.dialer.dial(end, id, &host, port),
             ToAgent::Ready { .. } => {
                 heard.ready = true;
+                heard.outbound = true;
                 if self.start.create.take().is_some() {
                     (self.created)();
                 }

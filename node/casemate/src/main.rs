@@ -28,6 +28,8 @@ fn main() -> ExitCode {
     };
     match act(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the output has seen enough.
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&*error);
             ExitCode::FAILURE
@@ -68,6 +70,18 @@ fn options(arguments: DevArguments) -> DevOptions {
         imds: arguments.imds,
         i_know_this_is_a_development_issuer: arguments.i_know_this_is_a_development_issuer,
     }
+}
+
+fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let system = error.downcast_ref::<io::Error>();
+        if system.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// The error and its causes, one a line.

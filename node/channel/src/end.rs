@@ -108,7 +108,14 @@ impl AgentEnd {
     /// # Errors
     /// When what arrived is no message.
     pub async fn recv(&self) -> Result<Option<(ToAgent, Option<OwnedFd>)>, ChannelError> {
-        receive(&self.0).await
+        match take(&self.0).await? {
+            Packet::End => Ok(None),
+            Packet::Bad(fact) => Err(ChannelError::Rules { fact }),
+            Packet::NoRoom(_) => {
+                Err(ChannelError::Rules { fact: "descriptors came that there is no room for" })
+            }
+            Packet::Data(bytes, descriptor) => Ok(Some((decode(&bytes)?, descriptor))),
+        }
     }
 }
 
@@ -125,17 +132,32 @@ impl PartitionEnd {
         send(&self.0, message, descriptor.as_ref().map(AsFd::as_fd)).await
     }
 
-    /// The next message; `None` when the agent is gone. Safe to cancel.
+    /// The next message; `None` when the agent is gone. Safe to cancel. A connection for which this
+    /// process has no room is closed and passed over.
     ///
     /// # Errors
     /// When what arrived is no message, or has not the descriptor that belongs to it.
     pub async fn recv(&self) -> Result<Option<(ToPartition, Option<OwnedFd>)>, ChannelError> {
-        let received: Option<(ToPartition, Option<OwnedFd>)> = receive(&self.0).await?;
-        match &received {
-            Some((message, descriptor)) if message.carries_descriptor() != descriptor.is_some() => {
-                Err(ChannelError::Rules { fact: "the descriptor does not fit the message" })
+        loop {
+            let (message, descriptor) = match take(&self.0).await? {
+                Packet::End => return Ok(None),
+                Packet::Bad(fact) => return Err(ChannelError::Rules { fact }),
+                Packet::Data(bytes, descriptor) => (decode(&bytes)?, descriptor),
+                Packet::NoRoom(bytes) => match decode(&bytes)? {
+                    // The kernel has closed the socket, which its client sees.
+                    ToPartition::Connection { .. } => continue,
+                    ToPartition::Dialed { id, .. } => {
+                        let error = Some("too many open files".to_owned());
+                        (ToPartition::Dialed { id, error }, None)
+                    }
+                    message => (message, None),
+                },
+            };
+            if message.carries_descriptor() != descriptor.is_some() {
+                let fact = "the descriptor does not fit the message";
+                return Err(ChannelError::Rules { fact });
             }
-            Some(_) | None => Ok(received),
+            return Ok(Some((message, descriptor)));
         }
     }
 }
@@ -171,6 +193,7 @@ pub fn receive_start() -> Result<(Start, Pending), ChannelError> {
     let (message, descriptor) = match packet::receive(socket.as_raw_fd())? {
         Packet::End => return Err(ChannelError::NoStart),
         Packet::Bad(fact) => return Err(ChannelError::Rules { fact }),
+        Packet::NoRoom(_) => return Err(ChannelError::NotStart),
         Packet::Data(bytes, descriptor) => (decode::<ToPartition>(&bytes)?, descriptor),
     };
     match (message, descriptor) {
@@ -242,15 +265,8 @@ async fn send<M: Serialize>(
     Ok(())
 }
 
-async fn receive<M: DeserializeOwned>(
-    socket: &AsyncFd<OwnedFd>,
-) -> Result<Option<(M, Option<OwnedFd>)>, ChannelError> {
-    let packet = socket.async_io(Interest::READABLE, |fd| packet::receive(fd.as_raw_fd())).await?;
-    match packet {
-        Packet::End => Ok(None),
-        Packet::Bad(fact) => Err(ChannelError::Rules { fact }),
-        Packet::Data(bytes, descriptor) => Ok(Some((decode(&bytes)?, descriptor))),
-    }
+async fn take(socket: &AsyncFd<OwnedFd>) -> Result<Packet, ChannelError> {
+    Ok(socket.async_io(Interest::READABLE, |fd| packet::receive(fd.as_raw_fd())).await?)
 }
 
 #[cfg(test)]

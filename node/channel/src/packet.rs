@@ -11,6 +11,8 @@ use crate::MESSAGE_BYTES_MAX;
 pub(crate) enum Packet {
     /// Bytes, and the descriptor that came with them.
     Data(Vec<u8>, Option<OwnedFd>),
+    /// Bytes, and a descriptor for which this process had no room: the kernel has closed it.
+    NoRoom(Vec<u8>),
     /// The peer has closed its end.
     End,
     /// Something no honest peer sends; what came with it has been closed.
@@ -49,7 +51,8 @@ pub(crate) fn receive(socket: RawFd) -> io::Result<Packet> {
             Err(error) => return Err(error.into()),
         };
         let mut descriptors = Vec::new();
-        for message in received.cmsgs()? {
+        // An error means that the control data was cut, which the flags say as well.
+        for message in received.cmsgs().into_iter().flatten() {
             if let ControlMessageOwned::ScmRights(raw) = message {
                 descriptors.extend(raw.into_iter().map(own));
             }
@@ -62,10 +65,13 @@ pub(crate) fn receive(socket: RawFd) -> io::Result<Packet> {
     if length > MESSAGE_BYTES_MAX || flags.contains(MsgFlags::MSG_TRUNC) {
         return Ok(Packet::Bad("the message is longer than allowed"));
     }
-    if descriptors.len() > 1 || flags.contains(MsgFlags::MSG_CTRUNC) {
+    if descriptors.len() > 1 {
         return Ok(Packet::Bad("more than one descriptor came with the message"));
     }
     bytes.truncate(length);
+    if flags.contains(MsgFlags::MSG_CTRUNC) {
+        return Ok(Packet::NoRoom(bytes));
+    }
     Ok(Packet::Data(bytes, descriptors.pop()))
 }
 

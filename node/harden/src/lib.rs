@@ -24,5 +24,5 @@ pub use enter::{HardenError, Plan, enter};
 pub use memory::lock;
 pub use observe::{Observed, observe};
 pub use report::{Measure, Report};
-pub use resources::{nice_current_thread, raise_nofile};
+pub use resources::{nice_current_thread, nofile, raise_nofile};
 pub use spawn::{CHANNEL_FD, spawn_bound};

@@ -16,6 +16,14 @@ pub fn raise_nofile() -> io::Result<u64> {
     Ok(hard)
 }
 
+/// How many files this process may have open.
+///
+/// # Errors
+/// When the system refuses.
+pub fn nofile() -> io::Result<u64> {
+    Ok(getrlimit(Resource::RLIMIT_NOFILE)?.0)
+}
+
 /// Sets the niceness of the calling thread alone (19 yields most).
 ///
 /// # Errors

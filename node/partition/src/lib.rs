@@ -30,7 +30,11 @@ mod serve;
 mod spawn;
 mod tls;
 
+use std::io::Write as _;
 use std::process::ExitCode;
+
+const BY_HAND: &str = "casemate: a partition has no channel to an agent; agents start partitions \
+                       by themselves: use `casemate dev`\n";
 
 /// Runs a partition: the hidden subcommand of the one executable. The channel to the agent is
 /// descriptor 3, and no other thread exists yet.
@@ -39,6 +43,10 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
+            if failure.code() == "channel" {
+                // By hand there is no agent, and no log either.
+                let _ = std::io::stderr().write_all(BY_HAND.as_bytes());
+            }
             tracing::error!(code = failure.code(), "{}", failure.text());
             ExitCode::FAILURE
         }

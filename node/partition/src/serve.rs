@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use casemate_channel::Limits;
 use casemate_data_plane::{ConnectionFacts, DataPlane};
+use casemate_harden::nofile;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -38,6 +39,9 @@ const RESET_STREAMS_MAX: usize = 64;
 /// Time for the answer to an HTTP/2 ping, which tells an idle client from one that is gone.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Open files that are kept free for all but connections.
+const FILES_RESERVED: usize = 128;
+
 /// Serves the connections of one HSM.
 pub(crate) struct Server {
     plane: Arc<DataPlane>,
@@ -49,6 +53,16 @@ pub(crate) struct Server {
     header_bytes_max: usize,
     idle_timeout: Duration,
     streams_max: u32,
+}
+
+/// As many as there may be, and as there are files for.
+fn places_max(limits: &Limits) -> usize {
+    let files = nofile().ok().and_then(|files| usize::try_from(files).ok());
+    let room = files.unwrap_or(usize::MAX).saturating_sub(FILES_RESERVED).max(1);
+    if room < limits.connections_max {
+        tracing::warn!(room, "the limit of open files leaves room for fewer connections");
+    }
+    limits.connections_max.min(room)
 }
 
 impl Server {
@@ -63,7 +77,7 @@ impl Server {
             plane,
             tls,
             load,
-            places: Places::new(limits.connections_max, limits.connections_per_address_max),
+            places: Places::new(places_max(limits), limits.connections_per_address_max),
             stop: watch::Sender::new(false),
             handshake_timeout: Duration::from_millis(limits.handshake_timeout_ms),
             header_bytes_max: limits.header_bytes_max.max(HEADER_BYTES_MIN),

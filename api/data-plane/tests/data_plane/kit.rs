@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use casemate_audit::{MemoryTrail, Trail};
 use casemate_data_plane::{Config, ConnectionFacts, DataPlane, ExternalName, Limits};
-use casemate_engine_port::Secret;
+use casemate_engine_port::{Cost, Secret};
 use casemate_engine_soft::SoftEngine;
 use casemate_engine_soft::domain::{DomainKeys, RecordCipher};
 use casemate_hsm::{

@@ -7,6 +7,7 @@ use casemate_store_port::{Change, Condition, Path, Write};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::authorize::allowing;
 use super::roles::{ADMINISTRATOR, built_in_role};
 use super::{Action, BuiltInRole, Permit, Principal, Scope, act};
 use crate::commit::{Attempt, CommitRefusal};
@@ -49,7 +50,7 @@ pub struct NewAssignment {
 pub enum AssignmentsFilter {
     /// Those made at the scope asked for, `atScope()`.
     AtScope,
-    /// Those of one principal, at the scope and above.
+    /// Those of one principal, at the scope, and above it where the caller may read them.
     Principal(Uuid),
     /// No filter.
     All,
@@ -187,12 +188,19 @@ impl Hsm {
         filter: AssignmentsFilter,
     ) -> Vec<Arc<Assignment>> {
         let state = self.state.read();
+        // What is assigned above the scope is for those who may read it there.
+        let may_read = |scope: &Scope| {
+            scope == permit.scope()
+                || allowing::<act::RoleAssignmentsRead>(&state, permit.principal(), scope).is_some()
+        };
         let shown = |assignment: &Assignment| match filter {
             AssignmentsFilter::AtScope | AssignmentsFilter::All => {
                 &assignment.scope == permit.scope()
             }
             AssignmentsFilter::Principal(id) => {
-                assignment.principal == id && assignment.scope.covers(permit.scope())
+                assignment.principal == id
+                    && assignment.scope.covers(permit.scope())
+                    && may_read(&assignment.scope)
             }
         };
         let all = state.assignments.values().map(|(assignment, _)| assignment);

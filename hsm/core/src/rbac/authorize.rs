@@ -79,7 +79,7 @@ impl Hsm {
     }
 }
 
-fn allowing<'a, A: DataAction>(
+pub(super) fn allowing<'a, A: DataAction>(
     state: &'a State,
     principal: &Principal,
     scope: &Scope,
