@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 /// A larger batch than this saves nothing worth waiting for.
 const ENOUGH_MAX: usize = 32;
 /// The wait's bound for each record expected, counted from the start of the last sync.
-const WAIT_PER_RECORD: Duration = Duration::from_micros(250);
+const WAIT_PER_RECORD: Duration = Duration::from_millis(1);
 /// The bound of the bound.
-const WAIT_MAX: Duration = Duration::from_millis(4);
+const WAIT_MAX: Duration = Duration::from_millis(5);
 
 /// The sizes and times of the last batches, as far as they matter for the next.
 pub(crate) struct Pace {
@@ -62,9 +62,11 @@ mod tests {
     fn many_callers_wait_for_each_other_within_the_bound() {
         let now = Instant::now();
         let mut pace = Pace::new(now);
+        pace.begins(3, now);
+        assert_eq!(pace.deadline(), now + Duration::from_millis(3));
         pace.begins(8, now);
         assert_eq!(pace.enough(), 8);
-        assert_eq!(pace.deadline(), now + Duration::from_millis(2));
+        assert_eq!(pace.deadline(), now + WAIT_MAX);
         pace.begins(1_000, now);
         assert_eq!(pace.enough(), ENOUGH_MAX);
         assert_eq!(pace.deadline(), now + WAIT_MAX);

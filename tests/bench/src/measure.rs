@@ -89,19 +89,22 @@ pub(crate) fn all(plan: &Plan) -> Outcome<Vec<Row>> {
         for (raw, (to_bare, to_hsm), row) in &mut subjects {
             report::say(&format!("round {round} of {}: {}", plan.rounds, row.operation.name));
             row.raw.push(library_spell(raw)?);
-            let server_process = server.child.id();
-            let (length, connections) = (plan.spell, plan.connections);
-            row.bare.push(runtime.block_on(spell(
-                &server.target,
-                server_process,
-                to_bare.clone(),
-                connections,
-                length,
-            ))?);
-            if let Some(request) = to_hsm {
-                let process = dev.partition();
-                let run = spell(&hsm, process, request.clone(), connections, length);
-                row.hsm.push(runtime.block_on(run)?);
+            let to = |target: &Target, process, request: &[u8]| {
+                let (length, connections) = (plan.spell, plan.connections);
+                runtime.block_on(spell(target, process, request.to_vec(), connections, length))
+            };
+            let bare = || to(&server.target, server.child.id(), to_bare);
+            let Some(request) = to_hsm else {
+                row.bare.push(bare()?);
+                continue;
+            };
+            // Who goes first alternates: what a machine does over time favours neither.
+            if round % 2 == 1 {
+                row.bare.push(bare()?);
+                row.hsm.push(to(&hsm, dev.partition(), request)?);
+            } else {
+                row.hsm.push(to(&hsm, dev.partition(), request)?);
+                row.bare.push(bare()?);
             }
         }
     }
