@@ -126,6 +126,18 @@ impl Trail {
         })
     }
 
+    /// Why the trail takes nothing until it is opened anew: a write or sync failed, so what the
+    /// disk holds is not known. `None` while all is well, and while only space is lacking.
+    pub fn failure(&self) -> Option<TrailError> {
+        match &*self.inner {
+            Inner::File { shared, .. } => {
+                let refused = shared.state.lock().refused.clone();
+                refused.filter(|refused| matches!(refused, TrailError::Failed { .. }))
+            }
+            Inner::Memory(_) => None,
+        }
+    }
+
     /// The number that the next record will have.
     pub fn next_sequence(&self) -> u64 {
         match &*self.inner {
@@ -229,9 +241,11 @@ mod tests {
         for _ in 0..3 {
             assert!(matches!(append(&trail).await, Err(TrailError::Failed { .. })));
         }
+        assert!(matches!(trail.failure(), Some(TrailError::Failed { .. })));
         drop(trail);
         let trail = Trail::open(dir.path(), &Origin::default(), now).unwrap();
         assert_eq!(append(&trail).await.unwrap().sequence(), 1);
+        assert!(trail.failure().is_none());
     }
 
     #[tokio::test]

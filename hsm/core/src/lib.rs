@@ -26,7 +26,7 @@ pub use clock::{Clock, UnixSeconds};
 pub use commit::CommitRefusal;
 pub use hsm::{Hsm, HsmLimits, OpenFailure, Ports};
 pub use names::{KeyName, NameError, VersionId};
-pub use ports::{Pool, PoolBusy, PoolFailure, Spawn};
+pub use ports::{Pool, PoolBusy, PoolFailure, Spawn, Turn};
 pub use settings::{
     Creation, Escalation, OctKeyOps, RetentionDays, Settings, SettingsError, TrustedIssuer,
 };

@@ -11,7 +11,15 @@ pub trait Pool: Send + Sync + 'static {
     /// Told of each request's cost; answers whether work of this cost should leave the worker that
     /// it arrived at, given what else was asked of late.
     fn takes(&self, cost: Cost) -> bool;
+
+    /// A turn for costly work that stays on its worker, for as long as the result is held: only so
+    /// many have one at a time that a cheap request waits for few of them. Refused when too many
+    /// wait already.
+    fn turn(&self) -> BoxFuture<'_, Result<Turn, PoolBusy>>;
 }
+
+/// A turn, given back when it is dropped.
+pub type Turn = Box<dyn Send>;
 
 /// The pool's queue is full.
 #[derive(Debug, thiserror::Error)]

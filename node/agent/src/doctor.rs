@@ -19,7 +19,8 @@ pub enum DoctorError {
     Options(#[from] OptionRefusal),
     /// No agent.
     #[error(
-        "no agent answers in {path}; start `casemate dev`, give its --data-dir, or ask as the user who started it"
+        "no agent answers in {path}; start `casemate dev`, give its --data-dir, or ask as the user \
+         who started it"
     )]
     NotRunning {
         /// The folder.

@@ -108,6 +108,12 @@ impl Failure {
                 | StoreError::Unavailable(_)
                 | StoreError::Unknown(_),
             )
+            | Self::Audit(
+                TrailError::Failed { .. }
+                | TrailError::Full { .. }
+                | TrailError::Overloaded { .. }
+                | TrailError::Closed,
+            )
             | Self::Astray
             | Self::Certificate(_) => false,
             Self::Harden(_)
@@ -119,7 +125,9 @@ impl Failure {
             | Self::Settings(_)
             | Self::Domain(_)
             | Self::Engine(_)
-            | Self::Audit(_)
+            | Self::Audit(
+                TrailError::Open { .. } | TrailError::InUse { .. } | TrailError::Damaged { .. },
+            )
             | Self::Names(_) => true,
         }
     }

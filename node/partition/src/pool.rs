@@ -4,8 +4,8 @@
 //! as fast as without them. The queue is bounded; what does not fit is refused at once.
 //!
 //! To leave a worker and come back costs more than a tenth of an RSA-2048 signature. So costly
-//! operations leave it only while there is somebody to be kept waiting: for some seconds after each
-//! cheap request.
+//! operations leave it only while cheap requests come. At other times they stay, one at a time on
+//! each worker: a cheap request then waits for few of them, and those after it have their way free.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,15 +17,17 @@ use std::time::{Duration, Instant};
 
 use casemate_engine_port::Cost;
 use casemate_harden::nice_current_thread;
-use casemate_hsm::{Pool, PoolBusy};
+use casemate_hsm::{Pool, PoolBusy, Turn};
+use casemate_store_port::BoxFuture;
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::Semaphore;
 
 /// The lowest priority there is.
 const NICENESS: i32 = 19;
 /// Requests under way per thread that serves, from which on middling jobs leave it.
 const REQUESTS_PER_WORKER: usize = 2;
 /// For so long after a cheap request, more of them are expected.
-const CHEAP_EXPECTED: Duration = Duration::from_secs(10);
+const CHEAP_EXPECTED: Duration = Duration::from_millis(250);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -35,11 +37,14 @@ pub(crate) struct NicedPool {
     queue_max: usize,
     work: Condvar,
     load: Arc<Load>,
+    turns: Arc<Semaphore>,
+    waiting: AtomicUsize,
 }
 
 /// How much is being asked of the threads that serve connections.
 pub(crate) struct Load {
     requests: AtomicUsize,
+    workers: usize,
     busy_from: usize,
     begun: Instant,
     /// Until when cheap requests are expected, in milliseconds from `begun`.
@@ -57,7 +62,9 @@ impl NicedPool {
         load: Arc<Load>,
     ) -> io::Result<Arc<Self>> {
         let queue = Mutex::new(VecDeque::new());
-        let pool = Arc::new(Self { queue, queue_max, work: Condvar::new(), load });
+        let turns = Arc::new(Semaphore::new(load.workers));
+        let (work, waiting) = (Condvar::new(), AtomicUsize::new(0));
+        let pool = Arc::new(Self { queue, queue_max, work, load, turns, waiting });
         for _ in 0..threads.max(1) {
             let pool = Arc::clone(&pool);
             Builder::new().name("pool".to_owned()).spawn(move || pool.work())?;
@@ -111,6 +118,31 @@ impl Pool for NicedPool {
             Cost::Pool => self.load.others_would_wait(),
         }
     }
+
+    fn turn(&self) -> BoxFuture<'_, Result<Turn, PoolBusy>> {
+        Box::pin(async move {
+            let _waits = Waits::begin(&self.waiting, self.queue_max)?;
+            let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| PoolBusy)?;
+            Ok::<Turn, _>(Box::new(turn))
+        })
+    }
+}
+
+/// One who waits for a turn; counted until it is dropped.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn begin(count: &'a AtomicUsize, waiting_max: usize) -> Result<Self, PoolBusy> {
+        let waits = Self(count);
+        let before = count.fetch_add(1, Ordering::Relaxed);
+        if before < waiting_max { Ok(waits) } else { Err(PoolBusy) }
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Load {
@@ -119,6 +151,7 @@ impl Load {
         let busy_from = workers.saturating_mul(REQUESTS_PER_WORKER);
         Arc::new(Self {
             requests: AtomicUsize::new(0),
+            workers: workers.max(1),
             busy_from,
             begun: Instant::now(),
             cheap_until: AtomicU64::new(0),
@@ -182,6 +215,18 @@ mod tests {
         release.send(()).unwrap();
         assert_eq!([is_done.recv().unwrap(), is_done.recv().unwrap()], [0, 1]);
         assert!(pool.run(Box::new(|| ())).is_ok());
+    }
+
+    #[tokio::test]
+    async fn turns_are_as_many_as_workers_and_few_wait_for_them() {
+        let pool = NicedPool::start(1, 1, Load::new(1)).unwrap();
+        let first = pool.turn().await.unwrap();
+        let mut second = std::pin::pin!(pool.turn());
+        let moment = Duration::from_millis(10);
+        assert!(tokio::time::timeout(moment, &mut second).await.is_err());
+        assert!(pool.turn().await.is_err(), "one waits already");
+        drop(first);
+        let _second = second.await.unwrap();
     }
 
     #[test]

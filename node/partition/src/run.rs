@@ -27,6 +27,8 @@ use crate::serve::Server;
 use crate::spawn::RuntimeSpawn;
 use crate::tls::Tls;
 
+/// How often the audit trail is asked whether it is broken.
+const TRAIL_INTERVAL: Duration = Duration::from_secs(2);
 /// How often the node seal is brought up to date with the last change.
 const REMEMBER_INTERVAL: Duration = Duration::from_secs(300);
 /// Time for answers that are under way when the store has gone astray.
@@ -39,6 +41,8 @@ pub(crate) fn run(boot: Boot) -> Result<(), Failure> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(boot.start.threads.max(1))
         .thread_name("serve")
+        // New requests are looked for after this many steps, of which a costly one is some.
+        .event_interval(16)
         .enable_all()
         .build()
         .map_err(Failure::Threads)?;
@@ -134,6 +138,7 @@ impl Partition {
     ) -> Result<(), Failure> {
         let sentinel = Arc::clone(&self.sentinel);
         let mut remember = tokio::time::interval(REMEMBER_INTERVAL);
+        let mut look = tokio::time::interval(TRAIL_INTERVAL);
         loop {
             tokio::select! {
                 arrival = arrivals.recv() => match arrival {
@@ -142,6 +147,10 @@ impl Partition {
                     None => return Err(Failure::AgentGone),
                 },
                 () = sentinel.astray() => return Err(Failure::Astray),
+                // It takes nothing until it is opened anew: the partition ends, its agent heals it.
+                _ = look.tick() => if let Some(failure) = self.trail.failure() {
+                    return Err(failure.into());
+                },
                 // On the main thread, which serves nobody.
                 _ = remember.tick() => {
                     if let Err(error) = self.seal.remember(self.hsm.sequence()) {

@@ -30,8 +30,8 @@ fn request(dev: &Dev, method: &str, path: &str, body: &str) -> String {
     let token = dev.token();
     let length = body.len();
     format!(
-        "{method} {path}?api-version=7.4 HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\
-         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        "{method} {path}?api-version=7.4 HTTP/1.1\r\nHost: {host}\r\n\
+         Authorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
     )
 }
 

@@ -16,7 +16,7 @@ use casemate_engine_soft::SoftEngine;
 use casemate_engine_soft::domain::{DomainKeys, RecordCipher};
 use casemate_hsm::{
     Clock, Creation, Escalation, Hsm, HsmLimits, OctKeyOps, Pool, PoolBusy, Ports, RetentionDays,
-    Settings, Spawn, UnixSeconds,
+    Settings, Spawn, Turn, UnixSeconds,
 };
 use casemate_store_embedded::EmbeddedStore;
 use casemate_store_port::{
@@ -327,6 +327,10 @@ impl Pool for GatedPool {
 
     fn takes(&self, cost: Cost) -> bool {
         cost == Cost::Pool
+    }
+
+    fn turn(&self) -> BoxFuture<'_, Result<Turn, PoolBusy>> {
+        Box::pin(async { Ok::<Turn, _>(Box::new(())) })
     }
 }
 

@@ -12,7 +12,7 @@ use crate::commit::CommitRefusal;
 use crate::rbac::{DataAction, NotAuthorized, Permit};
 use crate::records::VersionRecord;
 use crate::state::VersionEntry;
-use crate::{Hsm, KeyName, PoolFailure, UnixSeconds};
+use crate::{Hsm, KeyName, PoolFailure, Turn, UnixSeconds};
 
 /// Which edge of a version's window was crossed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,8 +181,15 @@ impl Hsm {
         T: Send + 'static,
         F: FnOnce(&dyn KeyHandle) -> Result<T, OperationError> + Send + 'static,
     {
-        if !self.pool.takes(opened.handle.cost(key_use)) {
-            return job(opened.handle.as_ref()).map_err(refusal);
+        let cost = opened.handle.cost(key_use);
+        if !self.pool.takes(cost) {
+            let turn = match cost {
+                Cost::Pool => Some(self.turn(permit, &opened.used).await?),
+                Cost::Inline | Cost::PoolUnderLoad => None,
+            };
+            let done = job(opened.handle.as_ref()).map_err(refusal);
+            drop(turn);
+            return done;
         }
         let hsm = Arc::clone(self);
         let permit = permit.duplicate();
@@ -192,6 +199,18 @@ impl Hsm {
             job(opened.handle.as_ref()).map_err(refusal)
         })
         .await?
+    }
+
+    /// Waits for a turn, and asks for permit and version again.
+    async fn turn<A: DataAction>(
+        &self,
+        permit: &Permit<A>,
+        used: &Used,
+    ) -> Result<Turn, UseRefusal> {
+        let turn = self.pool.turn().await.map_err(PoolFailure::from)?;
+        self.still_authorized(permit)?;
+        self.still_usable(used)?;
+        Ok(turn)
     }
 
     /// Tells the pool of a request that uses no key: it should not have to wait for those that do.

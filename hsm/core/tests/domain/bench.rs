@@ -12,7 +12,7 @@ use casemate_hsm::keys::{CreateKey, KeyView, NewAttributes, Tags};
 use casemate_hsm::rbac::{DataAction, NotAuthorized, Permit, Principal, Scope};
 use casemate_hsm::{
     Clock, Creation, Escalation, Hsm, HsmLimits, KeyName, OctKeyOps, OpenFailure, Pool, PoolBusy,
-    Ports, RetentionDays, Settings, Spawn, UnixSeconds,
+    Ports, RetentionDays, Settings, Spawn, Turn, UnixSeconds,
 };
 use casemate_store_port::{
     BoxFuture, CipherError, Entry, Expect, Outcome, Path, RecordCipher, Revision, SealedStore,
@@ -54,6 +54,10 @@ impl Pool for TestPool {
 
     fn takes(&self, cost: Cost) -> bool {
         cost == Cost::Pool
+    }
+
+    fn turn(&self) -> BoxFuture<'_, Result<Turn, PoolBusy>> {
+        Box::pin(async { Ok::<Turn, _>(Box::new(())) })
     }
 }
 
