@@ -31,7 +31,8 @@ fn request(dev: &Dev, method: &str, path: &str, body: &str) -> String {
     let length = body.len();
     format!(
         "{method} {path}?api-version=7.4 HTTP/1.1\r\nHost: {host}\r\n\
-         Authorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+         Authorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
     )
 }
 
