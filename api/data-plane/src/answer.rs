@@ -1,13 +1,13 @@
 //! Answers: the headers that every reply carries, and bodies that are wiped when they are secret.
 
 use bytes::Bytes;
+use casemate_wire::Wiped;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, RETRY_AFTER,
     STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
-use zeroize::Zeroizing;
 
 use crate::plane::{ConnectionFacts, DataPlane};
 use crate::request_id::RequestId;
@@ -42,7 +42,7 @@ impl Answer {
     }
 
     /// An answer whose JSON holds a secret: wiped when the connection has sent it.
-    pub(crate) fn secret(status: StatusCode, body: Zeroizing<Vec<u8>>) -> Self {
+    pub(crate) fn secret(status: StatusCode, body: Wiped) -> Self {
         let body = Bytes::from_owner(SecretBody(body));
         Self { status, body, challenge: None, retry_after_s: None, allow: None }
     }
@@ -60,7 +60,7 @@ impl Answer {
     }
 }
 
-struct SecretBody(Zeroizing<Vec<u8>>);
+struct SecretBody(Wiped);
 
 impl AsRef<[u8]> for SecretBody {
     fn as_ref(&self) -> &[u8] {

@@ -6,10 +6,10 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Buf;
+use casemate_wire::Wiped;
 use http_body::Body;
 use http_body_util::BodyExt;
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 /// Room that is made for a body of unknown length, in bytes.
 const UNKNOWN_BYTES: usize = 4096;
@@ -39,7 +39,7 @@ pub(crate) async fn read<B>(
     body: B,
     bytes_max: usize,
     deadline: Duration,
-) -> Result<Zeroizing<Vec<u8>>, BodyRefusal>
+) -> Result<Wiped, BodyRefusal>
 where
     B: Body,
     B::Data: Buf,
@@ -51,7 +51,7 @@ where
         return Err(BodyRefusal::TooLarge { bytes_max });
     }
     let room = if hint.upper().is_some() { declared } else { UNKNOWN_BYTES.min(bytes_max) };
-    let mut whole = Zeroizing::new(Vec::with_capacity(room));
+    let mut whole = Wiped::new(Vec::with_capacity(room));
     let mut body = pin!(body);
     let reading = async {
         while let Some(frame) = body.frame().await {
@@ -77,11 +77,11 @@ where
 }
 
 /// Appends without leaving a copy behind where the buffer must grow.
-fn append(whole: &mut Zeroizing<Vec<u8>>, chunk: &[u8], bytes_max: usize) {
+fn append(whole: &mut Wiped, chunk: &[u8], bytes_max: usize) {
     let needed = whole.len() + chunk.len();
     if needed > whole.capacity() {
         let room = needed.max((whole.capacity() * 2).min(bytes_max));
-        let mut larger = Zeroizing::new(Vec::with_capacity(room));
+        let mut larger = Wiped::new(Vec::with_capacity(room));
         larger.extend_from_slice(whole);
         *whole = larger;
     }

@@ -3,9 +3,8 @@
 use casemate_hsm::KeyName;
 use casemate_hsm::keys::{Deciphered, Enciphered, Selector};
 use casemate_hsm::rbac::{Scope, act};
-use casemate_wire::{KeyOperationResult, KeyVerifyResult};
+use casemate_wire::{KeyOperationResult, KeyVerifyResult, Wiped};
 use http::StatusCode;
-use zeroize::Zeroizing;
 
 use crate::answer::Answer;
 use crate::exchange::Exchange;
@@ -125,5 +124,5 @@ fn deciphered(url: &str, done: &Deciphered) -> Answer {
         tag: None,
         aad: None,
     };
-    Answer::secret(StatusCode::OK, Zeroizing::new(result.to_json()))
+    Answer::secret(StatusCode::OK, Wiped::new(result.to_json()))
 }

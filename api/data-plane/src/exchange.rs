@@ -15,11 +15,10 @@ use casemate_hsm::keys::{KeyRef, Used};
 use casemate_hsm::rbac::{DataAction, Permit, Principal, Scope, built_in_role};
 use casemate_hsm::{Hsm, KeyName, VersionId};
 use casemate_token::Caller;
-use casemate_wire::{ApiVersion, ErrorBody, ErrorDetail, InnerError};
+use casemate_wire::{ApiVersion, ErrorBody, ErrorDetail, InnerError, Wiped};
 use http::header::USER_AGENT;
 use http::request::Parts;
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 use crate::answer::{Answer, CLIENT_REQUEST_ID};
 use crate::body::BodyRefusal;
@@ -32,7 +31,7 @@ use crate::request_id::RequestId;
 use crate::route::{RouteRefusal, Routed};
 
 /// A body, read or refused.
-pub(crate) type ReadBody = Result<Zeroizing<Vec<u8>>, BodyRefusal>;
+pub(crate) type ReadBody = Result<Wiped, BodyRefusal>;
 
 /// One authenticated request.
 pub(crate) struct Exchange {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
+use casemate_wire::Wiped;
 use http::request::Parts;
 use http::{HeaderName, Method, Request, Response};
 use http_body_util::Full;
-use zeroize::Zeroizing;
 
 use crate::answer::{Answer, CLIENT_REQUEST_ID, Envelope, send};
 use crate::authenticate::authenticate;
@@ -107,7 +107,7 @@ impl DataPlane {
     {
         let kind = routed.as_ref().map_or(BodyKind::None, |routed| routed.route.body());
         let bytes_max = match kind {
-            BodyKind::None => return Ok(Zeroizing::default()),
+            BodyKind::None => return Ok(Wiped::default()),
             BodyKind::Parameters => self.limits.body_bytes_max,
             BodyKind::Payload => self.limits.payload_bytes_max,
         };

@@ -1,9 +1,8 @@
 //! Random bytes.
 
 use casemate_hsm::rbac::{Scope, act};
-use casemate_wire::RandomBytesResult;
+use casemate_wire::{RandomBytesResult, Wiped};
 use http::StatusCode;
-use zeroize::Zeroizing;
 
 use crate::answer::Answer;
 use crate::exchange::Exchange;
@@ -15,5 +14,5 @@ pub(crate) async fn bytes(x: &mut Exchange, body: &[u8]) -> Result<Answer, Refus
     let permit = x.authorize::<act::Rng>(Scope::Root)?;
     let drawn = x.hsm().random_bytes(&permit, count)?;
     let json = RandomBytesResult { value: drawn.expose() }.to_json();
-    x.read(&permit, Answer::secret(StatusCode::OK, Zeroizing::new(json))).await
+    x.read(&permit, Answer::secret(StatusCode::OK, Wiped::new(json))).await
 }

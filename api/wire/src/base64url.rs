@@ -7,7 +7,9 @@ use base64::display::Base64Display;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::ser::{Serialize, Serializer};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
+
+use crate::Wiped;
 
 const CODEC: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
@@ -23,12 +25,12 @@ pub struct Base64UrlError;
 
 /// Bytes of a binary member. Wiped when dropped, never printed: some are plaintexts and keys.
 #[derive(PartialEq, Eq)]
-pub struct Binary(Zeroizing<Vec<u8>>);
+pub struct Binary(Wiped);
 
 impl Binary {
     /// From bytes.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self(Wiped::new(bytes))
     }
 
     /// The bytes.
@@ -37,8 +39,8 @@ impl Binary {
     }
 
     /// Hands the bytes over: who takes them wipes them.
-    pub fn into_bytes(mut self) -> Vec<u8> {
-        std::mem::take(&mut *self.0)
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0.into_bytes()
     }
 }
 
@@ -67,7 +69,7 @@ pub fn decode_base64url(text: &str) -> Result<Vec<u8>, Base64UrlError> {
             Ok(bytes)
         }
         Err(_) => {
-            bytes.zeroize();
+            bytes.as_mut_slice().zeroize();
             Err(Base64UrlError)
         }
     }

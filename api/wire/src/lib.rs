@@ -14,6 +14,7 @@ mod keys;
 mod number;
 mod operations;
 mod roles;
+mod wiped;
 
 pub use api_version::ApiVersion;
 pub use base64url::{Base64UrlError, Binary, BinaryRef, append_base64url, decode_base64url};
@@ -33,3 +34,4 @@ pub use roles::{
     Permission, RoleAssignment, RoleAssignmentCreateParameters, RoleAssignmentProperties,
     RoleAssignmentRequest, RoleDefinition, RoleDefinitionProperties,
 };
+pub use wiped::Wiped;

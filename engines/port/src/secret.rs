@@ -3,21 +3,15 @@
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-/// Secret bytes: boxed, wiped on drop, compared in constant time, never printed, never cloned.
+/// Secret bytes: wiped on drop with their whole allocation, compared in constant time, never printed, never cloned.
 ///
 /// Read only through [`Secret::expose`], so that every reading place can be found by its name.
-pub struct Secret(Box<[u8]>);
+pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// Takes the bytes over. The vector is shrunk without copying when its capacity is exact;
-    /// otherwise the bytes are copied and the old allocation is wiped.
-    pub fn new(mut bytes: Vec<u8>) -> Self {
-        if bytes.capacity() == bytes.len() {
-            return Self(bytes.into_boxed_slice());
-        }
-        let exact = Box::from(bytes.as_slice());
-        bytes.zeroize();
-        Self(exact)
+    /// Takes the bytes over, without copying them.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
     }
 
     /// The bytes themselves.
@@ -38,13 +32,16 @@ impl Secret {
 
 impl Drop for Secret {
     fn drop(&mut self) {
-        self.0.zeroize();
+        // Slices are wiped in bulk, a vector byte by byte. What lies beyond the length was perhaps
+        // written before the vector was cut.
+        self.0.spare_capacity_mut().zeroize();
+        self.0.as_mut_slice().zeroize();
     }
 }
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.0.as_slice().ct_eq(other.0.as_slice()).into()
     }
 }
 
