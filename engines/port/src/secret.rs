@@ -3,7 +3,8 @@
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-/// Secret bytes: wiped on drop with their whole allocation, compared in constant time, never printed, never cloned.
+/// Secret bytes: wiped on drop with their whole allocation, compared in constant time, never
+/// printed, never cloned.
 ///
 /// Read only through [`Secret::expose`], so that every reading place can be found by its name.
 pub struct Secret(Vec<u8>);
