@@ -10,6 +10,7 @@ mod crates;
 mod functions;
 mod glossary;
 mod links;
+mod mutants;
 mod names;
 mod places;
 mod reach;
@@ -77,6 +78,7 @@ pub(crate) fn tidy(workspace: &Workspace) -> Result<(), Failure> {
     breaches.extend(banned::check(workspace)?);
     breaches.extend(crates::check(&metadata, &files));
     breaches.extend(links::check(&files));
+    breaches.extend(mutants::check(&files));
     breaches.extend(glossary::check(&files));
     for file in &files {
         breaches.extend(sizes::check(file));
