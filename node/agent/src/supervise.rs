@@ -230,7 +230,14 @@ impl Supervisor {
                 self.facts.change(|facts| facts.ready = true);
                 self.link.set(Some(Arc::clone(end)));
             }
-            ToAgent::Failed { code, message } => heard.refusal = Some((code, message)),
+            ToAgent::Failed { code, message } => {
+                // It sees its own folder as the root; who reads the message does not.
+                let message = match &self.start.confine.root {
+                    Some(root) => format!("{message} (its `/` is {})", root.display()),
+                    None => message,
+                };
+                heard.refusal = Some((code, message));
+            }
             ToAgent::Stopped => {}
         }
         Ok(())
