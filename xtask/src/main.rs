@@ -29,7 +29,8 @@ usage: cargo xtask <command>
   tidy           arrows, sizes, words, links: the house rules alone
   test           installs what the tests need, runs all of them
   quick          unit, decision and conformance tests: no network, no installation
-  prove          the promises at full counts, and the mutants that must be caught
+  prove [WORDS]  the promises at full counts, and the mutants that must be caught; with words,
+                 those whose promise, test or patch contains one
   bench [ARGS]   cost per operation next to the raw library and a bare server
   fuzz [TARGET]  one target for ten minutes; without a name, each for ten seconds
   golden         rewrites the golden files; review the diff";
@@ -49,7 +50,7 @@ fn dispatch(args: &[String]) -> Result<(), Failure> {
     let Some((command, rest)) = args.split_first() else {
         return Err(Failure::Usage { text: USAGE });
     };
-    let takes_arguments = matches!(command.as_str(), "bench" | "fuzz");
+    let takes_arguments = matches!(command.as_str(), "bench" | "fuzz" | "prove");
     if !rest.is_empty() && !takes_arguments {
         return Err(Failure::Usage { text: USAGE });
     }
@@ -59,7 +60,7 @@ fn dispatch(args: &[String]) -> Result<(), Failure> {
         "tidy" => tidy::tidy(&workspace),
         "test" => test::test(&workspace),
         "quick" => quick::quick(&workspace),
-        "prove" => prove::prove(&workspace),
+        "prove" => prove::prove(&workspace, rest),
         "bench" => bench::bench(&workspace, rest),
         "fuzz" => fuzz::fuzz(&workspace, rest),
         "golden" => golden::golden(&workspace),

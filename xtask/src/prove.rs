@@ -2,7 +2,8 @@
 //!
 //! A promise is kept when its tests pass at the counts it names. A mutant is a small patch that
 //! breaks a promise on purpose; it is caught when the named test passes without it and fails with
-//! it. What was seen is written to `docs/proofs.md`.
+//! it. What was seen is written to `docs/proofs.md`; with words after the command, only what they
+//! name is run, and the other rows stay as they were.
 
 mod mutant;
 mod promise;
@@ -10,50 +11,77 @@ mod report;
 
 use std::time::{Duration, Instant};
 
+use self::mutant::Mutant;
+use self::promise::Promise;
 use crate::failure::Failure;
 use crate::provide::{Provided, provide};
 use crate::run::{output, run, say};
 use crate::test::run_tests;
 use crate::workspace::{Workspace, write};
 
-/// What became of one promise or one mutant.
-#[derive(Debug)]
-struct Proof {
+/// What is to be proved: one promise at its counts, or one mutant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Claim {
     promise: String,
-    /// What was run, as a person would type it.
+    /// What is run, as a person would type it.
     command: String,
     /// Counts for a promise, the patch's name for a mutant.
     detail: String,
+}
+
+/// What became of it.
+#[derive(Debug)]
+struct Proof {
+    claim: Claim,
     good: bool,
     says: String,
     took: Duration,
 }
 
-/// Proves everything, writes the report, and fails if anything was not as it must be.
-pub(crate) fn prove(workspace: &Workspace) -> Result<(), Failure> {
+/// Proves everything that one of the words names, or everything; writes the report, and fails if
+/// anything was not as it must be.
+pub(crate) fn prove(workspace: &Workspace, words: &[String]) -> Result<(), Failure> {
+    let promises = promise::read_all(workspace)?;
+    let mutants = mutant::read_all(&workspace.root.join("tests/mutants"))?;
+    let claims = report::Claims {
+        promises: promises.iter().map(Promise::claim).collect(),
+        mutants: mutants.iter().map(Mutant::claim).collect(),
+    };
     let provided = provide(workspace)?;
     run(workspace.cargo().args(["build", "--release", "--locked", "--workspace", "--bins"]))?;
-    let mut kept = Vec::new();
-    for promise in promise::read_all(workspace)? {
-        kept.push(keep(workspace, &provided, &promise)?);
+    let mut proofs = Vec::new();
+    for promise in promises.iter().filter(|promise| promise.claim().is_named(words)) {
+        proofs.push(keep(workspace, &provided, promise)?);
     }
-    let caught = mutant::catch_all(workspace, &provided)?;
-    let seen = report::Seen { date: today()?, processor: processor(), kept, caught };
+    let named: Vec<_> = mutants.iter().filter(|mutant| mutant.claim().is_named(words)).collect();
+    proofs.extend(mutant::catch_all(workspace, &provided, &named)?);
     let path = workspace.root.join("docs/proofs.md");
-    write(&path, &report::render(&seen))?;
-    let failed = seen.kept.iter().chain(&seen.caught).filter(|proof| !proof.good).count();
-    say(&format!("prove: {} promises, {} mutants", seen.kept.len(), seen.caught.len()));
+    let before = std::fs::read_to_string(&path).unwrap_or_default();
+    let run = report::Run { date: today()?, processor: processor(), proofs };
+    write(&path, &report::render(&claims, &run, &before))?;
+    let failed = run.proofs.iter().filter(|proof| !proof.good).count();
+    say(&format!("prove: {} of {} proofs run", run.proofs.len(), claims.count()));
     if failed > 0 {
         return Err(Failure::NotProven { failed, report: path });
     }
     Ok(())
 }
 
-fn keep(
-    workspace: &Workspace,
-    provided: &Provided,
-    promise: &promise::Promise,
-) -> Result<Proof, Failure> {
+impl Claim {
+    fn new(promise: &str, test: &[String], detail: String) -> Self {
+        let command = format!("cargo test --release {}", test.join(" "));
+        Self { promise: promise.to_owned(), command, detail }
+    }
+
+    fn is_named(&self, words: &[String]) -> bool {
+        let named = |word: &String| {
+            [&self.promise, &self.command, &self.detail].into_iter().any(|text| text.contains(word))
+        };
+        words.is_empty() || words.iter().any(named)
+    }
+}
+
+fn keep(workspace: &Workspace, provided: &Provided, promise: &Promise) -> Result<Proof, Failure> {
     let mut tests = workspace.cargo();
     tests.args(["test", "--release", "--locked"]).args(&promise.test);
     provided.tell(&mut tests);
@@ -61,11 +89,8 @@ fn keep(
     tests.envs(&promise.counts);
     let begin = Instant::now();
     let (summary, status) = run_tests(&mut tests)?;
-    let counts = promise.counts.iter().map(|(name, value)| format!("{name}={value}"));
     Ok(Proof {
-        promise: promise.promise.clone(),
-        command: format!("cargo test --release {}", promise.test.join(" ")),
-        detail: counts.collect::<Vec<_>>().join(" "),
+        claim: promise.claim(),
         good: status.success() && summary.passed > 0 && summary.failed == 0,
         says: summary.to_string(),
         took: begin.elapsed(),
@@ -82,4 +107,21 @@ fn processor() -> String {
     let cores = text.lines().filter(|line| line.starts_with("processor")).count();
     let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     format!("{}, {cores} cores", name.map_or("unknown processor", |(_, name)| name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_name_a_claim_by_any_part_of_it() {
+        let test = ["-p".to_owned(), "a".to_owned()];
+        let claim = Claim::new("2 revocation", &test, "stale-permit".to_owned());
+        assert_eq!(claim.command, "cargo test --release -p a");
+        for words in [&[][..], &["revocation"], &["-p a"], &["x", "stale"]] {
+            let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+            assert!(claim.is_named(&words), "{words:?}");
+        }
+        assert!(!claim.is_named(&["durable".to_owned()]));
+    }
 }

@@ -15,15 +15,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use super::Proof;
+use super::{Claim, Proof};
 use crate::failure::Failure;
 use crate::provide::Provided;
 use crate::run::{run, say, succeeds};
 use crate::test::{Summary, run_tests};
 use crate::workspace::{Workspace, read};
 
+/// A patch that breaks a promise, and the tests that must notice.
 #[derive(Debug, PartialEq, Eq)]
-struct Mutant {
+pub(super) struct Mutant {
     patch: PathBuf,
     promise: String,
     test: Vec<String>,
@@ -38,15 +39,18 @@ struct Copy<'a> {
 }
 
 /// Applies, builds and tests each mutant.
-pub(super) fn catch_all(workspace: &Workspace, provided: &Provided) -> Result<Vec<Proof>, Failure> {
-    let mutants = read_all(&workspace.root.join("tests/mutants"))?;
+pub(super) fn catch_all(
+    workspace: &Workspace,
+    provided: &Provided,
+    mutants: &[&Mutant],
+) -> Result<Vec<Proof>, Failure> {
     if mutants.is_empty() {
         return Ok(Vec::new());
     }
     let copy = Copy::new(workspace, provided)?;
     let mut healthy = BTreeMap::new();
     let mut proofs = Vec::new();
-    for mutant in &mutants {
+    for mutant in mutants {
         say(&format!("prove: mutant {}", mutant.patch.display()));
         if !healthy.contains_key(&mutant.test) {
             healthy.insert(mutant.test.clone(), copy.passes(&mutant.test)?);
@@ -57,9 +61,7 @@ pub(super) fn catch_all(workspace: &Workspace, provided: &Provided) -> Result<Ve
             _ => Outcome::TestFailsAnyway,
         };
         proofs.push(Proof {
-            promise: mutant.promise.clone(),
-            command: format!("cargo test --release {}", mutant.test.join(" ")),
-            detail: name(&mutant.patch),
+            claim: mutant.claim(),
             good: matches!(outcome, Outcome::Caught { .. }),
             says: outcome.to_string(),
             took: begin.elapsed(),
@@ -166,7 +168,13 @@ impl<'a> Copy<'a> {
     }
 }
 
-fn read_all(folder: &Path) -> Result<Vec<Mutant>, Failure> {
+impl Mutant {
+    pub(super) fn claim(&self) -> Claim {
+        Claim::new(&self.promise, &self.test, name(&self.patch))
+    }
+}
+
+pub(super) fn read_all(folder: &Path) -> Result<Vec<Mutant>, Failure> {
     let unreadable = |source| Failure::File { path: folder.to_owned(), source };
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {

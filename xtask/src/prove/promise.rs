@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::Claim;
 use crate::failure::Failure;
 use crate::workspace::{Workspace, read};
 
@@ -17,6 +18,13 @@ pub(super) struct Promise {
     pub(super) test: Vec<String>,
     /// Environment variables that set the full counts.
     pub(super) counts: BTreeMap<String, String>,
+}
+
+impl Promise {
+    pub(super) fn claim(&self) -> Claim {
+        let counts = self.counts.iter().map(|(name, value)| format!("{name}={value}"));
+        Claim::new(&self.promise, &self.test, counts.collect::<Vec<_>>().join(" "))
+    }
 }
 
 pub(super) fn read_all(workspace: &Workspace) -> Result<Vec<Promise>, Failure> {
