@@ -7,7 +7,7 @@ use crate::exchange::Exchange;
 use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::route::{KeyUse, Route};
-use crate::{crypto, deleted_keys, keys, random, role_assignments, role_definitions};
+use crate::{crypto, deleted_keys, keys, random, role_assignments, role_definitions, settings};
 
 /// Hands the request to its handler.
 #[expect(clippy::cognitive_complexity, reason = "one arm per operation, each a single call")]
@@ -40,6 +40,9 @@ pub(crate) async fn dispatch(
         Route::DeleteAssignment(scope, name) => role_assignments::delete(x, scope, name).await,
         Route::ListDefinitions(scope) => role_definitions::list(x, scope, query).await,
         Route::GetDefinition(scope, name) => role_definitions::get(x, scope, name).await,
+        Route::ListSettings => settings::list(x).await,
+        Route::GetSetting(setting) => settings::get(x, setting).await,
+        Route::UpdateSetting(setting) => settings::update(x, setting, body).await,
         Route::NotInRelease(absent) => Err(Refusal::NotInRelease(absent)),
     }
 }

@@ -31,6 +31,7 @@ mod request_id;
 mod role_assignments;
 mod role_definitions;
 pub mod route;
+mod settings;
 
 pub use plane::{Config, ConfigError, ConnectionFacts, DataPlane, ExternalName, Limits};
 pub use query::{Query, Version};

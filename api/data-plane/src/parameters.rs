@@ -14,7 +14,7 @@ use casemate_hsm::rbac::NewAssignment;
 use casemate_wire::{
     Binary, JsonWebKey, KeyCreateParameters, KeyImportParameters, KeyOperationParameters,
     KeyRequestAttributes, KeySignParameters, KeyUpdateParameters, KeyVerifyParameters, Number,
-    RandomBytesParameters, RoleAssignmentCreateParameters,
+    RandomBytesParameters, RoleAssignmentCreateParameters, UpdateSettingParameters,
 };
 use uuid::Uuid;
 
@@ -195,6 +195,11 @@ pub(crate) fn assignment(body: &[u8], name: Uuid) -> Result<NewAssignment, Refus
     let role = role_definition_id(&wire.properties.role_definition_id)
         .ok_or(BadParameter::RoleDefinitionId)?;
     Ok(NewAssignment { name, role, principal })
+}
+
+pub(crate) fn setting_value(body: &[u8]) -> Result<String, Refusal> {
+    let wire: UpdateSettingParameters<'_> = json(body)?;
+    Ok(wire.value.into_owned())
 }
 
 /// The GUID alone, or any path that ends with `roleDefinitions/GUID`.

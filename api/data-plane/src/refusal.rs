@@ -13,7 +13,7 @@ use casemate_hsm::keys::{
     RANDOM_BYTES_MAX, RandomRefusal, RecoverRefusal, UpdateRefusal, UseRefusal, WindowEdge,
 };
 use casemate_hsm::rbac::{AssignRefusal, DeleteAssignmentRefusal, NotAuthorized};
-use casemate_hsm::{CommitRefusal, PoolFailure};
+use casemate_hsm::{ChangeSettingRefusal, CommitRefusal, PoolFailure};
 use casemate_token::TokenRefusal;
 use casemate_wire::ApiVersion;
 use http::StatusCode as S;
@@ -69,6 +69,8 @@ pub(crate) enum Refusal {
     Assign(#[from] AssignRefusal),
     #[error(transparent)]
     DeleteAssignment(#[from] DeleteAssignmentRefusal),
+    #[error(transparent)]
+    Setting(#[from] ChangeSettingRefusal),
     #[error("the audit trail did not take the record")]
     Audit {
         /// Why.
@@ -195,6 +197,10 @@ impl Refusal {
             Self::Random(RandomRefusal::Engine(error)) => engine(error),
             Self::Assign(refusal) => assign(refusal),
             Self::DeleteAssignment(refusal) => delete_assignment(refusal),
+            Self::Setting(refusal @ ChangeSettingRefusal::Value(_)) => {
+                Problem::bad(sentence(refusal))
+            }
+            Self::Setting(ChangeSettingRefusal::Commit(refusal)) => commit(refusal),
             Self::Audit { cause, after_change } => trail(cause, *after_change),
             Self::Broken => Problem::internal(),
         }
@@ -240,6 +246,11 @@ fn route(refusal: RouteRefusal) -> Problem {
         RouteRefusal::Guid => {
             Problem::bad("Role assignments and definitions are named by a GUID in the path.")
         }
+        RouteRefusal::Setting => Problem::new(
+            S::NOT_FOUND,
+            "SettingNotFound",
+            "There is no setting of this name; GET /settings lists them.",
+        ),
         RouteRefusal::Encoding => Problem::bad("Path and query must be percent-encoded UTF-8."),
         RouteRefusal::TooLong => {
             Problem::new(S::URI_TOO_LONG, "BadParameter", "The path is too long.")

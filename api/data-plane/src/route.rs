@@ -6,7 +6,7 @@
 
 use casemate_hsm::keys::Selector;
 use casemate_hsm::rbac::Scope;
-use casemate_hsm::{KeyName, VersionId};
+use casemate_hsm::{KeyName, Setting, VersionId, setting};
 use uuid::Uuid;
 
 use crate::query::{Query, decode};
@@ -49,6 +49,9 @@ pub enum Route {
     DeleteAssignment(Scope, Uuid),
     ListDefinitions(Scope),
     GetDefinition(Scope, Uuid),
+    ListSettings,
+    GetSetting(&'static Setting),
+    UpdateSetting(&'static Setting),
     /// An operation of the API that this release does not have.
     NotInRelease(Absent),
 }
@@ -80,7 +83,6 @@ pub enum Absent {
     FullBackup,
     FullRestore,
     SecurityDomain,
-    Settings,
     ExternalKeyManager,
 }
 
@@ -122,6 +124,9 @@ pub enum RouteRefusal {
     /// A path segment that is no GUID.
     #[error("the path holds a role assignment or definition name that is no GUID")]
     Guid,
+    /// A path segment that names no setting.
+    #[error("there is no such setting")]
+    Setting,
     /// Percent-encoding that is none, or text that is no UTF-8.
     #[error("the path or the query is not percent-encoded UTF-8")]
     Encoding,
@@ -186,6 +191,9 @@ impl Route {
             Self::DeleteAssignment(..) => "RoleAssignmentDelete",
             Self::ListDefinitions(_) => "RoleDefinitionList",
             Self::GetDefinition(..) => "RoleDefinitionGet",
+            Self::ListSettings => "SettingList",
+            Self::GetSetting(_) => "SettingGet",
+            Self::UpdateSetting(_) => "SettingUpdate",
             Self::NotInRelease(absent) => absent.operation(),
         }
     }
@@ -202,6 +210,7 @@ impl Route {
                 | Self::PurgeKey(_)
                 | Self::PutAssignment(..)
                 | Self::DeleteAssignment(..)
+                | Self::UpdateSetting(_)
         )
     }
 
@@ -213,6 +222,7 @@ impl Route {
             | Self::ImportKey(_)
             | Self::UpdateKey(..)
             | Self::RandomBytes
+            | Self::UpdateSetting(_)
             | Self::PutAssignment(..) => BodyKind::Parameters,
             Self::GetKey(..)
             | Self::DeleteKey(_)
@@ -227,6 +237,8 @@ impl Route {
             | Self::DeleteAssignment(..)
             | Self::ListDefinitions(_)
             | Self::GetDefinition(..)
+            | Self::ListSettings
+            | Self::GetSetting(_)
             | Self::NotInRelease(_) => BodyKind::None,
         }
     }
@@ -262,9 +274,13 @@ impl Route {
             | Self::DeleteAssignment(scope, _)
             | Self::ListDefinitions(scope)
             | Self::GetDefinition(scope, _) => scope.key().map(|name| (name, None)),
-            Self::ListKeys | Self::ListDeletedKeys | Self::RandomBytes | Self::NotInRelease(_) => {
-                None
-            }
+            Self::ListKeys
+            | Self::ListDeletedKeys
+            | Self::RandomBytes
+            | Self::ListSettings
+            | Self::GetSetting(_)
+            | Self::UpdateSetting(_)
+            | Self::NotInRelease(_) => None,
         }
     }
 }
@@ -283,7 +299,6 @@ impl Absent {
             Self::FullBackup => "BackupCreate",
             Self::FullRestore => "RestoreCreate",
             Self::SecurityDomain => "SecurityDomain",
-            Self::Settings => "Settings",
             Self::ExternalKeyManager => "EkmProxyOperation",
         }
     }
@@ -302,7 +317,6 @@ impl Absent {
             Self::FullBackup => "full backup",
             Self::FullRestore => "full restore",
             Self::SecurityDomain => "the security domain",
-            Self::Settings => "reading or changing settings",
             Self::ExternalKeyManager => "an external key manager",
         }
     }
@@ -322,7 +336,6 @@ fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
         ("restore", Absent::FullRestore),
         ("prerestore", Absent::FullRestore),
         ("securitydomain", Absent::SecurityDomain),
-        ("settings", Absent::Settings),
         ("ekm", Absent::ExternalKeyManager),
     ];
     if is(first, "keys") {
@@ -333,6 +346,9 @@ fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
     }
     if is(first, "rng") && rest.is_empty() {
         return by_method(method, &[("POST", &|| Ok(Route::RandomBytes))]);
+    }
+    if is(first, "settings") {
+        return settings(method, rest);
     }
     let known = absent.into_iter().find(|(name, _)| is(first, name));
     known.map(|(_, absent)| Route::NotInRelease(absent)).ok_or(RouteRefusal::UnknownPath)
@@ -452,6 +468,21 @@ fn deleted_keys(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> 
         [name, recover] if is(recover, "recover") => {
             by_method(method, &[("POST", &|| key_name(name).map(Route::RecoverKey))])
         }
+        _ => Err(RouteRefusal::UnknownPath),
+    }
+}
+
+fn settings(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
+    let named = |name: &str| setting(name).ok_or(RouteRefusal::Setting);
+    match segments {
+        [] => by_method(method, &[("GET", &|| Ok(Route::ListSettings))]),
+        [name] => by_method(
+            method,
+            &[
+                ("GET", &|| named(name).map(Route::GetSetting)),
+                ("PATCH", &|| named(name).map(Route::UpdateSetting)),
+            ],
+        ),
         _ => Err(RouteRefusal::UnknownPath),
     }
 }

@@ -14,6 +14,7 @@ mod keys;
 mod number;
 mod operations;
 mod roles;
+mod settings;
 mod wiped;
 
 pub use api_version::ApiVersion;
@@ -34,4 +35,5 @@ pub use roles::{
     Permission, RoleAssignment, RoleAssignmentCreateParameters, RoleAssignmentProperties,
     RoleAssignmentRequest, RoleDefinition, RoleDefinitionProperties,
 };
+pub use settings::{Setting, SettingsList, UpdateSettingParameters};
 pub use wiped::Wiped;

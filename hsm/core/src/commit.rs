@@ -129,8 +129,12 @@ impl Hsm {
             let sees = Arc::clone(&hsm);
             let apply = move |generation| {
                 let mut state = sees.state.write();
+                let is_of_settings = applied.iter().any(|one| matches!(one, Applied::Setting(..)));
                 for one in applied {
                     state.apply(one, generation);
+                }
+                if is_of_settings {
+                    sees.put_settings(&state);
                 }
                 sees.rights_revision.store(state.rights_revision, Ordering::Release);
             };

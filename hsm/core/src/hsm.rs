@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::{ArcSwap, Guard};
 use casemate_engine_port::{Engine, EngineError};
 use casemate_store_port::{Change, CommitError, Committed, Condition, Generation, Record};
 use casemate_store_port::{SealedStore, Write};
@@ -78,7 +79,10 @@ pub struct Hsm {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pool: Arc<dyn Pool>,
     pub(crate) spawn: Arc<dyn Spawn>,
-    pub(crate) settings: Settings,
+    /// As it was created with them.
+    created_with: Settings,
+    /// In force: with what was changed since. Written under the state's lock.
+    settings: ArcSwap<Settings>,
     pub(crate) limits: HsmLimits,
     pub(crate) state: RwLock<State>,
     /// Copy of the state's, readable without its lock.
@@ -112,7 +116,8 @@ impl Hsm {
         for assignment in assignments {
             state.apply(Applied::Assignment(Arc::new(assignment)), generation);
         }
-        Ok(Self::assemble(ports, creation.settings, limits, state))
+        let settings = creation.settings;
+        Ok(Self::assemble(ports, settings.clone(), settings, limits, state))
     }
 
     /// Opens an HSM from the records that its store holds.
@@ -121,13 +126,23 @@ impl Hsm {
         stored: Vec<Record>,
         limits: HsmLimits,
     ) -> Result<Arc<Self>, OpenFailure> {
-        let (settings, state) = load(stored)?;
-        Ok(Self::assemble(ports, settings, limits, state))
+        let (created_with, state) = load(stored)?;
+        let settings = created_with
+            .with_changes(state.changed_settings())
+            .ok_or_else(|| OpenFailure::Unreadable(records::settings_path().to_string()))?;
+        Ok(Self::assemble(ports, created_with, settings, limits, state))
     }
 
-    /// The sealed settings.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    /// The sealed settings in force. Do not hold them over a wait: they may change.
+    pub fn settings(&self) -> Guard<Arc<Settings>> {
+        self.settings.load()
+    }
+
+    /// Puts in force what the state holds.
+    pub(crate) fn put_settings(&self, state: &State) {
+        let settings = self.created_with.with_changes(state.changed_settings());
+        let settings = settings.expect("a value was understood before it was stored");
+        self.settings.store(Arc::new(settings));
     }
 
     /// The engine's name.
@@ -150,7 +165,13 @@ impl Hsm {
         self.rights_revision.load(Ordering::Acquire)
     }
 
-    fn assemble(ports: Ports, settings: Settings, limits: HsmLimits, state: State) -> Arc<Self> {
+    fn assemble(
+        ports: Ports,
+        created_with: Settings,
+        settings: Settings,
+        limits: HsmLimits,
+        state: State,
+    ) -> Arc<Self> {
         let Ports { engine, store, clock, pool, spawn } = ports;
         Arc::new(Self {
             engine,
@@ -158,7 +179,8 @@ impl Hsm {
             clock,
             pool,
             spawn,
-            settings,
+            created_with,
+            settings: ArcSwap::from_pointee(settings),
             limits,
             rights_revision: AtomicU64::new(state.rights_revision),
             state: RwLock::new(state),
@@ -213,6 +235,10 @@ fn load(stored: Vec<Record>) -> Result<(Settings, State), OpenFailure> {
             Kind::Assignment => {
                 let assignment: Assignment = read(&record)?;
                 state.apply(Applied::Assignment(Arc::new(assignment)), record.generation);
+            }
+            Kind::Setting(setting) => {
+                let changed = Arc::new(read(&record)?);
+                state.apply(Applied::Setting(setting, changed), record.generation);
             }
             Kind::Other => {}
         }

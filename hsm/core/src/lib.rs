@@ -28,5 +28,6 @@ pub use hsm::{Hsm, HsmLimits, OpenFailure, Ports};
 pub use names::{KeyName, NameError, VersionId};
 pub use ports::{Pool, PoolBusy, PoolFailure, Spawn, Turn};
 pub use settings::{
-    Creation, Escalation, OctKeyOps, RetentionDays, Settings, SettingsError, TrustedIssuer,
+    ChangeSettingRefusal, Creation, Escalation, OctKeyOps, RetentionDays, SETTINGS, Setting,
+    SettingKind, Settings, SettingsError, Shown, TrustedIssuer, setting,
 };

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::keys::KeyOp;
+use crate::settings::{Setting, setting};
 use crate::{KeyName, UnixSeconds, VersionId};
 
 /// One key: its name, its versions in order, whether it is deleted.
@@ -88,10 +89,16 @@ pub(crate) struct GcmRecord {
 
 const KEYS: &str = "keys";
 const ASSIGNMENTS: &str = "rbac/assignments";
+const SETTINGS: &str = "settings";
 
 /// Where the settings are.
 pub(crate) fn settings_path() -> Path {
-    path("settings".to_owned())
+    path(SETTINGS.to_owned())
+}
+
+/// Where a setting that was changed is.
+pub(crate) fn setting_path(setting: &Setting) -> Path {
+    path(format!("{SETTINGS}/{}", setting.folded()))
 }
 
 /// Where a key's record is.
@@ -121,6 +128,7 @@ fn path(text: String) -> Path {
 /// What kind of record stands at a path.
 pub(crate) enum Kind {
     Settings,
+    Setting(&'static Setting),
     Key,
     Version {
         key: String,
@@ -138,7 +146,8 @@ pub(crate) enum Kind {
 pub(crate) fn kind(path: &Path) -> Kind {
     let segments: Vec<&str> = path.as_str().split('/').collect();
     match segments.as_slice() {
-        ["settings"] => Kind::Settings,
+        [SETTINGS] => Kind::Settings,
+        [SETTINGS, name] => setting(name).map_or(Kind::Other, Kind::Setting),
         [KEYS, _] => Kind::Key,
         [KEYS, key, "versions", _] => Kind::Version { key: (*key).to_owned() },
         [KEYS, key, "gcm", version] => match VersionId::parse(version) {

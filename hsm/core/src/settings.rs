@@ -1,8 +1,17 @@
 //! The HSM's own settings, sealed inside it from its creation on: whom it believes, how long
-//! deleted keys stay, the modes. Neither the agent nor a command-line argument changes them.
+//! deleted keys stay, the modes. Neither the agent nor a command-line argument changes them; those
+//! of the table in `table.rs` an Administrator changes through the data plane.
+
+mod change;
+mod table;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub(crate) use change::SettingRecord;
+pub use change::{ChangeSettingRefusal, Shown};
+pub(crate) use table::ESCALATION;
+pub use table::{SETTINGS, Setting, SettingKind, setting};
 
 /// What an HSM is created with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,6 +50,9 @@ pub struct Settings {
     /// Who may grant the highest roles.
     #[serde(default)]
     pub escalation: Escalation,
+    /// Whether the control plane may make and list keys. It cannot in this release.
+    #[serde(default)]
+    pub arm_key_operations: bool,
     /// The permanent mark of an HSM that `casemate dev` made.
     #[serde(default)]
     pub development: bool,

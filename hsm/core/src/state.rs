@@ -10,6 +10,7 @@ use crate::VersionId;
 use crate::keys::GcmBudget;
 use crate::rbac::{Assignment, BuiltInRole, built_in_role};
 use crate::records::{KeyRecord, VersionRecord};
+use crate::settings::{Setting, SettingRecord};
 
 /// Everything that requests are answered from.
 #[derive(Default)]
@@ -20,6 +21,15 @@ pub(crate) struct State {
     pub(crate) assignments_by_principal: HashMap<Uuid, Vec<Held>>,
     /// Grows with every change of rights; a permit carries the one it was given at.
     pub(crate) rights_revision: u64,
+    /// What was changed since the HSM was created, by the setting's name.
+    pub(crate) settings: BTreeMap<&'static str, HeldSetting>,
+}
+
+/// A setting that was changed.
+pub(crate) struct HeldSetting {
+    pub(crate) setting: &'static Setting,
+    pub(crate) record: Arc<SettingRecord>,
+    pub(crate) generation: Generation,
 }
 
 /// A key with its versions.
@@ -51,6 +61,7 @@ pub(crate) enum Applied {
     Gcm { key: String, version: VersionId, reserved: u64, granted: i64 },
     Assignment(Arc<Assignment>),
     AssignmentGone(Uuid),
+    Setting(&'static Setting, Arc<SettingRecord>),
 }
 
 impl State {
@@ -69,7 +80,18 @@ impl State {
             }
             Applied::Assignment(assignment) => self.apply_assignment(assignment, generation),
             Applied::AssignmentGone(name) => self.apply_assignment_gone(name),
+            Applied::Setting(setting, record) => {
+                self.rights_revision += u64::from(setting.is_of_rights);
+                self.settings.insert(setting.name, HeldSetting { setting, record, generation });
+            }
         }
+    }
+
+    /// The changed settings with what they belong to.
+    pub(crate) fn changed_settings(
+        &self,
+    ) -> impl Iterator<Item = (&'static Setting, &SettingRecord)> {
+        self.settings.values().map(|held| (held.setting, held.record.as_ref()))
     }
 
     /// The entry of a version, deleted keys included.

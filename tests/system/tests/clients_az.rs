@@ -233,6 +233,7 @@ fn keys_by_address_and_roles_under_the_tenants_guid() {
     assert!(random["value"].is_string(), "{random}");
 
     roles(&az);
+    settings(&az);
     az.key(&["delete", "--id", &id]);
     az.key(&["purge", "--id", &format!("{url}/deletedkeys/by-address")]);
     dev.stop();
@@ -252,4 +253,24 @@ fn roles(az: &Az<'_>) {
     az.ok(&[&assignment[..], &["delete", "--hsm-name", "dev"], &who[2..], &scope[..]].concat());
     let listed = az.ok(&[&assignment[..], &["list", "--hsm-name", "dev"], &scope[..]].concat());
     assert_eq!(listed.as_array().map(Vec::len), Some(0), "{listed}");
+}
+
+fn settings(az: &Az<'_>) {
+    let setting = |words: &[&str]| [&["keyvault", "setting"], words].concat();
+    let of = ["--hsm-name", "dev"];
+    let arm = "AllowKeyManagementOperationsThroughARM";
+    let listed = az.ok(&setting(&[&["list"], &of[..]].concat()));
+    let first = listed.get(0).or_else(|| listed["settings"].get(0));
+    assert_eq!(first.map(|one| &one["name"]), Some(&arm.into()), "{listed}");
+    let named = [&of[..], &["--name", arm]].concat();
+    let before = az.seen();
+    let update = setting(&[&["update"], &named[..], &["--value", "true"]].concat());
+    assert_eq!(az.ok(&update)["value"], "true");
+    let shown = az.ok(&setting(&[&["show"], &named[..]].concat()));
+    assert_eq!((&shown["value"], &shown["type"]), (&"true".into(), &"boolean".into()), "{shown}");
+    let after = az.seen();
+    assert_eq!(["SettingGet", "SettingUpdate"].map(|what| grew(&before, &after, what)), [2, 1]);
+    let wrong = setting(&[&["update"], &named[..], &["--value", "maybe"]].concat());
+    az.refused(&wrong, "BadParameter");
+    az.refused(&setting(&[&["show"], &of[..], &["--name", "none"]].concat()), "SettingNotFound");
 }

@@ -46,6 +46,11 @@ fn roles() {
 }
 
 #[test]
+fn settings() {
+    passes("settings.py");
+}
+
+#[test]
 fn purge_protection_and_a_short_retention() {
     let dev = Dev::start(Options::default().with(&["--purge-protection", "--retention-days", "7"]));
     python(&dev, "protected.py").succeed("protected.py");

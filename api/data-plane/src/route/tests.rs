@@ -36,6 +36,7 @@ fn slashes_may_be_doubled_or_trailing_and_versions_empty() {
 
 #[test]
 fn every_operation_is_found() {
+    let escalation = setting("CasemateEscalation").unwrap();
     let key = || name("k1");
     for (method, path, expected) in [
         ("POST", "/keys/k1/create", Route::CreateKey(key())),
@@ -58,7 +59,9 @@ fn every_operation_is_found() {
         ("GET", "/keys/k1//attestation", Route::NotInRelease(Absent::Attestation)),
         ("POST", "/backup", Route::NotInRelease(Absent::FullBackup)),
         ("GET", "/restore/1/pending", Route::NotInRelease(Absent::FullRestore)),
-        ("GET", "/settings", Route::NotInRelease(Absent::Settings)),
+        ("GET", "/settings/", Route::ListSettings),
+        ("GET", "/Settings/casemateescalation", Route::GetSetting(escalation)),
+        ("PATCH", "//settings//CasemateEscalation/", Route::UpdateSetting(escalation)),
         ("POST", "/securitydomain/download", Route::NotInRelease(Absent::SecurityDomain)),
     ] {
         assert_eq!(route(method, path), Ok(expected), "{method} {path}");

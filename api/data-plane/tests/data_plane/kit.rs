@@ -250,6 +250,7 @@ fn creation(setup: Setup) -> Creation {
             purge_protection: setup.purge_protection,
             oct_key_ops: setup.oct_key_ops,
             escalation: Escalation::Strict,
+            arm_key_operations: false,
             development: true,
         },
         first_administrators: vec![ADMIN],

@@ -19,3 +19,5 @@ mod protocol;
 mod revoke;
 #[cfg(test)]
 mod roles;
+#[cfg(test)]
+mod settings;

@@ -172,7 +172,12 @@ async fn what_is_not_there_is_refused_in_the_shape_of_the_api() {
         ("POST", "/keys/k/rotate", 400, "NotSupported"),
         ("GET", "/keys/k//attestation", 400, "NotSupported"),
         ("POST", "/backup", 400, "NotSupported"),
-        ("GET", "/settings", 400, "NotSupported"),
+        ("GET", "/settings/tenant", 404, "SettingNotFound"),
+        ("PATCH", "/settings/none", 404, "SettingNotFound"),
+        ("GET", "/settings/CasemateEscalation/x", 404, "NotFound"),
+        ("POST", "/settings", 405, "MethodNotAllowed"),
+        ("PUT", "/settings/CasemateEscalation", 405, "MethodNotAllowed"),
+        ("DELETE", "/settings/CasemateEscalation", 405, "MethodNotAllowed"),
     ] {
         let reply = world.call(method, path, Value::Null).await;
         assert_eq!(reply.code(), (status, code.to_owned()), "{method} {path}");

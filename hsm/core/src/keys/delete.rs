@@ -34,7 +34,7 @@ impl Hsm {
     ) -> Result<KeyView, DeleteRefusal> {
         let name = key_of(permit.scope());
         let at = self.now();
-        let purge_at = at.plus_days(self.settings.retention_days.days());
+        let purge_at = at.plus_days(self.settings().retention_days.days());
         let (view, versions) = self
             .attempt_by(permit, name.folded(), || {
                 let state = self.state.read();

@@ -48,7 +48,7 @@ impl Hsm {
         _intent: &Recorded,
     ) -> Result<(), PurgeRefusal> {
         let name = key_of(permit.scope());
-        let protected = self.settings.purge_protection;
+        let protected = self.settings().purge_protection;
         self.attempt_by(permit, name.folded(), || {
             self.decide_purge(name, |purge_at| match protected {
                 true => Err(PurgeRefusal::Protected { purge_at }),

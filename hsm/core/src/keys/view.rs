@@ -99,8 +99,8 @@ impl Hsm {
     /// What a deletion leaves possible here.
     pub fn recovery_level(&self) -> RecoveryLevel {
         RecoveryLevel {
-            customized: self.settings.retention_days.days() < RETENTION_DAYS_FULL,
-            purgeable: !self.settings.purge_protection,
+            customized: self.settings().retention_days.days() < RETENTION_DAYS_FULL,
+            purgeable: !self.settings().purge_protection,
         }
     }
 
@@ -138,7 +138,7 @@ impl Hsm {
             created: version.created,
             updated: version.updated,
             tags: version.tags.clone(),
-            recoverable_days: self.settings.retention_days.days(),
+            recoverable_days: self.settings().retention_days.days(),
             recovery_level: self.recovery_level(),
             deletion,
         }

@@ -97,6 +97,10 @@ actions! {
     RestoreStatus = "/restore/status/action",
     /// Draw random bytes.
     Rng = "/rng/action",
+    /// Read settings. Ours: the original names no action for it.
+    SettingsRead = "/settings/read/action",
+    /// Change settings. Ours, as above.
+    SettingsWrite = "/settings/write/action",
 }
 
 impl Action {
@@ -106,7 +110,7 @@ impl Action {
     }
 
     /// Whether a role that allows this may be granted by an Administrator alone, when escalation
-    /// is strict: changing rights, the security domain, full backup and restore.
+    /// is strict: changing rights or settings, the security domain, full backup and restore.
     pub fn is_reserved(self) -> bool {
         matches!(
             self,
@@ -123,6 +127,7 @@ impl Action {
                 | Self::BackupStatus
                 | Self::RestoreStart
                 | Self::RestoreStatus
+                | Self::SettingsWrite
         )
     }
 
@@ -216,6 +221,7 @@ markers! {
     KeysRead, KeysWrite, KeysCreate, KeysDelete, KeysImport, KeysEncrypt, KeysDecrypt, KeysWrap,
     KeysUnwrap, KeysSign, KeysVerify, DeletedKeysRead, DeletedKeysRecover, DeletedKeysPurge,
     RoleAssignmentsRead, RoleAssignmentsWrite, RoleAssignmentsDelete, RoleDefinitionsRead, Rng,
+    SettingsRead, SettingsWrite,
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::roles::{ADMINISTRATOR, built_in_role};
 use super::{Action, BuiltInRole, Permit, Principal, Scope, act};
 use crate::commit::{Attempt, CommitRefusal};
 use crate::records;
-use crate::settings::Escalation;
+use crate::settings::{ESCALATION, Escalation};
 use crate::state::{Applied, State};
 use crate::{Hsm, UnixSeconds};
 
@@ -121,7 +121,7 @@ impl Hsm {
             let state = self.state.read();
             let decided = decide_assign(
                 &state,
-                self.settings.escalation,
+                self.settings().escalation,
                 permit.principal(),
                 &scope,
                 &request,
@@ -131,7 +131,10 @@ impl Hsm {
             let assignment = Arc::new(decided);
             Ok(Attempt {
                 change: Change {
-                    expect: vec![(path.clone(), Condition::Absent)],
+                    expect: vec![
+                        (path.clone(), Condition::Absent),
+                        self.setting_stands(&state, ESCALATION),
+                    ],
                     writes: vec![Write::Put(path, records::encode(assignment.as_ref()))],
                 },
                 applied: vec![Applied::Assignment(Arc::clone(&assignment))],
@@ -152,7 +155,7 @@ impl Hsm {
             let state = self.state.read();
             let (assignment, generation) = decide_delete(
                 &state,
-                self.settings.escalation,
+                self.settings().escalation,
                 permit.principal(),
                 permit.scope(),
                 name,
@@ -160,7 +163,10 @@ impl Hsm {
             let path: Path = records::assignment_path(name);
             Ok(Attempt {
                 change: Change {
-                    expect: vec![(path.clone(), Condition::At(generation))],
+                    expect: vec![
+                        (path.clone(), Condition::At(generation)),
+                        self.setting_stands(&state, ESCALATION),
+                    ],
                     writes: vec![Write::Delete(path)],
                 },
                 applied: vec![Applied::AssignmentGone(name)],

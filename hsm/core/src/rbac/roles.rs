@@ -30,7 +30,8 @@ pub const BUILT_IN_ROLES: &[BuiltInRole] = &[
     BuiltInRole {
         id: ADMINISTRATOR,
         name: "Managed HSM Administrator",
-        description: "Manages role assignments, the security domain, full backup and restore.",
+        description: "Manages role assignments, settings, the security domain, full backup and \
+                      restore.",
         actions: ActionSet::of(&[
             A::RoleAssignmentsRead,
             A::RoleAssignmentsWrite,
@@ -47,6 +48,8 @@ pub const BUILT_IN_ROLES: &[BuiltInRole] = &[
             A::BackupStatus,
             A::RestoreStart,
             A::RestoreStatus,
+            A::SettingsRead,
+            A::SettingsWrite,
         ]),
         control_actions: &[],
     },
@@ -112,12 +115,13 @@ pub const BUILT_IN_ROLES: &[BuiltInRole] = &[
     BuiltInRole {
         id: uuid!("2c18b078-7c48-4d3a-af88-5a3a1b3f82b3"),
         name: "Managed HSM Crypto Auditor",
-        description: "Reads keys, deleted keys, role assignments and definitions.",
+        description: "Reads keys, deleted keys, role assignments and definitions, settings.",
         actions: ActionSet::of(&[
             A::RoleAssignmentsRead,
             A::RoleDefinitionsRead,
             A::KeysRead,
             A::DeletedKeysRead,
+            A::SettingsRead,
         ]),
         control_actions: &[],
     },

@@ -179,6 +179,7 @@ pub(crate) fn settings() -> Settings {
         purge_protection: false,
         oct_key_ops: OctKeyOps::Omit,
         escalation: Escalation::Strict,
+        arm_key_operations: false,
         development: true,
     }
 }

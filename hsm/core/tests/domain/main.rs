@@ -9,5 +9,6 @@ mod races;
 mod revocation;
 mod rights;
 mod role_table;
+mod settings;
 mod use_rules;
 mod versions;
