@@ -24,6 +24,11 @@ impl Recorded {
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
+
+    /// A record that was read from a trail when it was opened, and synced since.
+    pub(crate) fn read_back(sequence: u64) -> Self {
+        Self { sequence }
+    }
 }
 
 /// A record on its way to the disk. It is on its way whether or not this is awaited; only the

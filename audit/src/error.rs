@@ -63,6 +63,42 @@ pub enum TrailError {
         /// Where the first wrong line begins.
         offset: u64,
     },
+    /// The file that is being written to was removed, replaced or cut by somebody else.
+    #[error(
+        "the audit trail {} was removed, replaced or cut while it was in use: calls are refused; \
+         put it back, then restart this HSM",
+        file.display()
+    )]
+    Removed {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The trail has fewer records than are remembered outside it.
+    #[error(
+        "the audit trail in {} has {found} of at least {expected} records: put the missing files \
+         back, or see 'A lost log' in docs/operate/verify-the-audit-log.md",
+        dir.display()
+    )]
+    Lost {
+        /// The trail's folder.
+        dir: PathBuf,
+        /// How many are remembered.
+        expected: u64,
+        /// How many there are.
+        found: u64,
+    },
+    /// The records are not those whose root is remembered outside the trail.
+    #[error(
+        "the first {size} records of the audit trail in {} are not those that this HSM wrote: keep \
+         the files as evidence, and put back the untouched ones",
+        dir.display()
+    )]
+    Altered {
+        /// The trail's folder.
+        dir: PathBuf,
+        /// How many records were to have the remembered root.
+        size: u64,
+    },
     /// More records wait for the disk than the trail holds in memory.
     #[error("too many audit records wait for the disk in {}", dir.display())]
     Overloaded {

@@ -4,9 +4,9 @@
 //! as zeros, and what is left of it is cut off when the file is left. What is not zero is whole
 //! lines, except after a crash, which `recover` repairs.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
@@ -20,6 +20,8 @@ const AHEAD_BYTES: i64 = 8 << 20;
 pub(crate) struct TrailFile {
     pub(crate) dir: PathBuf,
     pub(crate) file: File,
+    /// The number of its first line.
+    pub(crate) first: u64,
     /// Where the lines end.
     pub(crate) end: u64,
     /// Where the space set aside ends.
@@ -30,17 +32,21 @@ pub(crate) struct TrailFile {
 }
 
 /// Why lines are not durable.
+#[derive(Debug)]
 pub(crate) enum WriteFailure {
     /// There was no space; the file is as before.
     Full(io::Error),
     /// It is not known what the disk holds.
     Broken(io::Error),
+    /// The file was removed, replaced or cut by somebody else.
+    Gone,
 }
 
 impl TrailFile {
     /// The newest file, opened and repaired.
-    pub(crate) fn new(dir: PathBuf, file: File, end: u64, lock: File) -> Self {
-        Self { dir, file, end, allocated: end, file_bytes_max: FILE_BYTES_MAX, _lock: lock }
+    pub(crate) fn new(dir: PathBuf, file: File, first: u64, end: u64, lock: File) -> Self {
+        let file_bytes_max = FILE_BYTES_MAX;
+        Self { dir, file, first, end, allocated: end, file_bytes_max, _lock: lock }
     }
 
     /// Makes lines durable, the first of which has this number.
@@ -49,15 +55,37 @@ impl TrailFile {
         if self.end > 0 && self.end + length > self.file_bytes_max {
             self.rotate(first)?;
         }
+        let facts = self.file.metadata().map_err(WriteFailure::Broken)?;
+        if facts.len() < self.end {
+            return Err(WriteFailure::Gone);
+        }
         self.allocate(length);
         if let Err(error) = self.file.write_all_at(lines, self.end) {
             return Err(self.undo(error));
         }
         // After a failed sync the kernel may have dropped the pages: never tried again.
         self.file.sync_data().map_err(WriteFailure::Broken)?;
+        // Lines in a file that nobody can find any more are not durable.
+        let facts = self.file.metadata().map_err(WriteFailure::Broken)?;
+        if facts.nlink() == 0 {
+            return Err(WriteFailure::Gone);
+        }
         self.end += length;
         self.allocated = self.allocated.max(self.end);
         Ok(())
+    }
+
+    /// Whether the file's name still leads to this very file, and it is as long as it was.
+    pub(crate) fn is_in_place(&self) -> bool {
+        let (Ok(ours), Ok(found)) = (self.file.metadata(), fs::metadata(self.path())) else {
+            return false;
+        };
+        (ours.dev(), ours.ino()) == (found.dev(), found.ino()) && found.len() >= self.end
+    }
+
+    /// Where it lies.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.join(name(self.first))
     }
 
     /// Cuts off the space that was not needed.
@@ -100,6 +128,7 @@ impl TrailFile {
         self.trim().map_err(WriteFailure::Broken)?;
         let file = create(&self.dir, first).map_err(failure)?;
         self.file = file;
+        self.first = first;
         self.end = 0;
         self.allocated = 0;
         Ok(())
@@ -127,7 +156,19 @@ pub(crate) fn first_of(name: &str) -> Option<u64> {
     whole.then(|| digits.parse().ok()).flatten()
 }
 
-fn failure(error: io::Error) -> WriteFailure {
+/// The numbers of the first lines of all files, in order.
+pub(crate) fn firsts(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut firsts = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        firsts.extend(name.to_str().and_then(first_of));
+    }
+    firsts.sort_unstable();
+    Ok(firsts)
+}
+
+/// Tells a full disk from a broken one.
+pub(crate) fn failure(error: io::Error) -> WriteFailure {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             WriteFailure::Full(error)

@@ -88,6 +88,16 @@ fn verdict(out: &mut Vec<u8>, verdict: Verdict<'_>, success_status: u16) {
                 number(out, "httpStatusCode", u64::from(success_status));
             }
         }
+        Verdict::Resolved { done, description } => {
+            let result = match done {
+                Some(true) => "Success",
+                Some(false) => "Failed",
+                None => "Unknown",
+            };
+            text(out, "resultType", result, WORD_BYTES_MAX);
+            text(out, "errorCode", "Interrupted", WORD_BYTES_MAX);
+            text(out, "resultDescription", description, DESCRIPTION_BYTES_MAX);
+        }
         Verdict::Failure { status, code, description } => {
             out.extend_from_slice(b",\"resultType\":\"Failed\"");
             let shown = match status {
@@ -117,6 +127,9 @@ fn call(out: &mut Vec<u8>, call: &Call<'_>) {
     bytes(out, "correlationId", call.correlation_id, ID_BYTES_MAX);
     identity(out, &call.identity);
     text(out, "tokenId", call.identity.token_id, ID_BYTES_MAX);
+    if call.consistency != 0 {
+        number(out, "consistencyRevision", call.consistency);
+    }
 }
 
 /// Azure's `identity` is a string that holds JSON: its strings are escaped twice.

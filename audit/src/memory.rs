@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::append::{Append, Batch};
-use crate::{Origin, TrailError, json};
+use crate::{KeyUsage, Origin, TrailError, UsageIndex, json};
 
 /// The reading side of [`Trail::in_memory`](crate::Trail::in_memory).
 pub struct MemoryTrail {
@@ -70,6 +70,13 @@ impl Memory {
         let batch = Arc::new(Batch::default());
         batch.finish(Ok(()));
         Append::queued(sequence, batch)
+    }
+
+    pub(crate) fn usage(&self, key: &str) -> KeyUsage {
+        let state = self.state.lock();
+        let mut index = UsageIndex::default();
+        state.lines.iter().for_each(|line| index.see(line.as_bytes()));
+        index.of_key(key, index.covered())
     }
 
     pub(crate) fn next_sequence(&self) -> u64 {

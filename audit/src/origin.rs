@@ -11,6 +11,8 @@ pub struct Origin<'a> {
     pub resource_id: &'a str,
     /// The HSM's name.
     pub pool_name: &'a str,
+    /// The resource group it was created in; empty if there is none.
+    pub resource_group: &'a str,
     /// Its tenant, once it is known.
     pub tenant: Option<Uuid>,
     /// Whether it carries the permanent development mark.
@@ -23,6 +25,8 @@ impl Origin<'_> {
         let mut out = Vec::with_capacity(256);
         json::text(&mut out, "resourceId", self.resource_id, json::ORIGIN_BYTES_MAX);
         json::text(&mut out, "PoolName", self.pool_name, json::ORIGIN_BYTES_MAX);
+        json::text(&mut out, "resource", self.pool_name, json::ORIGIN_BYTES_MAX);
+        json::text(&mut out, "resourceGroup", self.resource_group, json::ORIGIN_BYTES_MAX);
         if let Some(tenant) = self.tenant {
             json::uuid(&mut out, "tenantId", tenant);
         }
@@ -30,7 +34,9 @@ impl Origin<'_> {
             out.extend_from_slice(b",\"development\":true");
         }
         out.extend_from_slice(
-            b",\"category\":\"AuditEvent\",\"properties\":{\"PoolType\":\"M-HSM\"}}\n",
+            b",\"resourceProvider\":\"MICROSOFT.KEYVAULT\",\"resourceType\":\"managedHSMs\",\
+            \"subnetId\":\"(unknown)\",\"category\":\"AuditEvent\",\
+            \"properties\":{\"PoolType\":\"M-HSM\"}}\n",
         );
         out
     }

@@ -53,6 +53,14 @@ pub enum Verdict<'a> {
     Pending,
     /// Done. The answer's status is [`Call::success_status`].
     Success,
+    /// What an opened store says of a change whose outcome an earlier process did not record.
+    /// Nobody was answered, so there is no status.
+    Resolved {
+        /// Whether it was done; `None` if the store cannot tell.
+        done: Option<bool>,
+        /// How that was found out.
+        description: &'a str,
+    },
     /// Refused or failed.
     Failure {
         /// The answer's status, where the recorder knows it.
@@ -74,6 +82,8 @@ pub struct Call<'a> {
     pub api_version: &'a str,
     /// Path of the request, without secrets of a query.
     pub request_uri: &'a str,
+    /// The store's last change when the caller's rights were judged; 0 if they were not.
+    pub consistency: u64,
     /// The answer's status if the call succeeds.
     pub success_status: u16,
     /// Where the call came from.
@@ -122,6 +132,11 @@ pub struct KeyFacts<'a> {
 }
 
 impl Phase {
+    /// Whether it ends something that was begun: taken even when the disk is nearly full.
+    pub(crate) fn is_owed(self) -> bool {
+        matches!(self, Self::Outcome | Self::Service)
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Intent => "intent",

@@ -1,16 +1,22 @@
 //! The door: open a trail, append to it, close it.
 
 use std::cell::RefCell;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::append::{Append, Batch};
+use crate::intents::{Intents, OpenIntent};
 use crate::memory::{Memory, MemoryTrail};
 use crate::recover::Recovered;
-use crate::{Call, Origin, Phase, Record, TrailError, Verdict, json, recover, writer};
+use crate::{
+    Anchor, Call, KeyUsage, Ledger, Origin, Phase, Record, TrailError, UsageIndex, Verdict, json,
+    recover, space, usage, writer,
+};
 
 /// Most bytes of records that wait for the disk. Each caller waits for its own record, so this is
 /// reached only when the disk hangs.
@@ -26,7 +32,7 @@ pub struct Trail {
 }
 
 enum Inner {
-    File { shared: Arc<Shared>, thread: Mutex<Option<JoinHandle<()>>>, now: Millis },
+    File { shared: Arc<Shared>, threads: Mutex<Vec<JoinHandle<()>>>, now: Millis },
     Memory(Arc<Memory>),
 }
 
@@ -35,6 +41,10 @@ pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
     pub(crate) state: Mutex<State>,
     pub(crate) work: Condvar,
+    /// How many records are durable.
+    pub(crate) durable: AtomicU64,
+    /// Who used which key, if that is counted.
+    pub(crate) usage: Mutex<Option<UsageIndex>>,
 }
 
 pub(crate) struct State {
@@ -49,6 +59,13 @@ pub(crate) struct State {
     pub(crate) wake_at: usize,
     /// Why nothing more is taken.
     pub(crate) refused: Option<TrailError>,
+    /// The disk is nearly full: only what is owed for work already begun is taken.
+    pub(crate) low: bool,
+    /// The last checkpoint.
+    pub(crate) published: Option<Anchor>,
+    pub(crate) intents: Intents,
+    /// What an earlier process left without an outcome.
+    pub(crate) left_open: Vec<OpenIntent>,
 }
 
 thread_local! {
@@ -59,34 +76,51 @@ thread_local! {
 impl Trail {
     /// Opens the trail in a folder, which exists, or begins one there; starts its writer thread.
     /// A torn last line is cut, and a record says so.
-    pub fn open(dir: &Path, origin: &Origin<'_>, now: Millis) -> Result<Self, TrailError> {
-        Self::continued(dir, recover::open(dir)?, origin, now)
+    ///
+    /// # Errors
+    /// When it cannot be read or written, is in use, or does not hold what is remembered of it.
+    pub fn open(
+        dir: &Path,
+        origin: &Origin<'_>,
+        ledger: Ledger,
+        now: Millis,
+    ) -> Result<Self, TrailError> {
+        Self::continued(dir, recover::open(dir, ledger)?, origin, now)
     }
 
-    fn continued(
+    pub(crate) fn continued(
         dir: &Path,
         recovered: Recovered,
         origin: &Origin<'_>,
         now: Millis,
     ) -> Result<Self, TrailError> {
-        let cut_bytes = recovered.cut_bytes;
+        let Recovered { log, next_sequence, cut_bytes, open } = recovered;
+        let mut intents = Intents::default();
+        open.iter().for_each(|intent| intents.begin(intent.recorded.sequence()));
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             state: Mutex::new(State {
                 pending: Vec::new(),
                 batch: Arc::default(),
-                next_sequence: recovered.next_sequence,
+                next_sequence,
                 line_end: origin.line_end(),
                 waiting: 0,
                 wake_at: usize::MAX,
                 refused: None,
+                low: false,
+                published: None,
+                intents,
+                left_open: open,
             }),
             work: Condvar::new(),
+            durable: AtomicU64::new(next_sequence - 1),
+            usage: Mutex::new(None),
         });
-        let thread = writer::start(Arc::clone(&shared), recovered.file)
+        let thread = writer::start(Arc::clone(&shared), log)
             .map_err(|source| TrailError::Open { path: dir.to_owned(), source: source.into() })?;
-        let trail =
-            Self { inner: Arc::new(Inner::File { shared, thread: Mutex::new(Some(thread)), now }) };
+        let trail = Self {
+            inner: Arc::new(Inner::File { shared, threads: Mutex::new(vec![thread]), now }),
+        };
         if cut_bytes > 0 {
             trail.record_cut(cut_bytes);
         }
@@ -116,7 +150,7 @@ impl Trail {
             match &*self.inner {
                 Inner::File { shared, now, .. } => {
                     json::line(line, now(), record);
-                    shared.queue(line)
+                    shared.queue(line, record)
                 }
                 Inner::Memory(memory) => {
                     json::line(line, 0, record);
@@ -132,7 +166,9 @@ impl Trail {
         match &*self.inner {
             Inner::File { shared, .. } => {
                 let refused = shared.state.lock().refused.clone();
-                refused.filter(|refused| matches!(refused, TrailError::Failed { .. }))
+                refused.filter(|refused| {
+                    matches!(refused, TrailError::Failed { .. } | TrailError::Removed { .. })
+                })
             }
             Inner::Memory(_) => None,
         }
@@ -146,14 +182,60 @@ impl Trail {
         }
     }
 
+    /// How many records are durable: those below this index may be read.
+    pub fn durable(&self) -> u64 {
+        match &*self.inner {
+            Inner::File { shared, .. } => shared.durable(),
+            Inner::Memory(memory) => memory.next_sequence() - 1,
+        }
+    }
+
+    /// What the last checkpoint says, to be remembered outside the trail's folder.
+    pub fn published(&self) -> Option<Anchor> {
+        match &*self.inner {
+            Inner::File { shared, .. } => shared.state.lock().published,
+            Inner::Memory(_) => None,
+        }
+    }
+
+    /// Changes that an earlier process began and whose outcome it did not record. Each is owed one,
+    /// and is handed out once.
+    pub fn take_left_open(&self) -> Vec<OpenIntent> {
+        match &*self.inner {
+            Inner::File { shared, .. } => std::mem::take(&mut shared.state.lock().left_open),
+            Inner::Memory(_) => Vec::new(),
+        }
+    }
+
     /// Takes no more records, and returns when those in line are durable or refused. Blocks.
     pub fn close(&self) {
-        let Inner::File { shared, thread, .. } = &*self.inner else { return };
+        let Inner::File { shared, threads, .. } = &*self.inner else { return };
         shared.refuse(TrailError::Closed);
-        let writer = thread.lock().take();
-        if let Some(writer) = writer {
-            // A writer that panicked has left its batch unanswered, which its callers see.
-            drop(writer.join());
+        join(std::mem::take(&mut *threads.lock()));
+    }
+
+    /// Counts from now on who uses which key, and keeps the count in this file, which lies outside
+    /// the trail's folder. A trail in memory counts when it is asked.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn follow_usage(&self, path: &Path) -> Result<(), TrailError> {
+        let Inner::File { shared, threads, .. } = &*self.inner else { return Ok(()) };
+        let failed =
+            |source: io::Error| TrailError::Open { path: path.to_owned(), source: source.into() };
+        threads.lock().push(usage::start(shared, path).map_err(failed)?);
+        Ok(())
+    }
+
+    /// Who used a key, as far as it was counted: about a second behind the records.
+    pub fn usage(&self, key: &str) -> KeyUsage {
+        match &*self.inner {
+            Inner::File { shared, .. } => {
+                let index = shared.usage.lock();
+                let of = |index: &UsageIndex| index.of_key(key, shared.durable());
+                index.as_ref().map(of).unwrap_or_default()
+            }
+            Inner::Memory(memory) => memory.usage(key),
         }
     }
 
@@ -174,19 +256,40 @@ impl Trail {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let Self::File { shared, thread, .. } = self else { return };
+        let Self::File { shared, threads, .. } = self else { return };
         shared.refuse(TrailError::Closed);
-        if let Some(writer) = thread.get_mut().take() {
-            drop(writer.join());
-        }
+        join(std::mem::take(threads.get_mut()));
+    }
+}
+
+/// The writer first: what counts the records then sees all of them.
+fn join(threads: Vec<JoinHandle<()>>) {
+    for thread in threads {
+        thread.thread().unpark();
+        // A writer that panicked has left its batch unanswered, which its callers see.
+        drop(thread.join());
     }
 }
 
 impl Shared {
-    fn queue(&self, line: &[u8]) -> Append {
+    /// How many records are durable.
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing more is taken.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state.lock().refused.is_some()
+    }
+
+    fn queue(&self, line: &[u8], record: &Record<'_>) -> Append {
         let mut state = self.state.lock();
         if let Some(refused) = &state.refused {
             return Append::refused(refused.clone());
+        }
+        if state.low && !record.phase.is_owed() {
+            let source = Arc::new(space::nearly_full());
+            return Append::refused(TrailError::Full { dir: self.dir.clone(), source });
         }
         if state.pending.len() + line.len() > PENDING_BYTES_MAX {
             return Append::refused(TrailError::Overloaded { dir: self.dir.clone() });
@@ -195,6 +298,12 @@ impl Shared {
         let sequence = state.next_sequence;
         state.next_sequence += 1;
         json::assemble(&mut state.pending, sequence, line, &state.line_end);
+        if record.verdict == Verdict::Pending {
+            state.intents.begin(sequence);
+        }
+        if let Some(intent) = record.intent {
+            state.intents.end(sequence, intent.sequence());
+        }
         let append = Append::queued(sequence, Arc::clone(&state.batch));
         state.waiting += 1;
         if state.waiting >= state.wake_at {
@@ -205,7 +314,7 @@ impl Shared {
     }
 
     /// Takes nothing more, unless it already does not.
-    fn refuse(&self, why: TrailError) {
+    pub(crate) fn refuse(&self, why: TrailError) {
         self.state.lock().refused.get_or_insert(why);
         self.work.notify_one();
     }
@@ -216,6 +325,7 @@ mod tests {
     use std::fs::File;
 
     use super::*;
+    use crate::testing::ledger;
 
     fn append(trail: &Trail) -> Append {
         trail.append(&Record {
@@ -232,9 +342,9 @@ mod tests {
     #[tokio::test]
     async fn after_a_failed_write_nothing_more_is_taken_until_it_is_opened_again() {
         let dir = tempfile::tempdir().unwrap();
-        let mut recovered = recover::open(dir.path()).unwrap();
+        let mut recovered = recover::open(dir.path(), ledger()).unwrap();
         let path = dir.path().join("audit-00000000000000000001.jsonl");
-        recovered.file.file = File::open(path).unwrap();
+        recovered.log.file.file = File::open(path).unwrap();
         let now: Millis = Arc::new(|| 0);
         let trail =
             Trail::continued(dir.path(), recovered, &Origin::default(), Arc::clone(&now)).unwrap();
@@ -243,7 +353,7 @@ mod tests {
         }
         assert!(matches!(trail.failure(), Some(TrailError::Failed { .. })));
         drop(trail);
-        let trail = Trail::open(dir.path(), &Origin::default(), now).unwrap();
+        let trail = Trail::open(dir.path(), &Origin::default(), ledger(), now).unwrap();
         assert_eq!(append(&trail).await.unwrap().sequence(), 1);
         assert!(trail.failure().is_none());
     }
@@ -252,8 +362,8 @@ mod tests {
     async fn files_follow_each_other_and_only_the_newest_is_continued() {
         let dir = tempfile::tempdir().unwrap();
         for _ in 0..2 {
-            let mut recovered = recover::open(dir.path()).unwrap();
-            recovered.file.file_bytes_max = 1000;
+            let mut recovered = recover::open(dir.path(), ledger()).unwrap();
+            recovered.log.file.file_bytes_max = 1000;
             let trail = Trail::continued(dir.path(), recovered, &Origin::default(), Arc::new(|| 0));
             let trail = trail.unwrap();
             for _ in 0..10 {
@@ -277,5 +387,72 @@ mod tests {
             }
         }
         assert_eq!(expected, 21);
+    }
+
+    #[tokio::test]
+    async fn a_nearly_full_disk_takes_only_what_is_owed_and_recovers_by_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let origin = Origin::default();
+        let trail = Trail::open(dir.path(), &origin, ledger(), Arc::new(|| 0)).unwrap();
+        let Inner::File { shared, .. } = &*trail.inner else { unreachable!() };
+        let call = Call::default();
+        let of = |phase, verdict, intent| Record {
+            phase,
+            operation: "KeyCreate",
+            call: &call,
+            verdict,
+            permit: None,
+            key: None,
+            intent,
+        };
+        let intent = trail.append(&of(Phase::Intent, Verdict::Pending, None)).await.unwrap();
+        shared.state.lock().low = true;
+        for phase in [Phase::Intent, Phase::Use, Phase::Refusal] {
+            let refused = trail.append(&of(phase, Verdict::Success, None)).await.unwrap_err();
+            assert!(matches!(refused, TrailError::Full { .. }), "{phase:?}: {refused}");
+        }
+        shared.state.lock().low = true;
+        let outcome = of(Phase::Outcome, Verdict::Success, Some(&intent));
+        assert!(trail.append(&outcome).await.is_ok(), "a change under way still ends");
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while append(&trail).await.is_err() {
+            assert!(std::time::Instant::now() < until, "there is space, and it is not seen");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn uses_are_counted_behind_the_records_and_taken_up_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, index) = (dir.path().join("audit"), dir.path().join("usage.json"));
+        std::fs::create_dir(&log).unwrap();
+        for round in 1..=3 {
+            let trail = Trail::open(&log, &Origin::default(), ledger(), Arc::new(|| 0)).unwrap();
+            trail.follow_usage(&index).unwrap();
+            let key = crate::KeyFacts { name: "Pay", ..crate::KeyFacts::default() };
+            let used = trail.append(&Record {
+                phase: Phase::Use,
+                operation: "KeySign",
+                call: &Call::default(),
+                verdict: Verdict::Success,
+                permit: None,
+                key: Some(key),
+                intent: None,
+            });
+            used.await.unwrap();
+            let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            while trail.usage("pay").covered < round {
+                assert!(std::time::Instant::now() < until, "it is not counted");
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            assert_eq!(trail.usage("PAY").rows[0].count, round);
+            assert!(trail.usage("other").rows.is_empty());
+            trail.close();
+            if round == 2 {
+                std::fs::remove_file(&index).unwrap();
+            } else {
+                assert!(index.exists(), "kept for the next start");
+            }
+        }
     }
 }

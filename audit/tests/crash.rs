@@ -8,10 +8,11 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
-use casemate_audit::{Call, Origin, Phase, Record, Trail, Verdict};
+use casemate_audit::{Call, Phase, Record, Trail, Verdict};
+
+mod common;
 
 const CHILD: &str = "CASEMATE_AUDIT_TEST_DIR";
 const ROUNDS: u64 = 12;
@@ -34,7 +35,7 @@ fn every_answered_record_survives_kill_9_in_order_and_without_a_gap() {
 #[test]
 fn child() {
     let Some(dir) = std::env::var_os(CHILD) else { return };
-    let trail = Trail::open(Path::new(&dir), &Origin::default(), Arc::new(|| 0)).unwrap();
+    let trail = common::open(Path::new(&dir)).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     runtime.block_on(async {
         let tasks: Vec<_> = (0..TASKS).map(|_| tokio::spawn(forever(trail.clone()))).collect();
@@ -85,7 +86,7 @@ fn run_and_kill(dir: &Path, after: Duration) -> u64 {
 
 /// Opens the trail as a restart does, checks every line and returns the highest number.
 fn lines(dir: &Path) -> u64 {
-    let trail = Trail::open(dir, &Origin::default(), Arc::new(|| 0)).unwrap();
+    let trail = common::open(dir).unwrap();
     let next = trail.next_sequence();
     trail.close();
     let text = std::fs::read_to_string(dir.join("audit-00000000000000000001.jsonl")).unwrap();

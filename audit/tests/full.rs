@@ -5,11 +5,12 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
 use std::path::Path;
-use std::sync::Arc;
 
-use casemate_audit::{Append, Call, Origin, Phase, Record, Trail, TrailError, Verdict};
+use casemate_audit::{Append, Call, Phase, Record, Trail, TrailError, Verdict};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
+
+mod common;
 
 const LIMIT_BYTES: u64 = 64 << 10;
 
@@ -36,7 +37,7 @@ fn append(trail: &Trail) -> Append {
 async fn a_full_disk_refuses_until_there_is_space() {
     block_file_size_signal();
     let dir = tempfile::tempdir().unwrap();
-    let trail = Trail::open(dir.path(), &Origin::default(), Arc::new(|| 0)).unwrap();
+    let trail = common::open(dir.path()).unwrap();
     let (soft, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
     setrlimit(Resource::RLIMIT_FSIZE, LIMIT_BYTES, hard).unwrap();
 

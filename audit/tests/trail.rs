@@ -6,14 +6,13 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use casemate_audit::{Append, Call, Origin, Phase, Record, Trail, TrailError, Verdict};
+use casemate_audit::{Append, Call, Phase, Record, Trail, TrailError, Verdict};
 use serde_json::Value;
 
-fn open(dir: &Path) -> Result<Trail, TrailError> {
-    Trail::open(dir, &Origin::default(), Arc::new(|| 0))
-}
+mod common;
+
+use common::open;
 
 fn append(trail: &Trail, operation: &str) -> Append {
     trail.append(&Record {

@@ -7,7 +7,9 @@ use crate::exchange::Exchange;
 use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::route::{KeyUse, Route};
-use crate::{crypto, deleted_keys, keys, random, role_assignments, role_definitions, settings};
+use crate::{
+    audit_usage, crypto, deleted_keys, keys, random, role_assignments, role_definitions, settings,
+};
 
 /// Hands the request to its handler.
 #[expect(clippy::cognitive_complexity, reason = "one arm per operation, each a single call")]
@@ -43,6 +45,7 @@ pub(crate) async fn dispatch(
         Route::ListSettings => settings::list(x).await,
         Route::GetSetting(setting) => settings::get(x, setting).await,
         Route::UpdateSetting(setting) => settings::update(x, setting, body).await,
+        Route::KeyUsage(name) => audit_usage::get(x, name).await,
         Route::NotInRelease(absent) => Err(Refusal::NotInRelease(absent)),
     }
 }

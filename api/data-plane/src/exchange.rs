@@ -54,6 +54,8 @@ pub(crate) struct Noted {
     key: Option<(KeyName, Option<VersionId>)>,
     algorithm: &'static str,
     permit: Option<(Uuid, &'static str, u64)>,
+    /// The store's last change when rights were judged, or when the intent was recorded.
+    consistency: u64,
     intent: Option<Arc<Recorded>>,
     /// The outcome of the change is recorded: what is refused now is the answer alone.
     concluded: bool,
@@ -77,6 +79,11 @@ impl Exchange {
         Arc::clone(&self.plane.hsm)
     }
 
+    /// What the audit trail knows of the use of a key.
+    pub(crate) fn usage(&self, name: &KeyName) -> casemate_audit::KeyUsage {
+        self.plane.trail.usage(name.as_str())
+    }
+
     /// How answers are written.
     pub(crate) fn style(&self) -> Style<'_> {
         Style {
@@ -90,6 +97,7 @@ impl Exchange {
     pub(crate) fn authorize<A: DataAction>(&mut self, scope: Scope) -> Result<Permit<A>, Refusal> {
         let principal =
             Arc::new(Principal { id: self.caller.object_id, groups: self.caller.groups.clone() });
+        self.noted.consistency = self.plane.hsm.sequence();
         let permit = self.plane.hsm.authorize::<A>(&principal, scope)?;
         let assignment = permit.assignment();
         let role = built_in_role(assignment.role).map_or("", |role| role.name);
@@ -109,6 +117,7 @@ impl Exchange {
 
     /// Records that a change is about to be made; the change may begin when this has answered.
     pub(crate) async fn intend(&mut self) -> Result<Arc<Recorded>, Refusal> {
+        self.noted.consistency = self.plane.hsm.sequence();
         let recorded = self.record(Phase::Intent, Verdict::Pending).await;
         let intent = Arc::new(recorded.map_err(not_recorded)?);
         self.noted.intent = Some(Arc::clone(&intent));
@@ -235,6 +244,7 @@ impl Exchange {
             started: Some(self.started),
             api_version: noted.version.map(ApiVersion::name).unwrap_or_default(),
             request_uri: self.parts.uri.path(),
+            consistency: noted.consistency,
             success_status: noted.success_status,
             caller_address: Some(self.peer),
             user_agent: header(&USER_AGENT),

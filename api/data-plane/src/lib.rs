@@ -11,6 +11,7 @@
 //! - What a caller sent is never an internal error.
 
 mod answer;
+mod audit_usage;
 mod authenticate;
 mod authority;
 mod body;

@@ -15,6 +15,8 @@ pub struct Query {
     pub skip_token: Option<String>,
     /// `$filter`.
     pub filter: Option<String>,
+    /// `key`, of our own `/audit/usage`.
+    pub key: Option<String>,
 }
 
 /// The api-version that was asked for.
@@ -46,6 +48,7 @@ impl Query {
                 ("maxresults", &mut query.max_results),
                 ("$skiptoken", &mut query.skip_token),
                 ("$filter", &mut query.filter),
+                ("key", &mut query.key),
             ]
             .into_iter()
             .find(|(known, _)| name.eq_ignore_ascii_case(known));

@@ -490,7 +490,10 @@ fn trail(cause: &TrailError, after_change: bool) -> Problem {
         TrailError::Failed { .. }
         | TrailError::Open { .. }
         | TrailError::InUse { .. }
-        | TrailError::Damaged { .. } => {
+        | TrailError::Damaged { .. }
+        | TrailError::Removed { .. }
+        | TrailError::Lost { .. }
+        | TrailError::Altered { .. } => {
             "The audit trail cannot be written; the operator must check its disk and restart the \
              HSM."
         }

@@ -52,6 +52,8 @@ pub enum Route {
     ListSettings,
     GetSetting(&'static Setting),
     UpdateSetting(&'static Setting),
+    /// Who uses a key: not of the API, but ours.
+    KeyUsage(KeyName),
     /// An operation of the API that this release does not have.
     NotInRelease(Absent),
 }
@@ -158,8 +160,16 @@ pub fn parse(method: &str, path: &str, query: Option<&str>) -> Result<Routed, Ro
         *all.get_mut(count).ok_or(RouteRefusal::UnknownPath)? = segment;
         count += 1;
     }
-    let route = find(method, all.get(..count).unwrap_or_default())?;
-    let query = Query::parse(query.unwrap_or_default()).ok_or(RouteRefusal::Encoding)?;
+    let segments = all.get(..count).unwrap_or_default();
+    let read = Query::parse(query.unwrap_or_default());
+    let route = match segments {
+        [audit, usage] if is(audit, "audit") && is(usage, "usage") => {
+            let name = read.as_ref().and_then(|query| query.key.as_deref()).unwrap_or_default();
+            by_method(method, &[("GET", &|| key_name(name).map(Route::KeyUsage))])?
+        }
+        segments => find(method, segments)?,
+    };
+    let query = read.ok_or(RouteRefusal::Encoding)?;
     Ok(Routed { route, query })
 }
 
@@ -194,6 +204,7 @@ impl Route {
             Self::ListSettings => "SettingList",
             Self::GetSetting(_) => "SettingGet",
             Self::UpdateSetting(_) => "SettingUpdate",
+            Self::KeyUsage(_) => "AuditUsageGet",
             Self::NotInRelease(absent) => absent.operation(),
         }
     }
@@ -239,6 +250,7 @@ impl Route {
             | Self::GetDefinition(..)
             | Self::ListSettings
             | Self::GetSetting(_)
+            | Self::KeyUsage(_)
             | Self::NotInRelease(_) => BodyKind::None,
         }
     }
@@ -267,7 +279,8 @@ impl Route {
             | Self::ListVersions(name)
             | Self::GetDeletedKey(name)
             | Self::RecoverKey(name)
-            | Self::PurgeKey(name) => Some((name, None)),
+            | Self::PurgeKey(name)
+            | Self::KeyUsage(name) => Some((name, None)),
             Self::ListAssignments(scope)
             | Self::GetAssignment(scope, _)
             | Self::PutAssignment(scope, _)

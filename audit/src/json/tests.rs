@@ -12,6 +12,7 @@ fn written(record: &Record<'_>) -> String {
     let origin = Origin {
         resource_id: "/subscriptions/s/managedHSMs/dev",
         pool_name: "dev",
+        resource_group: "rg",
         tenant: Some(Uuid::nil()),
         development: true,
     };
@@ -46,6 +47,7 @@ fn a_whole_record_is_as_the_golden_line() {
         started: None,
         api_version: "7.6",
         request_uri: "/keys/pay/00/sign",
+        consistency: 1_048_577,
         success_status: 200,
         caller_address: Some("::ffff:10.1.2.3".parse::<IpAddr>().unwrap()),
         user_agent: b"azsdk-python",

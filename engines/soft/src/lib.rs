@@ -23,6 +23,7 @@ mod public;
 mod random;
 mod rsa;
 pub mod seal;
+pub mod signing;
 
 pub use engine::SoftEngine;
 pub use public::PublicKey;

@@ -14,6 +14,7 @@ mod clock;
 mod commit;
 mod handles;
 mod hsm;
+mod keep;
 pub mod keys;
 mod names;
 mod ports;

@@ -65,6 +65,12 @@ pub(crate) enum Failure {
     /// The audit trail.
     #[error(transparent)]
     Audit(#[from] TrailError),
+    /// The HSM's name cannot stand in a signed note.
+    #[error("the name '{hsm}' cannot sign an audit trail: use letters, digits and hyphens")]
+    AuditName {
+        /// The name.
+        hsm: String,
+    },
     /// The server's certificate.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -90,7 +96,7 @@ impl Failure {
             Self::Settings(_) => "settings",
             Self::Domain(_) => "domain",
             Self::Engine(_) => "engine",
-            Self::Audit(_) => "audit",
+            Self::Audit(_) | Self::AuditName { .. } => "audit",
             Self::Certificate(_) => "certificate",
             Self::Names(_) => "names",
         }
@@ -110,6 +116,7 @@ impl Failure {
             )
             | Self::Audit(
                 TrailError::Failed { .. }
+                | TrailError::Removed { .. }
                 | TrailError::Full { .. }
                 | TrailError::Overloaded { .. }
                 | TrailError::Closed,
@@ -126,8 +133,13 @@ impl Failure {
             | Self::Domain(_)
             | Self::Engine(_)
             | Self::Audit(
-                TrailError::Open { .. } | TrailError::InUse { .. } | TrailError::Damaged { .. },
+                TrailError::Open { .. }
+                | TrailError::InUse { .. }
+                | TrailError::Damaged { .. }
+                | TrailError::Lost { .. }
+                | TrailError::Altered { .. },
             )
+            | Self::AuditName { .. }
             | Self::Names(_) => true,
         }
     }

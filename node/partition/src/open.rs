@@ -2,25 +2,32 @@
 
 use std::sync::Arc;
 
-use casemate_audit::{Call, Origin, Phase, Record as AuditRecord, Trail, TrailError, Verdict};
+use casemate_audit::{
+    Call, Ledger, Origin, Phase, Record as AuditRecord, Trail, TrailError, Verdict,
+};
 use casemate_channel::{Creation as CreationMessage, Start};
 use casemate_engine_port::Secret;
 use casemate_engine_soft::SoftEngine;
 use casemate_engine_soft::domain::{DomainKeys, RecordCipher};
 use casemate_harden::lock;
-use casemate_hsm::{Clock, Creation, Hsm, HsmLimits, Pool, Ports, Spawn};
+use casemate_hsm::{Clock, Creation, Hsm, HsmLimits, Pool, Ports, Spawn, UnixSeconds};
 use casemate_store_embedded::EmbeddedStore;
 use casemate_store_port::{OpenError, Record, SealedStore, Store, StoreIdentity};
 
 use crate::clock::millis;
 use crate::failure::Failure;
 use crate::files;
+use crate::ledger::Kept;
 use crate::record_cipher::DomainCipher;
+use crate::resolve;
 use crate::seal::NodeSeal;
 use crate::sentinel::Sentinel;
 
 /// Folder of the audit trail inside the HSM's.
-const AUDIT_FOLDER: &str = "audit";
+pub(crate) const AUDIT_FOLDER: &str = "audit";
+
+/// File of the count of who uses which key; it can be counted anew from the trail.
+const USAGE_FILE: &str = "usage.json";
 
 /// What of the system the domain is given.
 pub(crate) struct System {
@@ -71,7 +78,7 @@ pub(crate) async fn hsm(
     keys: &Keys,
     system: System,
     sentinel: &Arc<Sentinel>,
-) -> Result<Arc<Hsm>, Failure> {
+) -> Result<(Arc<Hsm>, Kept), Failure> {
     let embedded = EmbeddedStore::open(&start.folder).map_err(Failure::Store)?;
     let store = sentinel.guard(Arc::new(embedded));
     let may_be_new = start.create.is_some();
@@ -80,12 +87,14 @@ pub(crate) async fn hsm(
     let engine = Arc::<SoftEngine>::clone(&keys.engine);
     let ports = Ports { engine, store, clock, pool, spawn };
     let limits = HsmLimits::default();
+    let mut kept = Kept::from_records(&records)?;
     let hsm = match (&start.create, records.is_empty()) {
         (Some(message), true) => Hsm::create(ports, creation(message)?, limits).await?,
         (_, _) => Hsm::open(ports, records, limits)?,
     };
+    kept.complete(&hsm).await?;
     seal.remember(hsm.sequence())?;
-    Ok(hsm)
+    Ok((hsm, kept))
 }
 
 /// The verified records. Only a store that never held any may be empty.
@@ -117,13 +126,27 @@ fn creation(message: &CreationMessage) -> Result<Creation, Failure> {
     Ok(creation)
 }
 
-/// Opens the audit trail. Its first record proves that it takes records.
-pub(crate) async fn trail(start: &Start, hsm: &Hsm) -> Result<Trail, Failure> {
+/// Opens the audit trail. Its first record proves that it takes records; then what an earlier
+/// process left open gets its outcome.
+pub(crate) async fn trail(start: &Start, hsm: &Hsm, ledger: Ledger) -> Result<Trail, Failure> {
     let folder = start.folder.join(AUDIT_FOLDER);
-    files::folder(&folder).map_err(Failure::Folder)?;
-    let trail = Trail::open(&folder, &origin(start, hsm, &resource_id(start)), millis())?;
+    let trail = Trail::open(&folder, &origin(start, hsm, &resource_id(start)), ledger, millis())?;
+    trail.follow_usage(&start.folder.join(USAGE_FILE))?;
     record_service(&trail, "PartitionStart").await?;
+    resolve::left_open(&trail, hsm).await?;
     Ok(trail)
+}
+
+/// What the trail is signed with.
+pub(crate) fn ledger(
+    start: &Start,
+    kept: Kept,
+    seal: &NodeSeal,
+    keys: &Keys,
+    now: UnixSeconds,
+) -> Result<Ledger, Failure> {
+    files::folder(&start.folder.join(AUDIT_FOLDER)).map_err(Failure::Folder)?;
+    kept.ledger(start, seal.identity().hsm, &keys.files, now)
 }
 
 /// Records something that the service did by itself.
@@ -144,6 +167,7 @@ fn origin<'a>(start: &'a Start, hsm: &Hsm, resource_id: &'a str) -> Origin<'a> {
     Origin {
         resource_id,
         pool_name: &start.hsm,
+        resource_group: "",
         tenant: Some(hsm.settings().tenant),
         development: hsm.settings().development,
     }

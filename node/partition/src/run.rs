@@ -19,6 +19,7 @@ use crate::clock::SystemClock;
 use crate::due::purge_when_due;
 use crate::failure::{Failure, chain};
 use crate::fetch::AgentFetch;
+use crate::ledger::Remember;
 use crate::open::{self, System};
 use crate::pool::{Load, NicedPool};
 use crate::seal::NodeSeal;
@@ -29,6 +30,8 @@ use crate::tls::Tls;
 
 /// How often the audit trail is asked whether it is broken.
 const TRAIL_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the audit trail's size and root are brought up to date in the store.
+const ANCHOR_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the node seal is brought up to date with the last change.
 const REMEMBER_INTERVAL: Duration = Duration::from_secs(300);
 /// Time for answers that are under way when the store has gone astray.
@@ -97,8 +100,9 @@ impl Partition {
         let sentinel = Sentinel::new();
         let spawn = Arc::new(RuntimeSpawn(Handle::current()));
         let system = System { clock: Arc::clone(&clock), pool, spawn };
-        let hsm = open::hsm(start, &mut seal, &keys, system, &sentinel).await?;
-        let trail = open::trail(start, &hsm).await?;
+        let (hsm, kept) = open::hsm(start, &mut seal, &keys, system, &sentinel).await?;
+        let ledger = open::ledger(start, kept, &seal, &keys, clock.now())?;
+        let trail = open::trail(start, &hsm, ledger).await?;
         let outbound = outbound(start, &hsm);
         agent.tell(&ToAgent::Outbound { hosts: outbound.clone() }).await?;
         let fetch = Arc::new(AgentFetch::new(Arc::clone(agent), &outbound));
@@ -128,6 +132,7 @@ impl Partition {
         ended?;
         open::record_service(&self.trail, "PartitionStop").await?;
         self.trail.close();
+        Remember::new().now(&self.trail, &self.hsm).await;
         self.seal.remember(self.hsm.sequence())?;
         Ok(())
     }
@@ -138,6 +143,8 @@ impl Partition {
     ) -> Result<(), Failure> {
         let sentinel = Arc::clone(&self.sentinel);
         let mut remember = tokio::time::interval(REMEMBER_INTERVAL);
+        let mut anchor = tokio::time::interval(ANCHOR_INTERVAL);
+        let mut anchored = Remember::new();
         let mut look = tokio::time::interval(TRAIL_INTERVAL);
         loop {
             tokio::select! {
@@ -151,6 +158,7 @@ impl Partition {
                 _ = look.tick() => if let Some(failure) = self.trail.failure() {
                     return Err(failure.into());
                 },
+                _ = anchor.tick() => anchored.now(&self.trail, &self.hsm).await,
                 // On the main thread, which serves nobody.
                 _ = remember.tick() => {
                     if let Err(error) = self.seal.remember(self.hsm.sequence()) {

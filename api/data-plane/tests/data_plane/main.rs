@@ -21,3 +21,5 @@ mod revoke;
 mod roles;
 #[cfg(test)]
 mod settings;
+#[cfg(test)]
+mod usage;

@@ -73,12 +73,17 @@ fn seal(start: &Start) -> NodeSeal {
 }
 
 async fn open(start: &Start) -> Result<(Arc<Hsm>, NodeSeal), Failure> {
+    open_all(start).await.map(|(hsm, seal, _)| (hsm, seal))
+}
+
+async fn open_all(start: &Start) -> Result<(Arc<Hsm>, NodeSeal, Ledger), Failure> {
     let mut seal = seal(start);
     let keys = keys(&seal, false)?;
     let system =
         System { clock: Arc::new(SystemClock), pool: Arc::new(Inline), spawn: Arc::new(Tokio) };
-    let hsm = hsm(start, &mut seal, &keys, system, &Sentinel::new()).await?;
-    Ok((hsm, seal))
+    let (hsm, kept) = hsm(start, &mut seal, &keys, system, &Sentinel::new()).await?;
+    let ledger = ledger(start, kept, &seal, &keys, UnixSeconds(0))?;
+    Ok((hsm, seal, ledger))
 }
 
 #[tokio::test]
@@ -166,9 +171,9 @@ async fn settings_that_are_none_create_nothing() {
 async fn the_trail_begins_with_the_start_and_is_ours_alone() {
     let dir = tempfile::tempdir().unwrap();
     let message = start(&dir, Some(settings()));
-    let (hsm, _) = open(&message).await.unwrap();
-    let trail = trail(&message, &hsm).await.unwrap();
-    let second = super::trail(&message, &hsm).await.err().unwrap();
+    let (hsm, _, ledger) = open_all(&message).await.unwrap();
+    let trail = trail(&message, &hsm, ledger.clone()).await.unwrap();
+    let second = super::trail(&message, &hsm, ledger).await.err().unwrap();
     assert!(matches!(second, Failure::Audit(TrailError::InUse { .. })));
     trail.close();
     let file = dir.path().join(AUDIT_FOLDER).join("audit-00000000000000000001.jsonl");

@@ -1,0 +1,115 @@
+//! Checks every byte of a log, or of a sink's copy of it. Needs no key but the one that is trusted.
+//!
+//! Nothing is repaired. What is found is counted, and the first of it listed.
+
+mod copy;
+mod finding;
+mod folder;
+mod stray;
+
+pub use copy::copy;
+pub use finding::{Finding, TileFault};
+pub use folder::folder;
+
+use crate::checkpoint::{Certificate, Checkpoint, Head};
+use crate::note::{NoteError, VerifierKey};
+
+/// Most findings that are listed.
+const FINDINGS_MAX: usize = 100;
+/// The names of identity keys begin with this.
+const IDENTITY_PREFIX: &str = "casemate/hsm/";
+
+/// What a verification says.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What is wrong, in the order in which it was found.
+    pub findings: Vec<Finding>,
+    /// How much more there was than is listed.
+    pub more: u64,
+    /// Records that were read.
+    pub records: u64,
+    /// The index of the first of them.
+    pub first: u64,
+    /// The newest checkpoint that holds.
+    pub head: Option<Head>,
+    /// The key that signed it.
+    pub key: Option<VerifierKey>,
+    /// The key was taken from what was checked, not from the asker.
+    pub key_is_its_own: bool,
+    /// A process writes the log at present.
+    pub in_use: bool,
+}
+
+impl Report {
+    /// Whether all is as it should be.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    fn find(&mut self, finding: Finding) {
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(finding);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// The key that signs checkpoints: the trusted one, or the one that the trusted identity key
+    /// certifies, or, without trust, the certificate's.
+    fn settle_key(&mut self, certificate: Option<&str>, trust: Option<&VerifierKey>) {
+        let read = certificate.map(Certificate::read);
+        let certified = match read {
+            Some(Ok(certificate)) => Some(certificate),
+            Some(Err(error)) => {
+                self.find(Finding::Certificate { error });
+                None
+            }
+            None => {
+                self.find(Finding::NoCertificate);
+                None
+            }
+        };
+        let of_identity = trust.is_some_and(|trust| trust.name().starts_with(IDENTITY_PREFIX));
+        self.key = match (trust, certified) {
+            (Some(trust), Some(certified)) => {
+                let named = if of_identity { &certified.identity } else { &certified.log };
+                if named == trust {
+                    Some(certified.log)
+                } else {
+                    self.find(Finding::OtherKey { found: Box::new(named.clone()) });
+                    (!of_identity).then(|| trust.clone())
+                }
+            }
+            (Some(trust), None) => (!of_identity).then(|| trust.clone()),
+            (None, certified) => {
+                self.key_is_its_own = true;
+                certified.map(|certified| certified.log)
+            }
+        };
+    }
+
+    /// A checkpoint by the settled key.
+    fn checked(&mut self, note: &str) -> Option<Checkpoint> {
+        let key = self.key.clone()?;
+        match verified_alone(note, &key) {
+            Ok(checkpoint) => Some(checkpoint),
+            Err(error) => {
+                self.find(Finding::Checkpoint { error });
+                None
+            }
+        }
+    }
+}
+
+/// A checkpoint with this key's signature and no other.
+fn verified_alone(note: &str, key: &VerifierKey) -> Result<Checkpoint, NoteError> {
+    let signatures = note.rsplit_once("\n\n").map_or("", |(_, signatures)| signatures);
+    if signatures.lines().count() != 1 {
+        return Err(NoteError::Form);
+    }
+    Checkpoint::verified(note, key)
+}
+
+#[cfg(test)]
+mod tests;

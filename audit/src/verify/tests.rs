@@ -1,0 +1,355 @@
+//! Whatever is done to a log or a copy of it, is found: everything on a small one, much on a larger.
+//!
+//! `CASEMATE_TAMPER` says how many random changes are tried (default 400), `CASEMATE_SEED` which.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::*;
+use crate::testing::{TestSigner, anchored};
+use crate::{Call, Ledger, Origin, Phase, Reader, Record, Signer, Trail, certify, recover};
+
+const ORIGIN: &str = "casemate/audit/dev/00/11";
+/// So small that a log of a few hundred records has several files.
+const FILE_BYTES: u64 = 40_000;
+
+fn log_key() -> VerifierKey {
+    VerifierKey::new(ORIGIN, TestSigner::new(1).public_key()).unwrap()
+}
+
+fn identity_key() -> VerifierKey {
+    VerifierKey::new("casemate/hsm/dev/00", TestSigner::new(2).public_key()).unwrap()
+}
+
+fn ledger() -> Ledger {
+    let identity = identity_key();
+    let certificate = certify(&log_key(), "dev 00", "1767225600", &identity, &TestSigner::new(2));
+    Ledger::new(ORIGIN, Arc::new(TestSigner::new(1)), certificate, None).unwrap()
+}
+
+fn append(trail: &Trail, number: u64) {
+    let uri = format!("/keys/k{number}");
+    let append = trail.append(&Record {
+        phase: Phase::Use,
+        operation: "KeyGet",
+        call: &Call { request_uri: &uri, ..Call::default() },
+        verdict: crate::Verdict::Success,
+        permit: None,
+        key: None,
+        intent: None,
+    });
+    drop(append);
+}
+
+/// A log that was closed.
+fn written(records: u64) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let mut recovered = recover::open(dir.path(), ledger()).unwrap();
+    recovered.log.file.file_bytes_max = FILE_BYTES;
+    let trail =
+        Trail::continued(dir.path(), recovered, &Origin::default(), Arc::new(|| 0)).unwrap();
+    for number in 0..records {
+        append(&trail, number);
+        if number % 50 == 49 {
+            while trail.durable() <= number {
+                std::thread::yield_now();
+            }
+        }
+    }
+    trail.close();
+    dir
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if fs::metadata(&path).unwrap().len() > 0 {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn is_clean(dir: &Path) -> bool {
+    folder(dir, Some(&log_key())).is_clean()
+}
+
+/// A sequence that repeats.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Self {
+        let seed = std::env::var("CASEMATE_SEED").ok().and_then(|text| text.parse().ok());
+        Self(seed.unwrap_or(1))
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        // splitmix64.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((mixed ^ (mixed >> 31)) % u64::try_from(end).unwrap()).unwrap()
+    }
+}
+
+#[test]
+fn a_log_that_nobody_touched_is_clean() {
+    for records in [0, 1, 255, 256, 257, 700] {
+        let dir = written(records);
+        let report = folder(dir.path(), Some(&log_key()));
+        assert!(report.is_clean(), "{records}: {:?}", report.findings);
+        assert_eq!(report.records, records);
+        assert_eq!(report.head.unwrap().size, records);
+        assert!(!report.key_is_its_own && !report.in_use);
+        let by_identity = folder(dir.path(), Some(&identity_key()));
+        assert!(by_identity.is_clean() && by_identity.key == Some(log_key()));
+        let untrusted = folder(dir.path(), None);
+        assert!(untrusted.is_clean() && untrusted.key_is_its_own);
+    }
+}
+
+#[test]
+fn every_flipped_bit_and_every_cut_of_a_small_log_is_found() {
+    let dir = written(4);
+    for file in files(dir.path()) {
+        let good = fs::read(&file).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            for bit in 0..8 {
+                bad[at] = good[at] ^ (1 << bit);
+                fs::write(&file, &bad).unwrap();
+                assert!(!is_clean(dir.path()), "{} byte {at} bit {bit}", file.display());
+            }
+            fs::write(&file, &good[..at]).unwrap();
+            assert!(!is_clean(dir.path()), "{} cut at {at}", file.display());
+        }
+        for extra in [0_u8, b'\n', b' ', b'x'] {
+            let is_tail = extra == 0 && file.extension().is_some_and(|end| end == "jsonl");
+            let longer: Vec<u8> = good.iter().copied().chain([extra]).collect();
+            fs::write(&file, longer).unwrap();
+            // Space set aside reads as zeros: that is no change of anything.
+            assert_eq!(is_clean(dir.path()), is_tail, "{} and {extra}", file.display());
+        }
+        fs::remove_file(&file).unwrap();
+        assert!(!is_clean(dir.path()), "{} removed", file.display());
+        fs::write(&file, &good).unwrap();
+        assert!(is_clean(dir.path()), "put back");
+    }
+}
+
+/// Does something to a file's bytes; `None` if it left them as they were.
+fn tampered(good: &[u8], random: &mut Random) -> Option<Vec<u8>> {
+    let mut bad = good.to_vec();
+    let (one, other) = (random.below(good.len()), random.below(good.len()));
+    let mut lines: Vec<&[u8]> = good.split_inclusive(|&byte| byte == b'\n').collect();
+    let (first, second) = (random.below(lines.len()), random.below(lines.len()));
+    match random.below(7) {
+        0 => bad[one] ^= 1 << random.below(8),
+        1 => bad.truncate(one),
+        2 => bad.swap(one, other),
+        3 => drop(bad.remove(one)),
+        4 => bad.insert(one, b'7'),
+        5 => {
+            lines.swap(first, second);
+            bad = lines.concat();
+        }
+        _ => {
+            lines.remove(first);
+            bad = lines.concat();
+        }
+    }
+    (bad != good).then_some(bad)
+}
+
+#[test]
+fn whatever_is_done_to_a_larger_log_is_found() {
+    let tries = std::env::var("CASEMATE_TAMPER").ok().and_then(|text| text.parse().ok());
+    let dir = written(700);
+    let files = files(dir.path());
+    assert!(files.len() > 6, "several files of records, tiles, the notes: {files:?}");
+    let mut random = Random::new();
+    let mut done = 0;
+    for _ in 0..tries.unwrap_or(400_u32) {
+        let file = &files[random.below(files.len())];
+        let good = fs::read(file).unwrap();
+        let Some(bad) = tampered(&good, &mut random) else { continue };
+        fs::write(file, &bad).unwrap();
+        assert!(!is_clean(dir.path()), "{}: {} bytes", file.display(), bad.len());
+        fs::write(file, &good).unwrap();
+        done += 1;
+    }
+    assert!(is_clean(dir.path()), "put back");
+    assert!(done > 100, "{done} changes were tried");
+}
+
+#[test]
+fn files_that_trade_places_are_found() {
+    let dir = written(700);
+    let files = files(dir.path());
+    for one in &files {
+        for other in files.iter().filter(|other| *other > one) {
+            let (first, second) = (fs::read(one).unwrap(), fs::read(other).unwrap());
+            fs::write(one, &second).unwrap();
+            fs::write(other, &first).unwrap();
+            assert!(!is_clean(dir.path()), "{} and {}", one.display(), other.display());
+            fs::write(one, &first).unwrap();
+            fs::write(other, &second).unwrap();
+        }
+    }
+    assert!(is_clean(dir.path()));
+}
+
+#[test]
+fn what_does_not_belong_there_is_found() {
+    let dir = written(300);
+    let extra = "audit-00000000000000000301.jsonl";
+    for name in [
+        "x",
+        "checkpoint.new",
+        "tile/0/001",
+        "tile/0/000.new",
+        "tile/7/000",
+        "tile/0/x000/000",
+        extra,
+    ] {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "x").unwrap();
+        assert!(!is_clean(dir.path()), "{name}");
+        fs::remove_file(&path).unwrap();
+        for folder in ["tile/7", "tile/0/x000"] {
+            let _not_there = fs::remove_dir(dir.path().join(folder));
+        }
+        assert!(is_clean(dir.path()), "without {name}");
+    }
+    fs::write(dir.path().join("audit.lock"), "x").unwrap();
+    assert!(!is_clean(dir.path()));
+}
+
+#[test]
+fn space_set_aside_must_be_zeros_to_its_end() {
+    let dir = written(3);
+    let file = dir.path().join("audit-00000000000000000001.jsonl");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes.resize(bytes.len() + 200_000, 0);
+    fs::write(&file, &bytes).unwrap();
+    assert!(is_clean(dir.path()));
+    for back in [1, 100_000, 200_000] {
+        let mut bad = bytes.clone();
+        let at = bad.len() - back;
+        bad[at] = 1;
+        fs::write(&file, bad).unwrap();
+        assert!(!is_clean(dir.path()), "{back} bytes before the end");
+    }
+}
+
+#[test]
+fn another_log_of_the_same_size_is_not_ours() {
+    let dir = written(20);
+    let other = tempfile::tempdir().unwrap();
+    let trail = Trail::open(other.path(), &Origin::default(), anchored(None), Arc::new(|| 0));
+    let trail = trail.unwrap();
+    (0..20).for_each(|number| append(&trail, number));
+    trail.close();
+    assert!(!is_clean(other.path()), "signed by another key");
+    let forger = VerifierKey::new(ORIGIN, TestSigner::new(9).public_key()).unwrap();
+    let report = folder(dir.path(), Some(&forger));
+    assert!(report.findings.iter().any(|one| matches!(one, Finding::OtherKey { .. })));
+}
+
+#[test]
+fn a_log_in_use_is_clean_and_a_forged_tail_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let trail = Trail::open(dir.path(), &Origin::default(), ledger(), Arc::new(|| 0)).unwrap();
+    (0..300).for_each(|number| append(&trail, number));
+    while trail.durable() < 300 {
+        std::thread::yield_now();
+    }
+    let report = folder(dir.path(), Some(&log_key()));
+    assert!(report.in_use && report.is_clean(), "{:?}", report.findings);
+    assert_eq!(report.head.unwrap().size, 300, "it waited until all were signed");
+    trail.close();
+    drop(trail);
+    let file = dir.path().join("audit-00000000000000000001.jsonl");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes.extend_from_slice(b"{\"seq\":301,\"time\":\"forged\"}\n");
+    fs::write(&file, bytes).unwrap();
+    let report = folder(dir.path(), Some(&log_key()));
+    assert!(matches!(report.findings.as_slice(), [Finding::Unsigned { records: 1 }]));
+}
+
+/// A sink's copy of a log, with notes where a courier would put them.
+fn shipped(dir: &Path) -> Vec<String> {
+    let reader = Reader::new(dir);
+    let note = |name: &str, text: String| serde_json::json!({ name: text }).to_string();
+    let checkpoint = reader.checkpoint().unwrap().unwrap();
+    let mut lines = vec![note("certificate", reader.certificate().unwrap().unwrap())];
+    let mut cursor = reader.from(0);
+    while let Some(entry) = cursor.next(checkpoint.head.size).unwrap() {
+        lines.push(String::from_utf8(entry.bytes.to_vec()).unwrap());
+    }
+    lines.push(note("checkpoint", checkpoint.note));
+    lines
+}
+
+fn copy_of(lines: &[String], trust: &VerifierKey) -> Report {
+    let dir = tempfile::tempdir().unwrap();
+    let half = lines.len() / 2;
+    // Two files whose names are not in order.
+    for (name, part) in [("b.jsonl", &lines[..half]), ("a.jsonl", &lines[half..])] {
+        let text: String = part.iter().map(|line| format!("{line}\n")).collect();
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    copy(dir.path(), Some(trust))
+}
+
+#[test]
+fn a_copy_is_clean_also_when_records_came_twice() {
+    let dir = written(300);
+    let mut lines = shipped(dir.path());
+    let report = copy_of(&lines, &log_key());
+    assert!(report.is_clean(), "{:?}", report.findings);
+    assert_eq!((report.records, report.head.unwrap().size), (300, 300));
+    assert!(copy_of(&lines, &identity_key()).is_clean());
+    let again: Vec<String> = lines[200..210].to_vec();
+    lines.splice(210..210, again);
+    let report = copy_of(&lines, &log_key());
+    assert!(report.is_clean(), "{:?}", report.findings);
+    let later: Vec<String> = lines[..1].iter().chain(&lines[100..]).cloned().collect();
+    let report = copy_of(&later, &log_key());
+    assert!(report.is_clean() && report.first == 99 && report.head.is_none());
+}
+
+#[test]
+fn whatever_is_done_to_a_copy_is_found() {
+    let dir = written(40);
+    let good = shipped(dir.path());
+    let places: BTreeSet<usize> = (0..good.len()).collect();
+    for at in places {
+        let mut dropped = good.clone();
+        let line = dropped.remove(at);
+        assert!(!copy_of(&dropped, &log_key()).is_clean() || at == 1, "dropped {line}");
+        let mut altered = good.clone();
+        altered[at] = line.replacen('0', "1", 1);
+        assert!(altered == good || !copy_of(&altered, &log_key()).is_clean(), "altered {line}");
+        let mut cut = good.clone();
+        cut[at].pop();
+        assert!(!copy_of(&cut, &log_key()).is_clean(), "cut {line}");
+        if (1..good.len() - 2).contains(&at) {
+            let mut swapped = good.clone();
+            swapped.swap(at, at + 1);
+            assert!(!copy_of(&swapped, &log_key()).is_clean(), "swapped {line}");
+        }
+    }
+    let report = copy_of(&good, &identity_key());
+    assert!(report.is_clean());
+    let stranger = VerifierKey::new(ORIGIN, TestSigner::new(7).public_key()).unwrap();
+    assert!(!copy_of(&good, &stranger).is_clean());
+}

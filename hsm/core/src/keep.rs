@@ -1,0 +1,39 @@
+//! Records that belong to whoever put this HSM together, not to the domain: sealed with the rest,
+//! vouched for by the same head, and not looked at here.
+
+use casemate_store_port::{Change, CommitError, Path, Write};
+
+use crate::{Hsm, KeyName};
+
+impl Hsm {
+    /// The path of such a record. The name is one lower-case word.
+    #[must_use]
+    pub fn kept_path(name: &'static str) -> Path {
+        Path::new(format!("kept/{name}")).expect("a lower-case word makes a path")
+    }
+
+    /// Stores such a record; durable when it returns.
+    ///
+    /// # Errors
+    /// When the store does not take it.
+    pub async fn keep(&self, name: &'static str, value: Vec<u8>) -> Result<(), CommitError> {
+        let writes = vec![Write::Put(Self::kept_path(name), value)];
+        self.store.commit(Change { expect: Vec::new(), writes }).await.map(drop)
+    }
+
+    /// The change that last wrote something of this key, deleted ones included; `None` if there is
+    /// no such key.
+    #[must_use]
+    pub fn key_written(&self, name: &KeyName) -> Option<u64> {
+        let state = self.state.read();
+        let key = state.keys.get(name.folded())?;
+        let versions = key.versions.iter().map(|version| version.generation.0);
+        Some(versions.fold(key.generation.0, u64::max))
+    }
+
+    /// The change that wrote this role assignment; `None` if there is none.
+    #[must_use]
+    pub fn assignment_written(&self, name: uuid::Uuid) -> Option<u64> {
+        self.state.read().assignments.get(&name).map(|(_, generation)| generation.0)
+    }
+}
