@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::audit::AuditCommand;
+
 /// An open, self-hosted Managed HSM that speaks the Azure Key Vault Managed HSM API.
 #[derive(Debug, Parser)]
 #[command(name = "casemate", version, arg_required_else_help = true)]
@@ -29,6 +31,12 @@ pub enum Command {
     },
     /// Show what protects a running HSM, what does not, and what to do about it.
     Doctor(DataDir),
+    /// Read and check an audit log, whether its HSM runs or not.
+    Audit {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
     /// Become the partition of one HSM; started by the agent only.
     #[command(hide = true)]
     Partition,
@@ -174,6 +182,14 @@ mod tests {
             "casemate dev identity add-group g",
             "casemate dev identity add-member g m --data-dir d",
             "casemate doctor --data-dir d",
+            "casemate audit key",
+            "casemate audit verify --data-dir d --trust a+b+c",
+            "casemate audit verify --from copy.jsonl",
+            "casemate audit prove --index 0",
+            "casemate audit prove --old 1 --new 2",
+            "casemate audit tail -f -n 3 --data-dir d",
+            "casemate audit search --since 2026 --key k --result 403 --limit 5",
+            "casemate audit usage --key k",
         ] {
             assert!(parse(text).is_ok(), "{text}");
         }
@@ -192,6 +208,13 @@ mod tests {
             "casemate dev identity add-app a --federated i",
             "casemate dev identity add-member g",
             "casemate partition now",
+            "casemate audit",
+            "casemate audit verify --from a --data-dir d",
+            "casemate audit prove",
+            "casemate audit prove --index 1 --old 1",
+            "casemate audit prove --new 1",
+            "casemate audit tail -n 100001",
+            "casemate audit search --since yesterday",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

@@ -4,9 +4,11 @@
 //! look into `/proc` are carried out by the crates that own those.
 
 mod arguments;
+mod audit;
 mod identity;
 
 pub use arguments::{
     Arguments, Command, DataDir, DevArguments, DevCommand, IdentityCommand, parse_error_code,
 };
+pub use audit::{AuditCommand, AuditError, AuditPlace, audit};
 pub use identity::{IdentityError, identity};

@@ -297,6 +297,7 @@ impl Parts {
             answered = answered => answered?,
             () = signals.any() => return Ok(()),
         }
+        crate::audit_key::announce(&self.folder.join(&format!("hsm/{}", state.name)));
         let text = render(&self.variables(state, bundle));
         self.folder.write(ENV_FILE, text.as_bytes())?;
         // Whoever reads only the first line, or nothing, still wants the HSM to run.

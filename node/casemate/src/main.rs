@@ -10,7 +10,8 @@ use std::process::ExitCode;
 
 use casemate_agent::{DevOptions, PARTITION_COMMAND, default_data_dir, dev, doctor};
 use casemate_cli::{
-    Arguments, Command, DevArguments, DevCommand, IdentityCommand, identity, parse_error_code,
+    Arguments, AuditCommand, Command, DevArguments, DevCommand, IdentityCommand, audit, identity,
+    parse_error_code,
 };
 use clap::Parser;
 
@@ -48,9 +49,15 @@ fn act(command: Command) -> Result<(), Box<dyn Error>> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             Ok(runtime.block_on(doctor(folder.data_dir, &mut out))?)
         }
+        Command::Audit { command } => read_audit(&command),
         // Taken by main already; the word is known to the parser so that nothing else has it.
         Command::Partition => Ok(()),
     }
+}
+
+fn read_audit(command: &AuditCommand) -> Result<(), Box<dyn Error>> {
+    let default: PathBuf = default_data_dir().unwrap_or_default();
+    Ok(audit(command, || default, &mut io::BufWriter::new(io::stdout()))?)
 }
 
 fn add_identity(command: &IdentityCommand) -> Result<(), Box<dyn Error>> {

@@ -1,0 +1,98 @@
+//! `casemate audit …`: reads and checks an audit log, whether its HSM runs or not.
+//!
+//! It needs the log's folder, or a sink's copy, and nothing else: no server and no private key.
+
+mod arguments;
+mod place;
+mod proof;
+mod search;
+mod tail;
+mod usage;
+mod verify;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use casemate_audit::{NoteError, ProveError, ReadError};
+
+pub use arguments::{AuditCommand, AuditPlace};
+
+use crate::audit::place::logs;
+
+/// Why an audit command did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// No log.
+    #[error("there is no audit log below {}: give the --data-dir of an agent", path.display())]
+    NoLog {
+        /// Where was looked.
+        path: PathBuf,
+    },
+    /// More than one log, where one is meant.
+    #[error("there are several audit logs below {}: give the folder of one HSM", path.display())]
+    Several {
+        /// Where was looked.
+        path: PathBuf,
+    },
+    /// The key's text.
+    #[error("--trust takes a verifier key")]
+    Trust(#[source] NoteError),
+    /// The certificate.
+    #[error("the log's certificate does not hold: run `casemate audit verify`")]
+    Certificate(#[source] NoteError),
+    /// There is no certificate yet.
+    #[error("the log in {} has no certificate yet: start its HSM", path.display())]
+    NoCertificate {
+        /// The log's folder.
+        path: PathBuf,
+    },
+    /// The log cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// There is no proof.
+    #[error(transparent)]
+    Prove(#[from] ProveError),
+    /// The verification found something.
+    #[error("{findings} findings: the audit log is not as it was written")]
+    Findings {
+        /// How many.
+        findings: u64,
+    },
+    /// Nobody to tell, or a folder that cannot be read.
+    #[error("it cannot be written or read")]
+    Io(#[from] io::Error),
+}
+
+/// Carries the command out; `default_folder` is used unless the command names another one.
+///
+/// # Errors
+/// When the log cannot be read, or something is found.
+pub fn audit(
+    command: &AuditCommand,
+    default_folder: impl FnOnce() -> PathBuf,
+    out: &mut dyn Write,
+) -> Result<(), AuditError> {
+    match command {
+        AuditCommand::Key { place } => {
+            let folder = place.folder(default_folder);
+            for log in logs(&folder)? {
+                place::print_keys(&log, out)?;
+            }
+            Ok(())
+        }
+        AuditCommand::Verify { place, from, trust } => match from {
+            Some(from) => verify::copy(from, trust.as_deref(), out),
+            None => verify::folders(&place.folder(default_folder), trust.as_deref(), out),
+        },
+        AuditCommand::Prove { place, what } => proof::prove(&place.one(default_folder)?, what, out),
+        AuditCommand::Tail { place, lines, follow } => {
+            tail::tail(&place.one(default_folder)?, *lines, *follow, out)
+        }
+        AuditCommand::Search { place, filter } => {
+            search::search(&place.one(default_folder)?, filter, out)
+        }
+        AuditCommand::Usage { place, key } => {
+            usage::usage(&place.one(default_folder)?, key.as_deref(), out)
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What can be typed after `casemate audit`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::AuditError;
+use super::place::logs;
+
+/// Commands over an audit log.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Print the verifier keys: of the log, and of the HSM's identity, which certifies it.
+    Key {
+        /// Which log.
+        #[command(flatten)]
+        place: AuditPlace,
+    },
+    /// Check every byte of a log, or of a sink's copy; fails if anything is found.
+    Verify {
+        /// Which log.
+        #[command(flatten)]
+        place: AuditPlace,
+        /// A sink's copy: a file of JSON lines, or a folder of such files.
+        #[arg(long, value_name = "PATH", conflicts_with = "data_dir")]
+        from: Option<PathBuf>,
+        /// The verifier key of the log or of the HSM's identity, kept from `casemate audit key`.
+        #[arg(long, value_name = "VKEY")]
+        trust: Option<String>,
+    },
+    /// Print a proof that golang.org/x/mod/sumdb and others of the kind can check, as JSON.
+    Prove {
+        /// Which log.
+        #[command(flatten)]
+        place: AuditPlace,
+        /// What is proved.
+        #[command(flatten)]
+        what: Wanted,
+    },
+    /// Print the last records, one JSON line each.
+    Tail {
+        /// Which log.
+        #[command(flatten)]
+        place: AuditPlace,
+        /// How many.
+        #[arg(short = 'n', long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(..=100_000))]
+        lines: u32,
+        /// Go on with those that follow.
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Print the records to which all that is given applies, one JSON line each.
+    Search {
+        /// Which log.
+        #[command(flatten)]
+        place: AuditPlace,
+        /// What applies.
+        #[command(flatten)]
+        filter: Filter,
+    },
+    /// Say who used which key last, and how often.
+    Usage {
+        /// Which log.
+        #[command(flatten)]
+        place: AuditPlace,
+        /// One key.
+        #[arg(long, value_name = "NAME")]
+        key: Option<String>,
+    },
+}
+
+/// Which log is meant.
+#[derive(Debug, Clone, Args)]
+pub struct AuditPlace {
+    /// Data folder of the agent, or any folder above the log [default: casemate/dev under the
+    /// user's data home].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// What is to be proved.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = true)]
+pub struct Wanted {
+    /// That this record is in the log: its index, which is its seq less one.
+    #[arg(long, conflicts_with_all = ["old", "new"])]
+    pub index: Option<u64>,
+    /// That the log only grew since it had this many records.
+    #[arg(long)]
+    pub old: Option<u64>,
+    /// Until it had this many [default: those of the newest checkpoint].
+    #[arg(long, requires = "old")]
+    pub new: Option<u64>,
+}
+
+/// What applies to a record that is searched for.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Filter {
+    /// Not before this time, such as 2026-01-31 or 2026-01-31T08:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub since: Option<String>,
+    /// Before this time.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub until: Option<String>,
+    /// Object id, application id, user name or token id of the caller.
+    #[arg(long, value_name = "ID")]
+    pub caller: Option<String>,
+    /// Name of the key.
+    #[arg(long, value_name = "NAME")]
+    pub key: Option<String>,
+    /// Name of the operation, such as KeySign.
+    #[arg(long, value_name = "NAME")]
+    pub operation: Option<String>,
+    /// Success, Failed, Pending, Unknown, an HTTP status or an error code.
+    #[arg(long, value_name = "RESULT")]
+    pub result: Option<String>,
+    /// Print no more than this many.
+    #[arg(long, value_name = "COUNT")]
+    pub limit: Option<u64>,
+}
+
+/// The beginning of a time, as records write it.
+fn time(text: &str) -> Result<String, &'static str> {
+    const SHAPE: &[u8] = b"0000-00-00T00:00:00.000Z";
+    let fits = |(byte, shape): (u8, &u8)| match shape {
+        b'0' => byte.is_ascii_digit(),
+        shape => byte == *shape,
+    };
+    // Seconds may end with Z as well: then the fraction is left out.
+    let shape = if text.len() == 20 { b"0000-00-00T00:00:00Z" } else { SHAPE };
+    let whole = (4..=shape.len()).contains(&text.len());
+    if whole && text.bytes().zip(shape).all(fits) {
+        Ok(text.strip_suffix('Z').unwrap_or(text).to_owned())
+    } else {
+        Err("give a time in UTC such as 2026-01-31 or 2026-01-31T08:00:00Z")
+    }
+}
+
+impl AuditPlace {
+    pub(crate) fn folder(&self, default_folder: impl FnOnce() -> PathBuf) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(default_folder)
+    }
+
+    /// The one log there is.
+    pub(crate) fn one(
+        &self,
+        default_folder: impl FnOnce() -> PathBuf,
+    ) -> Result<PathBuf, AuditError> {
+        let folder = self.folder(default_folder);
+        let mut logs = logs(&folder)?;
+        match (logs.pop(), logs.pop()) {
+            (Some(log), None) => Ok(log),
+            _ => Err(AuditError::Several { path: folder }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_beginnings_of_what_records_write() {
+        for good in ["2026", "2026-01", "2026-01-31", "2026-01-31T08", "2026-01-31T08:00:00Z"] {
+            assert!(time(good).is_ok(), "{good}");
+        }
+        assert_eq!(time("2026-01-31T08:00:00Z").as_deref(), Ok("2026-01-31T08:00:00"));
+        for bad in ["", "now", "26", "2026/01/31", "2026-01-31 08:00", "2026-01-31T08:00:00+01:00"]
+        {
+            assert!(time(bad).is_err(), "{bad}");
+        }
+    }
+}
