@@ -12,6 +12,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("make", "build-essential"),
     ("curl", "curl"),
     ("git", "git"),
+    ("go", "golang-go"),
     ("losetup", "mount"),
     ("mkfs.ext4", "e2fsprogs"),
     ("mount", "mount"),
