@@ -36,4 +36,13 @@ impl Hsm {
     pub fn assignment_written(&self, name: uuid::Uuid) -> Option<u64> {
         self.state.read().assignments.get(&name).map(|(_, generation)| generation.0)
     }
+
+    /// The change that last wrote this setting; `None` if none did since the HSM was created.
+    #[must_use]
+    pub fn setting_written(&self, name: &str) -> Option<u64> {
+        let state = self.state.read();
+        let mut held = state.settings.iter();
+        let (_, setting) = held.find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        Some(setting.generation.0)
+    }
 }

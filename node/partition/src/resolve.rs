@@ -49,6 +49,7 @@ impl Found {
             "RoleAssignmentCreate" | "RoleAssignmentDelete" => {
                 last.parse().ok().map(|name| hsm.assignment_written(name))
             }
+            "SettingUpdate" => Some(hsm.setting_written(last)),
             operation if operation.starts_with("Key") => key.map(|name| hsm.key_written(&name)),
             _ => None,
         };

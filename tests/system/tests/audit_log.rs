@@ -11,6 +11,8 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use casemate_test_kit::process::{self, eventually};
 use casemate_test_kit::{Dev, Options, audit, places};
 use nix::sys::signal::Signal;
@@ -272,4 +274,36 @@ fn records_can_be_searched_and_followed() {
     assert_eq!(lines(&["search", "--until", "2020"]), Vec::<Value>::new());
     assert_eq!(lines(&["tail", "-n", "1"])[0]["key"]["name"], "missing");
     dev.stop();
+}
+
+#[test]
+fn records_hold_no_token_and_nothing_that_was_passed_to_a_key() {
+    const PLAINTEXT: &[u8] = b"a plaintext that nobody may keep";
+    let dev = Dev::fresh();
+    let token = dev.token();
+    let mut rest = dev.rest();
+    let new = json!({"kty": "RSA-HSM", "key_size": 2048});
+    rest.call("POST", "/keys/rsa/create", &new).expect("an answer").expect_ok("create");
+    let text = URL_SAFE_NO_PAD.encode(PLAINTEXT);
+    let mut call = |operation: &str, alg: &str, value: &str| {
+        let body = json!({"alg": alg, "value": value});
+        let answer = rest.call("POST", &format!("/keys/rsa/{operation}"), &body);
+        let answer = answer.expect("an answer").expect_ok(operation);
+        answer["value"].as_str().expect("a value").to_owned()
+    };
+    let encrypted = call("encrypt", "RSA-OAEP-256", &text);
+    assert_eq!(call("decrypt", "RSA-OAEP-256", &encrypted), text);
+    let wrapped = call("wrapkey", "RSA-OAEP-256", &text);
+    assert_eq!(call("unwrapkey", "RSA-OAEP-256", &wrapped), text);
+    let signed = call("sign", "RS256", &text);
+    let mut held = vec![text.clone(), encrypted, wrapped, signed, token.clone()];
+    held.extend(token.split('.').map(str::to_owned));
+    held.push(String::from_utf8_lossy(PLAINTEXT).into_owned());
+    let stopped = dev.stop();
+    let records: String =
+        audit::records(&stopped.data_dir).iter().map(ToString::to_string).collect();
+    assert!(records.contains("KeyUnwrap") && records.contains("tokenId"));
+    for secret in held {
+        assert!(!records.contains(&secret), "{secret} stands in a record");
+    }
 }
