@@ -79,8 +79,9 @@ fn log_folder(data_dir: &Path) -> PathBuf {
 fn checker(scratch: &Path) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../go");
     let built = scratch.join("proofs");
-    let output = Command::new("go").args(["build", "-o"]).arg(&built).arg(".").current_dir(source);
-    let output = output.output().expect("go is installed");
+    let mut build = Command::new("go");
+    build.args(["build", "-o"]).arg(&built).arg(".").current_dir(source);
+    let output = build.output().expect("go is installed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     built
 }
