@@ -1,6 +1,7 @@
 //! Bodies of requests: read whole, bounded in size and time, wiped after use; then read as JSON.
 //!
-//! Called only after the caller was authenticated.
+//! Read only after the caller was authenticated. A body that nobody wants to see is let pass
+//! unread before its answer: a client that still sends when an answer ends the exchange may drop it.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -76,6 +77,26 @@ where
     Ok(whole)
 }
 
+/// Lets a body pass, up to so many bytes and for so long; keeps nothing of it. The answer that
+/// follows is the same, however this ended.
+pub(crate) async fn let_pass<B>(body: B, bytes_max: usize, deadline: Duration)
+where
+    B: Body,
+    B::Data: Buf,
+{
+    let mut body = pin!(body);
+    let passing = async {
+        let mut left = bytes_max;
+        while let Some(Ok(frame)) = body.frame().await {
+            let passed = frame.data_ref().map_or(0, Buf::remaining);
+            let Some(rest) = left.checked_sub(passed) else { return };
+            left = rest;
+        }
+    };
+    // One that is too slow has had its time.
+    let _ = tokio::time::timeout(deadline, passing).await;
+}
+
 /// Appends without leaving a copy behind where the buffer must grow.
 fn append(whole: &mut Wiped, chunk: &[u8], bytes_max: usize) {
     let needed = whole.len() + chunk.len();
@@ -145,6 +166,22 @@ mod tests {
             futures_util::stream::pending::<Result<http_body::Frame<Bytes>, std::io::Error>>();
         let refusal = read(StreamBody::new(never), 10, deadline).await.unwrap_err();
         assert_eq!(refusal, BodyRefusal::TooSlow { deadline });
+    }
+
+    #[tokio::test]
+    async fn a_body_nobody_wants_passes_within_its_bounds() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let taken = AtomicUsize::new(0);
+        let frames = (0..100).map(|_| {
+            taken.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, std::io::Error>(http_body::Frame::data(Bytes::from_static(b"abc")))
+        });
+        let body = StreamBody::new(futures_util::stream::iter(frames));
+        let_pass(body, 10, SECOND).await;
+        assert_eq!(taken.load(Ordering::Relaxed), 4);
+        let never =
+            futures_util::stream::pending::<Result<http_body::Frame<Bytes>, std::io::Error>>();
+        let_pass(StreamBody::new(never), 10, Duration::from_millis(20)).await;
     }
 
     #[tokio::test]

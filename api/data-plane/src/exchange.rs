@@ -189,8 +189,8 @@ impl Exchange {
         match query.version {
             Version::Known(version) => self.noted.version = Some(version),
             Version::Unknown => return Err(Refusal::VersionUnknown),
-            // A link that was given out here need not carry one.
-            Version::Missing if query.skip_token.is_some() => {}
+            // A link to the next page, which was given out here, need not carry one.
+            Version::Missing if query.skip_token.is_some() && route.is_list() => {}
             Version::Missing => return Err(Refusal::VersionMissing),
         }
         let body = body?;

@@ -1,11 +1,13 @@
 //! The path of a request: host, token, route, body; then the exchange, which for a change runs to
 //! its end even if the caller hangs up.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use casemate_wire::Wiped;
+use http::header::EXPECT;
 use http::request::Parts;
 use http::{HeaderName, Method, Request, Response};
 use http_body_util::Full;
@@ -13,7 +15,7 @@ use http_body_util::Full;
 use crate::answer::{Answer, CLIENT_REQUEST_ID, Envelope, send};
 use crate::authenticate::authenticate;
 use crate::authority::asked;
-use crate::body;
+use crate::body::{self, BodyRefusal};
 use crate::exchange::{Exchange, Noted, ReadBody, error_answer};
 use crate::plane::{ConnectionFacts, DataPlane};
 use crate::refusal::Refusal;
@@ -22,6 +24,11 @@ use crate::route::{self, BodyKind, RouteRefusal, Routed};
 
 /// Names the method that is meant, on a POST: for callers that cannot send others.
 const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method");
+
+/// Most bytes of a body that nobody looks at which are let pass before its answer.
+const UNWANTED_BYTES_MAX: usize = 1024 * 1024;
+/// Longest time for that.
+const UNWANTED_DEADLINE: Duration = Duration::from_secs(5);
 
 /// One request, on its way.
 struct Arrived<'a, B> {
@@ -68,14 +75,18 @@ impl DataPlane {
     {
         let Arrived { started, id, parts, body, connection } = arrived;
         let Some(name) = asked(&self.names, &parts) else {
+            self.let_pass(&parts, body).await;
             return (error_answer(&Refusal::Misdirected.problem(""), &id), false);
         };
         let caller = match authenticate(self, name, &parts, &id).await {
             Ok(caller) => caller,
-            Err(answer) => return (answer, false),
+            Err(answer) => {
+                self.let_pass(&parts, body).await;
+                return (answer, false);
+            }
         };
         let routed = route::parse(meant(&parts), parts.uri.path(), parts.uri.query());
-        let body = self.body(&routed, body).await;
+        let body = self.body(&parts, &routed, body).await;
         let is_change = routed.as_ref().is_ok_and(|routed| routed.route.is_change());
         let exchange = Exchange {
             plane: Arc::clone(self),
@@ -100,18 +111,43 @@ impl DataPlane {
         }
     }
 
-    async fn body<B>(&self, routed: &Result<Routed, RouteRefusal>, body: B) -> ReadBody
+    async fn body<B>(
+        &self,
+        parts: &Parts,
+        routed: &Result<Routed, RouteRefusal>,
+        body: B,
+    ) -> ReadBody
     where
         B: http_body::Body,
         B::Data: Buf,
     {
         let kind = routed.as_ref().map_or(BodyKind::None, |routed| routed.route.body());
         let bytes_max = match kind {
-            BodyKind::None => return Ok(Wiped::default()),
+            BodyKind::None => {
+                self.let_pass(parts, body).await;
+                return Ok(Wiped::default());
+            }
             BodyKind::Parameters => self.limits.body_bytes_max,
             BodyKind::Payload => self.limits.payload_bytes_max,
         };
-        body::read(body, bytes_max, self.limits.body_deadline).await
+        let mut body = pin!(body);
+        let read = body::read(body.as_mut(), bytes_max, self.limits.body_deadline).await;
+        if let Err(BodyRefusal::TooLarge { .. }) = &read {
+            self.let_pass(parts, body).await;
+        }
+        read
+    }
+
+    /// Lets pass a body that is not looked at, so that its sender comes to read the answer. One
+    /// that asked whether to send it at all is told no by the answer itself.
+    async fn let_pass<B>(&self, parts: &Parts, body: B)
+    where
+        B: http_body::Body,
+        B::Data: Buf,
+    {
+        if !body.is_end_stream() && !parts.headers.contains_key(EXPECT) {
+            body::let_pass(body, UNWANTED_BYTES_MAX, UNWANTED_DEADLINE).await;
+        }
     }
 }
 

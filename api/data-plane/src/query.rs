@@ -7,7 +7,7 @@ use casemate_wire::ApiVersion;
 /// The parameters that mean something; of a repeated one the first counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
-    /// `api-version`.
+    /// `api-version`; two that differ count as an unknown one.
     pub version: Version,
     /// `maxresults`.
     pub max_results: Option<String>,
@@ -38,10 +38,12 @@ impl Query {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (decode(name, true)?, decode(value, true)?);
             if name.eq_ignore_ascii_case("api-version") {
-                if query.version == Version::Missing {
-                    query.version =
-                        ApiVersion::parse(&value).map_or(Version::Unknown, Version::Known);
-                }
+                let version = ApiVersion::parse(&value).map_or(Version::Unknown, Version::Known);
+                query.version = match query.version {
+                    Version::Missing => version,
+                    first if first == version => first,
+                    _ => Version::Unknown,
+                };
                 continue;
             }
             let place = [

@@ -225,6 +225,18 @@ impl Route {
         )
     }
 
+    /// Whether it answers a page of a list.
+    pub fn is_list(&self) -> bool {
+        matches!(
+            self,
+            Self::ListKeys
+                | Self::ListVersions(_)
+                | Self::ListDeletedKeys
+                | Self::ListAssignments(_)
+                | Self::ListDefinitions(_)
+        )
+    }
+
     /// How much body it takes.
     pub fn body(&self) -> BodyKind {
         match self {

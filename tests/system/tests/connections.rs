@@ -75,6 +75,49 @@ fn a_client_that_asks_and_never_reads_costs_no_memory() {
     dev.stop();
 }
 
+/// Writes all of a request, in parts, before it reads; gives the first line of the answer.
+fn status_line_after_sending(dev: &Dev, path: &str, host: &str, bytes: usize) -> String {
+    let mut stream = open(dev);
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer expired\r\n\
+         Content-Length: {bytes}\r\n\r\n"
+    );
+    let body = vec![b' '; bytes];
+    let sent = stream.write_all(head.as_bytes()).and_then(|()| {
+        for part in body.chunks(4096) {
+            stream.write_all(part)?;
+            stream.flush()?;
+        }
+        Ok(())
+    });
+    let text = answer(&mut stream);
+    let line = text.lines().next().unwrap_or_default().to_owned();
+    format!("{line}{}", sent.err().map(|error| format!(" ({error})")).unwrap_or_default())
+}
+
+#[test]
+fn who_is_refused_before_its_body_was_read_gets_the_answer_all_the_same() {
+    let dev = Dev::fresh();
+    let host = authority(dev.variable("CASEMATE_HSM_URL")).to_owned();
+    for (path, host, status) in [
+        ("/keys/k/create?api-version=7.4", host.as_str(), "HTTP/1.1 401"),
+        ("/nowhere", &host, "HTTP/1.1 401"),
+        ("/keys", "elsewhere.example", "HTTP/1.1 421"),
+    ] {
+        for bytes in [1, 60_000, 200_000] {
+            for _ in 0..5 {
+                let line = status_line_after_sending(&dev, path, host, bytes);
+                assert!(line.starts_with(status), "{path} with {bytes} bytes: {line}");
+            }
+        }
+    }
+    let too_large = request(&dev, "POST", "/keys/k/create", &" ".repeat(300_000));
+    let mut stream = open(&dev);
+    stream.write_all(too_large.as_bytes()).expect("all of it is taken");
+    assert!(answer(&mut stream).starts_with("HTTP/1.1 413"));
+    dev.stop();
+}
+
 #[test]
 fn bytes_after_a_request_do_not_keep_its_answer_back() {
     let dev = Dev::fresh();

@@ -134,12 +134,28 @@ async fn api_versions_are_demanded_and_known() {
         assert_eq!(reply.code(), (400, "BadParameter".to_owned()), "{path}");
         assert!(reply.message().contains("2026-04-01"), "{}", reply.message());
     }
+    for path in ["/keys?api-version=7.4&api-version=9", "/keys/none?$skiptoken=AAAA"] {
+        assert_eq!(world.raw(versioned(path)).await.status, 400, "{path}");
+    }
     for version in casemate_wire::ApiVersion::names() {
         let reply = world.raw(versioned(&format!("/keys?api%2Dversion={version}"))).await;
         assert_eq!(reply.status, 200, "{version}");
     }
     let bad_token = world.raw(versioned("/keys?$skiptoken=AAAA")).await;
     assert!(bad_token.message().contains("$skiptoken"), "{}", bad_token.message());
+}
+
+#[tokio::test]
+async fn a_link_without_a_version_changes_nothing() {
+    let world = World::new().await;
+    world.create("k", json!({"kty": "EC"})).await;
+    for (method, path) in [("DELETE", "/keys/k?$skiptoken=x"), ("POST", "/rng?$skiptoken=x")] {
+        let mut request = world.request(ADMIN, method, "/keys", r#"{"count":1}"#);
+        *request.uri_mut() = path.parse().unwrap();
+        let reply = world.raw(request).await;
+        assert_eq!(reply.code(), (400, "BadParameter".to_owned()), "{path}");
+    }
+    assert_eq!(world.call("GET", "/keys/k", Value::Null).await.status, 200);
 }
 
 #[tokio::test]
