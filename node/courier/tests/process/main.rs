@@ -23,8 +23,8 @@ use serde_json::{Value, json};
 const SIGNING: &str = "whsec_c2VjcmV0LXRoYXQtaXMtbm90LXNob3duLWFueXdoZXJl";
 const BEARER: &str = "Bearer not-shown-anywhere";
 const SAS: &str = "sv=2024-11-04&sp=acr&sig=not-shown%2Beither";
-/// Blocks of entries in the test of deaths, of which each is cut off somewhere.
-const DEATHS: usize = 12;
+/// How often the courier is killed, unless `CASEMATE_COURIER_DEATHS` says otherwise.
+const DEATHS: u64 = 12;
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(COURIER) {
@@ -318,10 +318,12 @@ async fn a_courier_that_is_killed_goes_on_where_it_was() {
         hook("web", &web, &authority),
         at("siem", "syslog", "", &siem, &authority),
     ] });
-    for death in 0..DEATHS {
+    let deaths = std::env::var("CASEMATE_COURIER_DEATHS");
+    let deaths = deaths.map_or(DEATHS, |text| text.parse().unwrap());
+    for death in 0..deaths {
         log.grow(2_000);
         let courier = Courier::start(dir.path(), &log, &settings);
-        tokio::time::sleep(Duration::from_millis(u64::try_from(40 * death).unwrap())).await;
+        tokio::time::sleep(Duration::from_millis(40 * (death % 12))).await;
         courier.kill();
     }
     let courier = Courier::start(dir.path(), &log, &settings);
