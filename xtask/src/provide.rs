@@ -19,7 +19,9 @@ use crate::workspace::Workspace;
 pub(crate) struct Provided {
     venv_sdk: PathBuf,
     venv_az: PathBuf,
+    venv_sinks: PathBuf,
     node_modules: PathBuf,
+    azurite_modules: PathBuf,
     /// The path to look for programs in; the right `node` comes first.
     path: OsString,
 }
@@ -29,9 +31,12 @@ pub(crate) fn provide(workspace: &Workspace) -> Result<Provided, Failure> {
     apt::install_missing()?;
     let venv_sdk = python::venv(workspace, "sdk")?;
     let venv_az = python::venv(workspace, "az")?;
+    let venv_sinks = python::venv(workspace, "sinks")?;
     let node = node::program(workspace)?;
-    let node_modules = node::modules(workspace, &node)?;
-    Ok(Provided { venv_sdk, venv_az, node_modules, path: node::search_path(&node) })
+    let node_modules = node::modules(workspace, &node, "js", "node")?;
+    let azurite_modules = node::modules(workspace, &node, "azurite", "azurite")?;
+    let path = node::search_path(&node);
+    Ok(Provided { venv_sdk, venv_az, venv_sinks, node_modules, azurite_modules, path })
 }
 
 impl Provided {
@@ -40,6 +45,8 @@ impl Provided {
         command
             .env("CASEMATE_VENV_SDK", &self.venv_sdk)
             .env("CASEMATE_VENV_AZ", &self.venv_az)
+            .env("CASEMATE_VENV_SINKS", &self.venv_sinks)
+            .env("CASEMATE_AZURITE_MODULES", &self.azurite_modules)
             .env("CASEMATE_NODE_MODULES", &self.node_modules)
             .env("PATH", &self.path);
     }

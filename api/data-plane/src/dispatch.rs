@@ -8,7 +8,8 @@ use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::route::{KeyUse, Route};
 use crate::{
-    audit_usage, crypto, deleted_keys, keys, random, role_assignments, role_definitions, settings,
+    audit_sinks, audit_usage, crypto, deleted_keys, keys, random, role_assignments,
+    role_definitions, settings,
 };
 
 /// Hands the request to its handler.
@@ -46,6 +47,8 @@ pub(crate) async fn dispatch(
         Route::GetSetting(setting) => settings::get(x, setting).await,
         Route::UpdateSetting(setting) => settings::update(x, setting, body).await,
         Route::KeyUsage(name) => audit_usage::get(x, name).await,
+        Route::GetAuditSinks => audit_sinks::get(x).await,
+        Route::PutAuditSinks => audit_sinks::put(x, body).await,
         Route::NotInRelease(absent) => Err(Refusal::NotInRelease(absent)),
     }
 }

@@ -22,13 +22,14 @@ use uuid::Uuid;
 
 use crate::answer::{Answer, CLIENT_REQUEST_ID};
 use crate::body::BodyRefusal;
+use crate::copies::CopyMissing;
 use crate::dispatch::dispatch;
 use crate::plane::DataPlane;
 use crate::query::Version;
 use crate::refusal::{Problem, Refusal};
 use crate::render::{Style, json};
 use crate::request_id::RequestId;
-use crate::route::{RouteRefusal, Routed};
+use crate::route::{Route, RouteRefusal, Routed};
 
 /// A body, read or refused.
 pub(crate) type ReadBody = Result<Wiped, BodyRefusal>;
@@ -57,6 +58,8 @@ pub(crate) struct Noted {
     /// The store's last change when rights were judged, or when the intent was recorded.
     consistency: u64,
     intent: Option<Arc<Recorded>>,
+    /// The sinks of the log are read or set.
+    sets_sinks: bool,
     /// The outcome of the change is recorded: what is refused now is the answer alone.
     concluded: bool,
 }
@@ -121,6 +124,7 @@ impl Exchange {
         let recorded = self.record(Phase::Intent, Verdict::Pending).await;
         let intent = Arc::new(recorded.map_err(not_recorded)?);
         self.noted.intent = Some(Arc::clone(&intent));
+        self.copied(&intent).await?;
         Ok(intent)
     }
 
@@ -139,7 +143,8 @@ impl Exchange {
         };
         stands()?;
         self.note_version(&used.key());
-        self.record(Phase::Use, Verdict::Success).await.map_err(not_recorded)?;
+        let recorded = self.record(Phase::Use, Verdict::Success).await.map_err(not_recorded)?;
+        self.copied(&recorded).await?;
         stands()?;
         Ok(answer)
     }
@@ -151,7 +156,8 @@ impl Exchange {
         answer: Answer,
     ) -> Result<Answer, Refusal> {
         self.plane.hsm.still_authorized(permit)?;
-        self.record(Phase::Use, Verdict::Success).await.map_err(not_recorded)?;
+        let recorded = self.record(Phase::Use, Verdict::Success).await.map_err(not_recorded)?;
+        self.copied(&recorded).await?;
         self.plane.hsm.still_authorized(permit)?;
         Ok(answer)
     }
@@ -171,9 +177,19 @@ impl Exchange {
     /// Concludes a change that may have ended its own permit: taking away one's own role.
     pub(crate) async fn ended(&mut self, answer: Answer) -> Result<Answer, Refusal> {
         let recorded = self.record(Phase::Outcome, Verdict::Success).await;
-        recorded.map_err(|cause| Refusal::Audit { cause, after_change: true })?;
+        let recorded = recorded.map_err(|cause| Refusal::Audit { cause, after_change: true })?;
         self.noted.concluded = true;
+        self.copied(&recorded).await?;
         Ok(answer)
+    }
+
+    /// Waits for the synchronous copy of a record, if one is set. Who sets the sinks does not wait
+    /// for them: otherwise a sink that is gone could never be taken out.
+    async fn copied(&self, recorded: &Recorded) -> Result<(), CopyMissing> {
+        if self.noted.sets_sinks {
+            return Ok(());
+        }
+        self.plane.copies.acknowledged(recorded.sequence()).await
     }
 
     async fn done(
@@ -184,6 +200,7 @@ impl Exchange {
         self.noted.operation = "UnknownOperation";
         let Routed { route, query } = routed?;
         self.noted.operation = route.operation();
+        self.noted.sets_sinks = matches!(route, Route::GetAuditSinks | Route::PutAuditSinks);
         self.noted.success_status = route.success_status();
         self.noted.key = route.key().map(|(name, version)| (name.clone(), version));
         match query.version {
@@ -209,7 +226,12 @@ impl Exchange {
         let description = refusal.to_string();
         let verdict = Verdict::Failure { status, code: problem.code, description: &description };
         match self.record(phase, verdict).await {
-            Ok(_) => error_answer(&problem, &self.id),
+            // What lacks its copy does not wait for that of its refusal.
+            Ok(_) if matches!(refusal, Refusal::Copy { .. }) => error_answer(&problem, &self.id),
+            Ok(recorded) => match self.copied(&recorded).await {
+                Ok(()) => error_answer(&problem, &self.id),
+                Err(missing) => error_answer(&Refusal::from(missing).problem(&self.url), &self.id),
+            },
             // What is already a fault of ours keeps its text: it says what may have happened.
             Err(_) if problem.status.is_server_error() => error_answer(&problem, &self.id),
             Err(cause) => {

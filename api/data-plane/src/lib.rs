@@ -11,10 +11,12 @@
 //! - What a caller sent is never an internal error.
 
 mod answer;
+mod audit_sinks;
 mod audit_usage;
 mod authenticate;
 mod authority;
 mod body;
+mod copies;
 mod crypto;
 mod deleted_keys;
 mod dispatch;
@@ -34,5 +36,6 @@ mod role_definitions;
 pub mod route;
 mod settings;
 
+pub use copies::{Copies, CopyMissing, NoCopies, SinkStatus};
 pub use plane::{Config, ConfigError, ConnectionFacts, DataPlane, ExternalName, Limits};
 pub use query::{Query, Version};

@@ -9,6 +9,7 @@ use casemate_hsm::Hsm;
 use casemate_token::{Validator, challenge};
 use http::HeaderValue;
 
+use crate::copies::Copies;
 use crate::request_id::RequestIds;
 
 /// What a data plane is composed of.
@@ -19,6 +20,8 @@ pub struct Config {
     pub validator: Arc<Validator>,
     /// Where every authenticated call is recorded.
     pub trail: Trail,
+    /// Who carries copies of the records to sinks.
+    pub copies: Arc<dyn Copies>,
     /// The names and addresses that are answered; any other gets 421.
     pub names: Vec<ExternalName>,
     /// What `{port}` stands for in the addresses of the HSM's settings.
@@ -109,6 +112,7 @@ pub struct DataPlane {
     pub(crate) hsm: Arc<Hsm>,
     pub(crate) validator: Arc<Validator>,
     pub(crate) trail: Trail,
+    pub(crate) copies: Arc<dyn Copies>,
     pub(crate) names: Vec<Name>,
     pub(crate) region: HeaderValue,
     pub(crate) build: HeaderValue,
@@ -132,7 +136,8 @@ pub(crate) struct Name {
 impl DataPlane {
     /// Composes the data plane; reads nothing and starts nothing.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
-        let Config { hsm, validator, trail, names, named_port, region, build, limits } = config;
+        let Config { hsm, validator, trail, copies, names, named_port, region, build, limits } =
+            config;
         if names.is_empty() {
             return Err(ConfigError::NoNames);
         }
@@ -148,6 +153,7 @@ impl DataPlane {
         Ok(Self {
             validator,
             trail,
+            copies,
             names,
             region: header("region", region)?,
             build: header("build version", build)?,

@@ -7,18 +7,20 @@
 use std::borrow::Cow;
 
 use casemate_audit::TrailError;
+use casemate_audit_sinks::SinksError;
 use casemate_engine_port::{EngineError, OperationError};
 use casemate_hsm::keys::{
     AttributesRefusal, CreateRefusal, DeleteRefusal, FindRefusal, ImportRefusal, PurgeRefusal,
     RANDOM_BYTES_MAX, RandomRefusal, RecoverRefusal, UpdateRefusal, UseRefusal, WindowEdge,
 };
 use casemate_hsm::rbac::{AssignRefusal, DeleteAssignmentRefusal, NotAuthorized};
-use casemate_hsm::{ChangeSettingRefusal, CommitRefusal, PoolFailure};
+use casemate_hsm::{ChangeSettingRefusal, CommitRefusal, PoolFailure, SetSinksRefusal};
 use casemate_token::TokenRefusal;
 use casemate_wire::ApiVersion;
 use http::StatusCode as S;
 
 use crate::body::BodyRefusal;
+use crate::copies::CopyMissing;
 use crate::parameters::BadParameter;
 use crate::route::{Absent, Allow, RouteRefusal};
 
@@ -78,6 +80,17 @@ pub(crate) enum Refusal {
         cause: TrailError,
         /// Whether a change had been made when the trail refused.
         after_change: bool,
+    },
+    #[error(transparent)]
+    Sinks(#[from] SinksError),
+    #[error(transparent)]
+    SetSinks(#[from] SetSinksRefusal),
+    /// The synchronous copy.
+    #[error(transparent)]
+    Copy {
+        /// Which, and how long was waited.
+        #[from]
+        cause: CopyMissing,
     },
     #[error("the work ended before its answer")]
     Broken,
@@ -202,6 +215,15 @@ impl Refusal {
             }
             Self::Setting(ChangeSettingRefusal::Commit(refusal)) => commit(refusal),
             Self::Audit { cause, after_change } => trail(cause, *after_change),
+            Self::Sinks(refusal) | Self::SetSinks(SetSinksRefusal::Sinks(refusal)) => {
+                Problem::bad(sentence(refusal))
+            }
+            Self::SetSinks(SetSinksRefusal::Commit(refusal)) => commit(refusal),
+            Self::Copy { cause } => Problem::unavailable(format!(
+                "The audit sink '{}' has not acknowledged the record of this call in time; what \
+                 was asked for may have been done. An Administrator can look at /audit/sinks.",
+                cause.sink
+            )),
             Self::Broken => Problem::internal(),
         }
     }

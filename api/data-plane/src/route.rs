@@ -54,6 +54,8 @@ pub enum Route {
     UpdateSetting(&'static Setting),
     /// Who uses a key: not of the API, but ours.
     KeyUsage(KeyName),
+    GetAuditSinks,
+    PutAuditSinks,
     /// An operation of the API that this release does not have.
     NotInRelease(Absent),
 }
@@ -205,6 +207,8 @@ impl Route {
             Self::GetSetting(_) => "SettingGet",
             Self::UpdateSetting(_) => "SettingUpdate",
             Self::KeyUsage(_) => "AuditUsageGet",
+            Self::GetAuditSinks => "AuditSinksGet",
+            Self::PutAuditSinks => "AuditSinksSet",
             Self::NotInRelease(absent) => absent.operation(),
         }
     }
@@ -222,6 +226,7 @@ impl Route {
                 | Self::PutAssignment(..)
                 | Self::DeleteAssignment(..)
                 | Self::UpdateSetting(_)
+                | Self::PutAuditSinks
         )
     }
 
@@ -246,6 +251,7 @@ impl Route {
             | Self::UpdateKey(..)
             | Self::RandomBytes
             | Self::UpdateSetting(_)
+            | Self::PutAuditSinks
             | Self::PutAssignment(..) => BodyKind::Parameters,
             Self::GetKey(..)
             | Self::DeleteKey(_)
@@ -263,6 +269,7 @@ impl Route {
             | Self::ListSettings
             | Self::GetSetting(_)
             | Self::KeyUsage(_)
+            | Self::GetAuditSinks
             | Self::NotInRelease(_) => BodyKind::None,
         }
     }
@@ -305,6 +312,8 @@ impl Route {
             | Self::ListSettings
             | Self::GetSetting(_)
             | Self::UpdateSetting(_)
+            | Self::GetAuditSinks
+            | Self::PutAuditSinks
             | Self::NotInRelease(_) => None,
         }
     }
@@ -374,6 +383,13 @@ fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
     }
     if is(first, "settings") {
         return settings(method, rest);
+    }
+    if let [sinks] = rest
+        && is(first, "audit")
+        && is(sinks, "sinks")
+    {
+        let (get, put) = (|| Ok(Route::GetAuditSinks), || Ok(Route::PutAuditSinks));
+        return by_method(method, &[("GET", &get), ("PUT", &put)]);
     }
     let known = absent.into_iter().find(|(name, _)| is(first, name));
     known.map(|(_, absent)| Route::NotInRelease(absent)).ok_or(RouteRefusal::UnknownPath)

@@ -40,6 +40,9 @@ pub enum Command {
     /// Become the partition of one HSM; started by the agent only.
     #[command(hide = true)]
     Partition,
+    /// Become the courier of one HSM; started by the agent only.
+    #[command(hide = true)]
+    Courier,
 }
 
 /// Commands for a running `casemate dev`.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
+use casemate_audit_sinks::SealedSinks;
 use casemate_engine_port::{Engine, EngineError};
 use casemate_store_port::{Change, CommitError, Committed, Condition, Generation, Record};
 use casemate_store_port::{SealedStore, Write};
@@ -239,6 +240,12 @@ fn load(stored: Vec<Record>) -> Result<(Settings, State), OpenFailure> {
             Kind::Setting(setting) => {
                 let changed = Arc::new(read(&record)?);
                 state.apply(Applied::Setting(setting, changed), record.generation);
+            }
+            Kind::AuditSinks => {
+                let sealed: SealedSinks = read(&record)?;
+                let unreadable = |_| OpenFailure::Unreadable(record.path.to_string());
+                let sinks = sealed.open().map_err(unreadable)?;
+                state.apply(Applied::AuditSinks(Arc::new(sinks)), record.generation);
             }
             Kind::Other => {}
         }

@@ -10,6 +10,7 @@
 //! - The state in memory is what the store holds: a change is applied only after it is durable,
 //!   and always, even if the caller has gone away.
 
+mod audit_sinks;
 mod clock;
 mod commit;
 mod handles;
@@ -23,6 +24,7 @@ mod records;
 mod settings;
 mod state;
 
+pub use audit_sinks::SetSinksRefusal;
 pub use clock::{Clock, UnixSeconds};
 pub use commit::CommitRefusal;
 pub use hsm::{Hsm, HsmLimits, OpenFailure, Ports};

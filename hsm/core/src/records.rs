@@ -116,6 +116,11 @@ pub(crate) fn gcm_path(name: &KeyName, version: VersionId) -> Path {
     path(format!("{KEYS}/{}/gcm/{version}", name.folded()))
 }
 
+/// Where the sinks of the audit log are.
+pub(crate) fn audit_sinks_path() -> Path {
+    path("audit-sinks".to_owned())
+}
+
 /// Where a role assignment is.
 pub(crate) fn assignment_path(name: Uuid) -> Path {
     path(format!("{ASSIGNMENTS}/{name}"))
@@ -138,6 +143,7 @@ pub(crate) enum Kind {
         version: VersionId,
     },
     Assignment,
+    AuditSinks,
     /// Written by a newer release or another part of the HSM: left alone.
     Other,
 }
@@ -148,6 +154,7 @@ pub(crate) fn kind(path: &Path) -> Kind {
     match segments.as_slice() {
         [SETTINGS] => Kind::Settings,
         [SETTINGS, name] => setting(name).map_or(Kind::Other, Kind::Setting),
+        ["audit-sinks"] => Kind::AuditSinks,
         [KEYS, _] => Kind::Key,
         [KEYS, key, "versions", _] => Kind::Version { key: (*key).to_owned() },
         [KEYS, key, "gcm", version] => match VersionId::parse(version) {

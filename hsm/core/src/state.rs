@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use casemate_audit_sinks::Sinks;
 use casemate_store_port::Generation;
 use uuid::Uuid;
 
@@ -19,6 +20,8 @@ pub(crate) struct State {
     pub(crate) keys: BTreeMap<String, KeyEntry>,
     pub(crate) assignments: HashMap<Uuid, (Arc<Assignment>, Generation)>,
     pub(crate) assignments_by_principal: HashMap<Uuid, Vec<Held>>,
+    /// Where copies of the audit log go, once that was set.
+    pub(crate) audit_sinks: (Arc<Sinks>, Option<Generation>),
     /// Grows with every change of rights; a permit carries the one it was given at.
     pub(crate) rights_revision: u64,
     /// What was changed since the HSM was created, by the setting's name.
@@ -62,6 +65,7 @@ pub(crate) enum Applied {
     Assignment(Arc<Assignment>),
     AssignmentGone(Uuid),
     Setting(&'static Setting, Arc<SettingRecord>),
+    AuditSinks(Arc<Sinks>),
 }
 
 impl State {
@@ -84,6 +88,7 @@ impl State {
                 self.rights_revision += u64::from(setting.is_of_rights);
                 self.settings.insert(setting.name, HeldSetting { setting, record, generation });
             }
+            Applied::AuditSinks(sinks) => self.audit_sinks = (sinks, Some(generation)),
         }
     }
 

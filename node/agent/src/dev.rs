@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::authority::{Authority, AuthorityError, CA_FILE};
 use crate::client::Client;
+use crate::courier::CourierPlace;
 use crate::dial::Dialer;
 use crate::env_file::{ENV_FILE, render};
 use crate::facts::{Facts, SharedFacts};
@@ -129,6 +130,7 @@ async fn run(options: &DevOptions, out: &mut dyn Write) -> Result<(), DevError> 
     let client = Arc::new(Client::new(names.listen, roots));
     let identity = prepare::identity(folder, options, &names, &client)?;
     let start = prepare::start(folder, &mut state, &names, &identity, &authority)?;
+    let courier = prepare::courier(folder, &state)?;
     announce(&state);
 
     let (stop, stopping) = watch::channel(false);
@@ -137,7 +139,7 @@ async fn run(options: &DevOptions, out: &mut dyn Write) -> Result<(), DevError> 
     let facts = Arc::new(SharedFacts::new(parts.facts(&state)));
     parts.open_gate(listener, hsm_listener, &link, &state)?;
     parts.open_local(&facts)?;
-    let mut supervised = parts.supervise(start, &link, &facts, state.clone());
+    let mut supervised = parts.supervise(start, &link, &facts, state.clone(), courier);
 
     let ended = tokio::select! {
         ended = parts.serve(&link, &state, &bundle, &mut signals, out) => ended,
@@ -257,6 +259,7 @@ impl Parts {
         link: &Arc<HsmLink>,
         facts: &Arc<SharedFacts>,
         state: State,
+        courier: CourierPlace,
     ) -> Supervised {
         let folder = Arc::clone(&self.folder);
         let mut state = state;
@@ -273,6 +276,7 @@ impl Parts {
             authority: Arc::clone(&self.authority),
             facts: Arc::clone(facts),
             dialer: Dialer::new(self.names.listen),
+            courier,
             created: Box::new(created),
             stopping: self.stopping.clone(),
         };

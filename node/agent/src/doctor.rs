@@ -85,6 +85,12 @@ pub async fn doctor(data_dir: Option<PathBuf>, out: &mut dyn Write) -> Result<()
         Some((pid, Err(_))) => writeln!(out, "partition  process {pid} has just ended")?,
         None => writeln!(out, "partition  none runs; the agent's lines say why")?,
     }
+    match facts.courier_pid {
+        Some(pid) => {
+            writeln!(out, "courier    process {pid}, {} restarts", facts.courier_restarts)?
+        }
+        None => writeln!(out, "courier    none runs; {} restarts", facts.courier_restarts)?,
+    }
     Ok(())
 }
 

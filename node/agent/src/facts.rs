@@ -16,6 +16,12 @@ pub struct Facts {
     pub ready: bool,
     /// How often it was started again.
     pub restarts: u64,
+    /// The courier's process id while it runs.
+    #[serde(default)]
+    pub courier_pid: Option<u32>,
+    /// How often the courier was started again.
+    #[serde(default)]
+    pub courier_restarts: u64,
     /// What the partition says about its protections.
     pub report: Vec<(String, String)>,
     /// Why it last ended or refused.

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use crate::authority::Authority;
 use crate::bundle::{CHOSEN, bundle};
 use crate::client::Client;
+use crate::courier::CourierPlace;
 use crate::dev::DevError;
 use crate::env_file::ENV_FILE;
 use crate::folder::{Folder, fails};
@@ -155,6 +156,12 @@ pub(crate) fn start(
         threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         confine,
     })
+}
+
+/// The courier's folder, and as root its user.
+pub(crate) fn courier(folder: &Folder, state: &State) -> Result<CourierPlace, DevError> {
+    let path = folder.make(&format!("courier/{}", state.name))?;
+    Ok(CourierPlace::prepare(path.clone()).map_err(fails("give to its user", &path))?)
 }
 
 /// The first settings of a development HSM. `{port}` stands for the port of the named listener, so

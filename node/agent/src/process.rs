@@ -1,4 +1,4 @@
-//! One partition process: started, watched, killed.
+//! One partition or courier process: started, watched, killed.
 //!
 //! The kernel kills a partition when the *thread* that started it ends. So each process has a
 //! thread of its own that starts it and then waits for its end.
@@ -15,13 +15,27 @@ use nix::unistd::Pid;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::courier::CourierPlace;
+
 /// The hidden command of this executable that becomes a partition.
 pub const PARTITION_COMMAND: &str = "partition";
 
-/// The only settings of the environment that a partition sees.
+/// The only settings of the environment that a partition or a courier sees.
 const ENVIRONMENT: [&str; 2] = ["CASEMATE_LOG", "RUST_BACKTRACE"];
 
-/// A running partition process.
+/// The hidden command of this executable that becomes a courier.
+pub const COURIER_COMMAND: &str = "courier";
+
+/// What a process is started as.
+#[derive(Debug, Clone)]
+pub(crate) enum Role {
+    /// The partition of an HSM.
+    Partition,
+    /// The courier beside it.
+    Courier(CourierPlace),
+}
+
+/// A running partition or courier process.
 #[derive(Debug)]
 pub(crate) struct Process {
     pid: u32,
@@ -31,13 +45,13 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts this executable as a partition whose channel is `channel`.
-    pub(crate) async fn start(channel: OwnedFd) -> io::Result<Self> {
+    /// Starts this executable in a role, with `channel` as its descriptor 3.
+    pub(crate) async fn start(channel: OwnedFd, role: Role) -> io::Result<Self> {
         let (started, starting) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         std::thread::Builder::new()
-            .name("partition".to_owned())
-            .spawn(move || start_and_wait(channel, started, end))?;
+            .name("child".to_owned())
+            .spawn(move || start_and_wait(channel, &role, started, end))?;
         let gone = || io::Error::other("the thread that starts the partition ended");
         let (pid, alive) = starting.await.map_err(|_| gone())??;
         Ok(Self { pid, alive, ended })
@@ -71,10 +85,11 @@ type Started = io::Result<(u32, Arc<Mutex<Option<Pid>>>)>;
 
 fn start_and_wait(
     channel: OwnedFd,
+    role: &Role,
     started: oneshot::Sender<Started>,
     end: oneshot::Sender<String>,
 ) {
-    let mut child = match spawn_bound(command(), channel) {
+    let mut child = match spawn_bound(command(role), channel) {
         Ok(child) => child,
         Err(error) => {
             // Nobody waits any more if the agent is stopping; then there is nobody to tell.
@@ -103,9 +118,16 @@ fn start_and_wait(
     let _ = end.send(text);
 }
 
-fn command() -> Command {
+fn command(role: &Role) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.arg(PARTITION_COMMAND).env_clear().stdin(Stdio::null()).stdout(Stdio::null());
+    match role {
+        Role::Partition => command.arg(PARTITION_COMMAND),
+        Role::Courier(place) => command
+            .arg(COURIER_COMMAND)
+            .arg(&place.folder)
+            .args(place.user.map(|user| user.to_string())),
+    };
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null());
     for name in ENVIRONMENT {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);

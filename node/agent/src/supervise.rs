@@ -14,10 +14,11 @@ use tokio::time::{sleep, timeout};
 
 use crate::authority::Authority;
 use crate::backoff::Backoff;
+use crate::courier::{Courier, CourierPlace};
 use crate::dial::Dialer;
 use crate::facts::SharedFacts;
 use crate::hsm::HsmLink;
-use crate::process::Process;
+use crate::process::{Process, Role};
 use crate::say::say;
 
 /// Refusals in a row, each with its reason, after which a partition is given up.
@@ -71,6 +72,8 @@ pub(crate) struct Supervisor {
     pub(crate) facts: Arc<SharedFacts>,
     /// Connects for it.
     pub(crate) dialer: Dialer,
+    /// Where its courier works.
+    pub(crate) courier: CourierPlace,
     /// Told when the HSM is ready for the first time.
     pub(crate) created: Box<dyn FnMut() + Send + Sync>,
     /// Set when all shall end.
@@ -93,6 +96,7 @@ struct Heard {
     /// Whether more hosts may no longer be named.
     outbound: bool,
     refusal: Option<(String, String)>,
+    courier: Option<Courier>,
 }
 
 impl Supervisor {
@@ -154,6 +158,9 @@ impl Supervisor {
             true => self.stop(&end, &mut process).await,
             false => close(&mut process).await,
         };
+        if let Some(courier) = heard.courier.take() {
+            courier.let_go().await;
+        }
         self.facts.change(|facts| {
             facts.partition_pid = None;
             facts.ready = false;
@@ -172,7 +179,7 @@ impl Supervisor {
 
     async fn begin(&self) -> Result<(Arc<AgentEnd>, Process), ChannelError> {
         let (end, theirs) = AgentEnd::pair()?;
-        let process = Process::start(theirs).await?;
+        let process = Process::start(theirs, Role::Partition).await?;
         end.send(&ToPartition::Start(Box::new(self.start.clone())), None).await?;
         Ok((Arc::new(end), process))
     }
@@ -228,6 +235,8 @@ impl Supervisor {
                     (self.created)();
                 }
                 self.facts.change(|facts| facts.ready = true);
+                let (place, facts) = (self.courier.clone(), Arc::clone(&self.facts));
+                heard.courier = Some(Courier::keep(place, Arc::clone(end), facts));
                 self.link.set(Some(Arc::clone(end)));
             }
             ToAgent::Failed { code, message } => {

@@ -30,6 +30,11 @@ pub(crate) fn pick() -> u32 {
     first + random % count
 }
 
+/// Whether a user is one of those that are picked here.
+pub(crate) fn is_picked(user: u32) -> bool {
+    [HIGH, LOW].iter().any(|(first, count)| (*first..*first + *count).contains(&user))
+}
+
 /// Gives the folder and all in it to the user.
 pub(crate) fn give(folder: &Path, user: u32) -> io::Result<()> {
     let mut left = vec![folder.to_owned()];
@@ -87,8 +92,10 @@ mod tests {
 
     #[test]
     fn picked_users_are_in_a_range() {
+        assert!(![0, 1000, 57_999, 59_000, 65_534, u32::MAX].into_iter().any(is_picked));
         for _ in 0..100 {
             let user = pick();
+            assert!(is_picked(user));
             let within = |(first, count)| user >= first && user < first + count;
             assert!(within(HIGH) || within(LOW));
         }

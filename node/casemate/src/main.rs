@@ -1,14 +1,16 @@
 //! The one executable: a thin main that becomes the agent, a partition or a command.
 //!
-//! A partition is chosen before anything else is set up, since it must confine itself while it has
-//! one thread.
+//! A partition or a courier is chosen before anything else is set up, since it must confine itself
+//! while it has one thread.
 
 use std::error::Error;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use casemate_agent::{DevOptions, PARTITION_COMMAND, default_data_dir, dev, doctor};
+use casemate_agent::{
+    COURIER_COMMAND, DevOptions, PARTITION_COMMAND, default_data_dir, dev, doctor,
+};
 use casemate_cli::{
     Arguments, AuditCommand, Command, DevArguments, DevCommand, IdentityCommand, audit, identity,
     parse_error_code,
@@ -16,8 +18,12 @@ use casemate_cli::{
 use clap::Parser;
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|command| command == PARTITION_COMMAND) {
+    let first = std::env::args_os().nth(1);
+    if first.as_ref().is_some_and(|command| command == PARTITION_COMMAND) {
         return casemate_partition::main();
+    }
+    if first.as_ref().is_some_and(|command| command == COURIER_COMMAND) {
+        return casemate_courier::main();
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -51,7 +57,7 @@ fn act(command: Command) -> Result<(), Box<dyn Error>> {
         }
         Command::Audit { command } => read_audit(&command),
         // Taken by main already; the word is known to the parser so that nothing else has it.
-        Command::Partition => Ok(()),
+        Command::Partition | Command::Courier => Ok(()),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair, sockopt};
@@ -145,7 +146,7 @@ impl PartitionEnd {
                 Packet::Data(bytes, descriptor) => (decode(&bytes)?, descriptor),
                 Packet::NoRoom(bytes) => match decode(&bytes)? {
                     // The kernel has closed the socket, which its client sees.
-                    ToPartition::Connection { .. } => continue,
+                    ToPartition::Connection { .. } | ToPartition::Courier => continue,
                     ToPartition::Dialed { id, .. } => {
                         let error = Some("too many open files".to_owned());
                         (ToPartition::Dialed { id, error }, None)
@@ -214,6 +215,21 @@ fn inherit() -> Result<OwnedFd, ChannelError> {
     }
     fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(io::Error::from)?;
     Ok(socket)
+}
+
+/// Takes the inherited descriptor [`PARTITION_FD`] as a stream of a Unix socket pair: a courier's
+/// end. For the first lines of its main, like [`receive_start`], and only once.
+///
+/// # Errors
+/// When there is no such stream at that descriptor.
+pub(crate) fn inherit_stream() -> io::Result<UnixStream> {
+    let socket = adopt().map_err(io::Error::other)?;
+    let kind = nix::sys::socket::getsockopt(&socket, sockopt::SockType)?;
+    if kind != SockType::Stream {
+        return Err(io::Error::other("descriptor 3 is no stream"));
+    }
+    fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    Ok(UnixStream::from(socket))
 }
 
 #[expect(unsafe_code, reason = "an inherited descriptor is only known by its number")]

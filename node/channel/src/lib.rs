@@ -10,6 +10,7 @@
 //! the message that carried it is refused; descriptors are close-on-exec; the end of the peer is
 //! `None`, never an error that could be mistaken for a broken message.
 
+pub mod courier;
 mod end;
 mod message;
 mod packet;

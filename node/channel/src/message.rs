@@ -33,6 +33,9 @@ pub enum ToPartition {
         /// The certificate and its issuers, PEM.
         chain_pem: String,
     },
+    /// A courier was started; the descriptor is the partition's end of their stream. Replaces the
+    /// last one.
+    Courier,
     /// Finish what runs, answer nothing new, and end.
     Stop,
 }
@@ -98,7 +101,7 @@ impl ToPartition {
     #[must_use]
     pub fn carries_descriptor(&self) -> bool {
         match self {
-            Self::Connection { .. } => true,
+            Self::Connection { .. } | Self::Courier => true,
             Self::Dialed { error, .. } => error.is_none(),
             Self::Start(_) | Self::Certificate { .. } | Self::Stop => false,
         }

@@ -11,6 +11,16 @@ use nix::unistd::getppid;
 use crate::report::{Measure, Report};
 use crate::{confine, files, filter, memory, resources};
 
+/// Whether the process reaches a network by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// Not at all: sockets are handed in.
+    #[default]
+    HandedIn,
+    /// It opens outgoing connections, and listens nowhere.
+    Network,
+}
+
 /// How the process shall be confined.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
@@ -20,6 +30,8 @@ pub struct Plan {
     pub root: Option<PathBuf>,
     /// The only folder it may use, as it sees it afterwards.
     pub folder: PathBuf,
+    /// Whether it reaches a network by itself.
+    pub reach: Reach,
 }
 
 /// Why the process could not be confined. It must end then, without serving anything.
@@ -97,8 +109,8 @@ pub fn enter(plan: &Plan) -> Result<Report, HardenError> {
 
     prctl::set_no_new_privs().map_err(HardenError::step("forbid new privileges"))?;
     report.add(Measure::active("no_new_privs", "set"));
-    report.add(files::restrict(ruleset)?);
-    report.add(filter::set()?);
+    report.add(files::restrict(ruleset, plan.reach)?);
+    report.add(filter::set(plan.reach)?);
     Ok(report)
 }
 

@@ -1,4 +1,5 @@
-//! Landlock: one folder, and no TCP at all.
+//! Landlock: one folder, and no TCP at all; or, for a process that connects, outgoing TCP and the
+//! files of name resolution.
 
 use std::path::PathBuf;
 
@@ -7,11 +8,21 @@ use landlock::{
     RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
 };
 
-use crate::enter::{HardenError, Plan};
+use crate::enter::{HardenError, Plan, Reach};
 use crate::report::Measure;
 
 /// The newest landlock version these rules were written for; older kernels enforce what they know.
 const REVIEWED: ABI = ABI::V6;
+
+/// What the C library reads to find the address of a name; links are followed when this is set.
+const RESOLUTION: &[&str] = &[
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/host.conf",
+    "/etc/gai.conf",
+    "/etc/services",
+];
 
 /// Makes the rules. Must run before the root folder changes, while the path can be opened.
 pub(crate) fn rules(plan: &Plan) -> Result<RulesetCreated, HardenError> {
@@ -20,25 +31,39 @@ pub(crate) fn rules(plan: &Plan) -> Result<RulesetCreated, HardenError> {
         step: "open the HSM's folder",
         cause: std::io::Error::other(cause),
     })?;
-    build(opened).map_err(HardenError::Files)
+    build(opened, plan.reach).map_err(HardenError::Files)
 }
 
-fn build(folder: PathFd) -> Result<RulesetCreated, landlock::RulesetError> {
-    Ruleset::default()
+fn build(folder: PathFd, reach: Reach) -> Result<RulesetCreated, landlock::RulesetError> {
+    let tcp = match reach {
+        Reach::HandedIn => AccessNet::from_all(REVIEWED),
+        Reach::Network => AccessNet::BindTcp.into(),
+    };
+    let mut rules = Ruleset::default()
         .handle_access(AccessFs::from_all(REVIEWED))?
-        .handle_access(AccessNet::from_all(REVIEWED))?
+        .handle_access(tcp)?
         .scope(Scope::from_all(REVIEWED))?
         .create()?
-        .add_rule(PathBeneath::new(folder, inside()))
+        .add_rule(PathBeneath::new(folder, inside()))?;
+    if reach == Reach::Network {
+        // One that this machine does not have is not needed either.
+        for file in RESOLUTION.iter().filter_map(|file| PathFd::new(file).ok()) {
+            rules = rules.add_rule(PathBeneath::new(file, BitFlags::from(AccessFs::ReadFile)))?;
+        }
+    }
+    Ok(rules)
 }
 
 /// Sets the rules for this thread and all that it makes.
-pub(crate) fn restrict(rules: RulesetCreated) -> Result<Measure, HardenError> {
+pub(crate) fn restrict(rules: RulesetCreated, reach: Reach) -> Result<Measure, HardenError> {
     let status = rules.restrict_self().map_err(HardenError::Files)?;
     Ok(match status.ruleset {
         RulesetStatus::FullyEnforced => Measure::active(
             "landlock",
-            "its folder only; no TCP bind or connect; no foreign signal",
+            match reach {
+                Reach::HandedIn => "its folder only; no TCP bind or connect; no foreign signal",
+                Reach::Network => "its folder and name resolution only; no TCP bind",
+            },
         ),
         RulesetStatus::PartiallyEnforced => Measure::active(
             "landlock",

@@ -3,9 +3,10 @@
 //! EPERM and not a kill: a call that was forgotten here then shows as an error of one request with
 //! its place in the log, instead of as a dead HSM, and the protection is the same.
 //!
-//! Not on the list, so refused: `socket`, `connect`, `bind`, `listen`, `accept`, `execve`, `fork`,
-//! `ptrace`, `process_vm_*`, `mount`, `setuid` and its family, `bpf`, `perf_event_open`,
-//! `userfaultfd`, `keyctl`, `open_by_handle_at`, `io_uring_*`, `pidfd_*`, `kexec_*`, `unshare`, …
+//! Not on the list of a process that is handed its sockets, so refused: `socket`, `connect`,
+//! `bind`, `listen`, `accept`, `execve`, `fork`, `ptrace`, `process_vm_*`, `mount`, `setuid` and
+//! its family, `bpf`, `perf_event_open`, `userfaultfd`, `keyctl`, `open_by_handle_at`, `io_uring_*`,
+//! `pidfd_*`, `kexec_*`, `unshare`, …
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch, apply_filter_all_threads,
 };
 
-use crate::enter::HardenError;
+use crate::enter::{HardenError, Reach};
 use crate::report::Measure;
 
 /// Calls allowed whatever their arguments are.
@@ -175,8 +176,8 @@ const PRCTL: &[i32] = &[
 const IOCTL: &[libc::Ioctl] = &[libc::FIONBIO, libc::FIONREAD, libc::TCGETS, libc::FIOCLEX];
 
 /// Sets the filter on all threads.
-pub(crate) fn set() -> Result<Measure, HardenError> {
-    let rules = allowed().map_err(HardenError::FilterBuild)?;
+pub(crate) fn set(reach: Reach) -> Result<Measure, HardenError> {
+    let rules = allowed(reach).map_err(HardenError::FilterBuild)?;
     let calls = rules.len();
     let list = compile(rules).map_err(HardenError::FilterBuild)?;
     let no_clone3 = clone3_is_unknown().map_err(HardenError::FilterBuild)?;
@@ -187,11 +188,28 @@ pub(crate) fn set() -> Result<Measure, HardenError> {
     Ok(Measure::active("seccomp", state))
 }
 
-fn allowed() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
+fn allowed(reach: Reach) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         ALWAYS.iter().chain(ALWAYS_OLD_NAMES).map(|call| (*call, Vec::new())).collect();
     rules.extend(conditional()?);
+    if reach == Reach::Network {
+        rules.extend(outgoing()?);
+    }
     Ok(rules)
+}
+
+/// What outgoing connections and the questions for names need: sockets of TCP and UDP, and nothing
+/// that lets one wait for connections (`listen` and `accept` stay refused).
+fn outgoing() -> Result<Vec<(c_long, Vec<SeccompRule>)>, BackendError> {
+    let internet = [libc::AF_INET, libc::AF_INET6].map(|family| u64::from(unsigned(family)));
+    Ok(vec![
+        (libc::SYS_socket, any_of(0, internet)?),
+        (libc::SYS_connect, Vec::new()),
+        // The C library asks for names with these.
+        (libc::SYS_sendto, Vec::new()),
+        (libc::SYS_sendmmsg, Vec::new()),
+        (libc::SYS_recvmmsg, Vec::new()),
+    ])
 }
 
 /// The C library falls back to `clone`, whose flags a filter can read, only on this answer.

@@ -7,8 +7,9 @@
 //!
 //! What it does not do: it knows nothing of HSMs, and it reads no configuration.
 //!
-//! Invariant: after [`enter`] the process opens no network socket, starts no other program, and
-//! opens no file outside its folder; no thread made later can do so either.
+//! Invariant: after [`enter`] the process opens no network socket (unless the plan says that it may
+//! connect; it never listens), starts no other program, and opens no file outside its folder (but
+//! those that name resolution reads); no thread made later can do so either.
 
 mod confine;
 mod enter;
@@ -20,7 +21,7 @@ mod report;
 mod resources;
 mod spawn;
 
-pub use enter::{HardenError, Plan, enter};
+pub use enter::{HardenError, Plan, Reach, enter};
 pub use memory::lock;
 pub use observe::{Observed, observe};
 pub use report::{Measure, Report};

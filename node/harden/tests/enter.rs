@@ -137,3 +137,33 @@ fn as_root_it_gets_its_own_user_and_root_folder() {
     assert_eq!(seen.root.as_deref(), Some(folder.path()));
     assert_eq!(seen.listening, Some(0));
 }
+
+#[test]
+fn a_process_that_connects_listens_nowhere_and_reads_no_more_than_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    std::fs::write(folder.path().join("port"), port).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            stream.unwrap().write_all(&[1]).unwrap();
+        }
+    });
+    let fine = ["network", "answer", "resolve", "write", "pair"];
+    let refused = [
+        "bind", "listen", "accept", "unix", "netlink", "packet", "exec", "fork", "ptrace",
+        "unshare", "mount", "keyctl", "io_uring", "kill", "runnable",
+    ];
+    let tries: Vec<&str> = fine.into_iter().chain(refused).chain(["open", "up"]).collect();
+    let said = outcome("-", "-", folder.path().to_str().unwrap(), &tries);
+    for name in fine {
+        assert!(said.contains(&format!("{name} ok")), "{name}: {said:?}");
+    }
+    for name in refused {
+        assert!(said.contains(&format!("{name} refused {EPERM}")), "{name}: {said:?}");
+    }
+    for name in ["open", "up"] {
+        let line = said.iter().find(|line| line.starts_with(&format!("{name} ")));
+        assert!(line.is_some_and(|line| line.contains("refused")), "{name}: {said:?}");
+    }
+}

@@ -29,6 +29,11 @@ pub(crate) enum Arrival {
         /// Who connected.
         peer: SocketAddr,
     },
+    /// A courier was started.
+    Courier {
+        /// This end of the stream to it.
+        stream: OwnedFd,
+    },
     /// The partition shall finish and end.
     Stop,
 }
@@ -131,6 +136,7 @@ impl Agent {
             ToPartition::Connection { peer, .. } => {
                 descriptor.map(|socket| Arrival::Connection { socket, peer })
             }
+            ToPartition::Courier => descriptor.map(|stream| Arrival::Courier { stream }),
             ToPartition::Stop => Some(Arrival::Stop),
             ToPartition::Dialed { id, error } => {
                 let waiting = self.dials.lock().remove(&id);

@@ -2,7 +2,7 @@
 
 use casemate_channel::{Pending, Start, ToAgent, receive_start};
 use casemate_engine_soft::random;
-use casemate_harden::{Plan, Report, enter, raise_nofile};
+use casemate_harden::{Plan, Reach, Report, enter, raise_nofile};
 
 use crate::failure::Failure;
 
@@ -47,6 +47,7 @@ fn confine(start: &Start) -> Result<Report, Failure> {
         uid_gid: start.confine.uid_gid,
         root: start.confine.root.clone(),
         folder: start.folder.clone(),
+        reach: Reach::HandedIn,
     };
     Ok(enter(&plan)?)
 }

@@ -15,6 +15,7 @@ mod agent;
 mod boot;
 mod certificate;
 mod clock;
+mod courier;
 mod due;
 mod failure;
 mod fetch;

@@ -129,7 +129,7 @@ fn creation(message: &CreationMessage) -> Result<Creation, Failure> {
 /// Opens the audit trail. Its first record proves that it takes records; then what an earlier
 /// process left open gets its outcome.
 pub(crate) async fn trail(start: &Start, hsm: &Hsm, ledger: Ledger) -> Result<Trail, Failure> {
-    let folder = start.folder.join(AUDIT_FOLDER);
+    let folder = audit_folder(start);
     let trail = Trail::open(&folder, &origin(start, hsm, &resource_id(start)), ledger, millis())?;
     trail.follow_usage(&start.folder.join(USAGE_FILE))?;
     record_service(&trail, "PartitionStart").await?;
@@ -173,7 +173,13 @@ fn origin<'a>(start: &'a Start, hsm: &Hsm, resource_id: &'a str) -> Origin<'a> {
     }
 }
 
-fn resource_id(start: &Start) -> String {
+/// Where the audit trail lies.
+pub(crate) fn audit_folder(start: &Start) -> std::path::PathBuf {
+    start.folder.join(AUDIT_FOLDER)
+}
+
+/// The HSM's resource id, as records and sinks name it.
+pub(crate) fn resource_id(start: &Start) -> String {
     format!("/providers/Microsoft.KeyVault/managedHSMs/{}", start.hsm)
 }
 

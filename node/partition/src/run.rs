@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use crate::agent::{Agent, Arrival};
 use crate::boot::Boot;
 use crate::clock::SystemClock;
+use crate::courier::{Courier, TrailLog};
 use crate::due::purge_when_due;
 use crate::failure::{Failure, chain};
 use crate::fetch::AgentFetch;
@@ -77,6 +78,7 @@ struct Partition {
     agent: Arc<Agent>,
     hsm: Arc<Hsm>,
     trail: Trail,
+    courier: Arc<Courier>,
     seal: NodeSeal,
     server: Arc<Server>,
     sentinel: Arc<Sentinel>,
@@ -107,7 +109,8 @@ impl Partition {
         agent.tell(&ToAgent::Outbound { hosts: outbound.clone() }).await?;
         let fetch = Arc::new(AgentFetch::new(Arc::clone(agent), &outbound));
         let validator = Arc::new(Validator::new(trust(start, &hsm), fetch));
-        let plane = plane(start, &hsm, validator, &trail)?;
+        let courier = courier(start, &hsm, &trail);
+        let plane = plane(start, &hsm, validator, &trail, &courier)?;
         let folder = start.folder.clone();
         let names = certificate_names(start);
         let (tls, renew_at) =
@@ -117,7 +120,7 @@ impl Partition {
         let server = Server::new(plane, tls, load, &start.limits);
         let stop_grace = Duration::from_millis(start.limits.stop_grace_ms);
         let agent = Arc::clone(agent);
-        Ok(Self { agent, hsm, trail, seal, server, sentinel, stop_grace })
+        Ok(Self { agent, hsm, trail, courier, seal, server, sentinel, stop_grace })
     }
 
     /// Serves until told to stop.
@@ -150,6 +153,7 @@ impl Partition {
             tokio::select! {
                 arrival = arrivals.recv() => match arrival {
                     Some(Arrival::Connection { socket, peer }) => self.server.accept(socket, peer),
+                    Some(Arrival::Courier { stream }) => self.courier.attach(stream),
                     Some(Arrival::Stop) => return Ok(()),
                     None => return Err(Failure::AgentGone),
                 },
@@ -202,11 +206,17 @@ fn trust(start: &Start, hsm: &Hsm) -> TrustSettings {
     }
 }
 
+fn courier(start: &Start, hsm: &Arc<Hsm>, trail: &Trail) -> Arc<Courier> {
+    let log = TrailLog::new(trail.clone(), &open::audit_folder(start));
+    Arc::new(Courier::new(Arc::clone(hsm), log, &start.hsm, &open::resource_id(start)))
+}
+
 fn plane(
     start: &Start,
     hsm: &Arc<Hsm>,
     validator: Arc<Validator>,
     trail: &Trail,
+    courier: &Arc<Courier>,
 ) -> Result<Arc<DataPlane>, Failure> {
     let bounds = Limits::default();
     let limits = Limits {
@@ -218,6 +228,7 @@ fn plane(
         hsm: Arc::clone(hsm),
         validator,
         trail: trail.clone(),
+        copies: Arc::<Courier>::clone(courier),
         names: start.names.iter().map(external).collect(),
         named_port: start.named_port,
         region: start.region.clone(),

@@ -21,6 +21,16 @@ pub fn python() -> PathBuf {
     prepared("CASEMATE_VENV_SDK", "venv-sdk", "bin/python")
 }
 
+/// Python of the virtual environment that holds what the receivers of the audit log are made of.
+pub fn python_sinks() -> PathBuf {
+    prepared("CASEMATE_VENV_SINKS", "venv-sinks", "bin/python")
+}
+
+/// The main script of Azurite's blob service.
+pub fn azurite() -> PathBuf {
+    prepared("CASEMATE_AZURITE_MODULES", "azurite/node_modules", "azurite/dist/src/blob/main.js")
+}
+
 /// The `az` of the virtual environment that holds the Azure CLI.
 pub fn az() -> PathBuf {
     prepared("CASEMATE_VENV_AZ", "venv-az", "bin/az")

@@ -16,8 +16,13 @@ use serde_json::Value;
 
 /// A Python script of this package, ready to run against a server.
 pub fn python(dev: &Dev, script: &str) -> Client {
+    python_of(dev, &places::python(), script)
+}
+
+/// The same, with the Python of another environment.
+pub fn python_of(dev: &Dev, python: &Path, script: &str) -> Client {
     let path = folder("python").join(script);
-    Client::of(dev, &places::python(), dev.scratch()).word(&path.display().to_string())
+    Client::of(dev, python, dev.scratch()).word(&path.display().to_string())
 }
 
 /// A JavaScript of this package, ready to run against a server.

@@ -35,10 +35,15 @@ pub(super) fn program(workspace: &Workspace) -> Result<PathBuf, Failure> {
     Ok(venv.join("bin/node"))
 }
 
-/// The `node_modules` of `tests/system/js`, installed by its lock file.
-pub(super) fn modules(workspace: &Workspace, node: &Path) -> Result<PathBuf, Failure> {
-    let source = workspace.root.join("tests/system/js");
-    let folder = workspace.cache()?.join("node");
+/// The `node_modules` of a folder of `tests/system`, installed by its lock file into the cache.
+pub(super) fn modules(
+    workspace: &Workspace,
+    node: &Path,
+    source: &str,
+    cached: &str,
+) -> Result<PathBuf, Failure> {
+    let source = workspace.root.join("tests/system").join(source);
+    let folder = workspace.cache()?.join(cached);
     let modules = folder.join("node_modules");
     let lock = source.join("package-lock.json");
     if !lock.is_file() {
@@ -49,7 +54,7 @@ pub(super) fn modules(workspace: &Workspace, node: &Path) -> Result<PathBuf, Fai
     if std::fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == wanted) {
         return Ok(modules);
     }
-    say(&format!("xtask: installing the JavaScript clients into {}", folder.display()));
+    say(&format!("xtask: installing JavaScript packages into {}", folder.display()));
     make_folder(&folder)?;
     for name in ["package.json", "package-lock.json"] {
         let text = String::from_utf8_lossy(&read(&source.join(name))?).into_owned();

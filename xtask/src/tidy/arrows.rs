@@ -10,15 +10,19 @@ use crate::workspace::{Arrow, Kind, Metadata, Package};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("api/control-plane", &["api/wire", "identity/token"]),
     // The audit room's door and the vocabulary of keys, which the domain's own API speaks in.
-    ("api/data-plane", &["api/wire", "identity/token", "hsm/core", "audit", "engines/port"]),
+    (
+        "api/data-plane",
+        &["api/wire", "identity/token", "hsm/core", "audit", "audit/sinks", "engines/port"],
+    ),
     ("api/wire", &[]),
     ("audit", &[]),
+    ("audit/sinks", &[]),
     ("clients/cli", &["api/wire", "audit"]),
     // A suite names its port alone; the crates that pass it use it in their tests only.
     ("engines/conformance", &["engines/port"]),
     ("engines/port", &[]),
     ("engines/soft", &["engines/port"]),
-    ("hsm/core", &["engines/port", "stores/port", "audit"]),
+    ("hsm/core", &["engines/port", "stores/port", "audit", "audit/sinks"]),
     ("identity/dev-issuer", &["identity/token"]),
     ("identity/token", &[]),
     // The agent's further limits are in `reach`.
@@ -28,12 +32,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["api/*", "audit", "clients/*", "engines/*", "hsm/*", "identity/*", "node/*", "stores/*"],
     ),
     ("node/channel", &[]),
+    // The vocabulary of sinks and the stream; its further limits are in `reach`.
+    ("node/courier", &["audit/sinks", "node/channel", "node/harden"]),
     ("node/harden", &[]),
     (
         "node/partition",
         &[
             "api/*",
             "audit",
+            "audit/sinks",
             "engines/*",
             "hsm/*",
             "identity/*",

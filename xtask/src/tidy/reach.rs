@@ -10,7 +10,7 @@ use super::Breach;
 use crate::workspace::Metadata;
 
 /// The crates that must stay keyless, by folder.
-const KEYLESS: &[&str] = &["node/agent", "api/control-plane", "clients/cli"];
+const KEYLESS: &[&str] = &["node/agent", "node/courier", "api/control-plane", "clients/cli"];
 
 /// What would bring keys or sealed records: packages of ours by folder, others by name.
 const FORBIDDEN_FOLDERS: &[&str] = &["engines/", "hsm/core", "stores/embedded"];

@@ -1,8 +1,9 @@
 //! A whole HSM in one process, a hand-set clock, a store and a pool that can be held up.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
@@ -10,7 +11,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use casemate_audit::{MemoryTrail, Trail};
-use casemate_data_plane::{Config, ConnectionFacts, DataPlane, ExternalName, Limits};
+use casemate_data_plane::{
+    Config, ConnectionFacts, Copies, CopyMissing, DataPlane, ExternalName, Limits, SinkStatus,
+};
 use casemate_engine_port::{Cost, Secret};
 use casemate_engine_soft::SoftEngine;
 use casemate_engine_soft::domain::{DomainKeys, RecordCipher};
@@ -59,6 +62,7 @@ impl Default for Setup {
 pub(crate) struct World {
     pub(crate) plane: Arc<DataPlane>,
     pub(crate) audit: MemoryTrail,
+    pub(crate) copies: Arc<PlayedCopies>,
     pub(crate) clock: Arc<HandClock>,
     pub(crate) store_gate: Arc<Semaphore>,
     pub(crate) pool_gate: Arc<Semaphore>,
@@ -122,10 +126,12 @@ impl World {
             port,
             url: url.to_owned(),
         };
+        let copies = Arc::new(PlayedCopies::default());
         let config = Config {
             hsm,
             validator: Arc::clone(&validator),
             trail,
+            copies: Arc::<PlayedCopies>::clone(&copies),
             names: vec![
                 name("dev.managedhsm.localhost", 8443, URL),
                 name("127.0.0.1", 8444, "https://127.0.0.1:8444/"),
@@ -136,7 +142,7 @@ impl World {
             limits: setup.limits,
         };
         let plane = Arc::new(DataPlane::new(config).unwrap());
-        Self { plane, audit, clock, store_gate, pool_gate, validator, signer, _dir: dir }
+        Self { plane, audit, copies, clock, store_gate, pool_gate, validator, signer, _dir: dir }
     }
 
     /// A token that the validator believes, for this principal.
@@ -296,6 +302,31 @@ impl KeyFetch for Issuer {
     fn fetch<'a>(&'a self, url: &'a str, _: &'a str) -> BoxFuture<'a, Result<Vec<u8>, FetchError>> {
         let text = if url.ends_with("/keys") { &self.keys } else { &self.metadata };
         Box::pin(async move { Ok(text.clone().into_bytes()) })
+    }
+}
+
+/// A synchronous sink that can be made to answer nothing.
+#[derive(Default)]
+pub(crate) struct PlayedCopies {
+    pub(crate) missing: AtomicBool,
+    /// The highest record that was waited for.
+    pub(crate) waited_for: AtomicU64,
+}
+
+impl Copies for PlayedCopies {
+    fn acknowledged(
+        &self,
+        sequence: u64,
+    ) -> Pin<Box<dyn Future<Output = Result<(), CopyMissing>> + Send + '_>> {
+        self.waited_for.fetch_max(sequence, Ordering::SeqCst);
+        let missing = CopyMissing { sink: "siem".to_owned(), waited_ms: 5 };
+        let is_missing = self.missing.load(Ordering::SeqCst);
+        Box::pin(async move { if is_missing { Err(missing) } else { Ok(()) } })
+    }
+
+    fn status(&self) -> Vec<SinkStatus> {
+        let name = "siem".to_owned();
+        vec![SinkStatus { name, delivered: Some(1), lag: Some(2), error: None, failures: 0 }]
     }
 }
 

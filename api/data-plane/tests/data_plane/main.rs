@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod audit;
 #[cfg(test)]
+mod audit_sinks;
+#[cfg(test)]
 mod crypto;
 #[cfg(test)]
 mod golden;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use casemate_agent::{DevOptions, PARTITION_COMMAND, dev};
+use casemate_agent::{COURIER_COMMAND, DevOptions, PARTITION_COMMAND, dev};
 use casemate_channel::{PartitionEnd, Start, ToAgent, ToPartition, receive_start};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::ServerConfig;
@@ -24,7 +24,11 @@ type Outcome = Result<(), Box<dyn Error>>;
 
 fn main() -> ExitCode {
     let Some(word) = std::env::args().nth(1) else { return ExitCode::from(2) };
-    let done = if word == PARTITION_COMMAND { stand_in() } else { agent(&word) };
+    let done = match word.as_str() {
+        PARTITION_COMMAND => stand_in(),
+        COURIER_COMMAND => stand_in_courier(),
+        data_dir => agent(data_dir),
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -50,6 +54,13 @@ fn agent(data_dir: &str) -> Outcome {
     Ok(dev(&options, &mut io::stdout())?)
 }
 
+/// Carries nothing, and ends when its partition does.
+fn stand_in_courier() -> Outcome {
+    let mut stream = casemate_channel::courier::inherit_stream()?;
+    io::copy(&mut stream, &mut io::sink())?;
+    Ok(())
+}
+
 fn stand_in() -> Outcome {
     let (start, pending) = receive_start()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -69,6 +80,8 @@ async fn serve(start: Start, end: PartitionEnd) -> Outcome {
         return Ok(end.send(&failed, None).await?);
     }
     let tls = TlsAcceptor::from(certificate(&start, &end).await?);
+    // Its end of the courier's stream, held as long as this process lives.
+    let mut couriers = Vec::new();
     end.send(&ToAgent::Ready { pid: std::process::id() }, None).await?;
     loop {
         match end.recv().await? {
@@ -78,6 +91,7 @@ async fn serve(start: Start, end: PartitionEnd) -> Outcome {
             }
             Some((ToPartition::Stop, _)) => return Ok(end.send(&ToAgent::Stopped, None).await?),
             None => return Ok(()),
+            Some((ToPartition::Courier, stream)) => couriers.push(stream),
             Some(_) => {}
         }
     }

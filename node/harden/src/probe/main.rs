@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use casemate_harden::{Plan, enter};
+use casemate_harden::{Plan, Reach, enter};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -15,6 +15,11 @@ fn main() -> ExitCode {
         folder: PathBuf::from(folder),
         root: (root != "-").then(|| PathBuf::from(root)),
         uid_gid: uid.parse().ok().map(|uid| (uid, uid)),
+        // A first try of this name is none, but says that the process may connect.
+        reach: match tries.first().is_some_and(|name| name == "network") {
+            true => Reach::Network,
+            false => Reach::HandedIn,
+        },
     };
     if tries.first().is_some_and(|name| name == "late") {
         let waiting = std::thread::spawn(|| std::thread::sleep(std::time::Duration::from_secs(2)));
@@ -57,6 +62,12 @@ fn attempt(name: &str, plan: &Plan) -> io::Result<()> {
         "unix" => std::os::unix::net::UnixDatagram::unbound().map(|_| ()),
         "pair" => std::os::unix::net::UnixStream::pair().map(|_| ()),
         "exec" => run("/bin/true"),
+        "network" => Ok(()),
+        "answer" => connect_back(plan),
+        "resolve" => std::net::ToSocketAddrs::to_socket_addrs("localhost:1").map(|_| ()),
+        "bind" => std::net::TcpListener::bind("127.0.0.1:0").map(|_| ()),
+        "netlink" => forbidden(libc::SYS_socket, [libc::AF_NETLINK.into(), 3, 0]),
+        "packet" => forbidden(libc::SYS_socket, [libc::AF_PACKET.into(), 3, 0]),
         "open" => std::fs::File::open("/etc/hostname").map(|_| ()),
         "up" => std::fs::read_dir("/proc").map(|_| ()),
         "write" => write_inside(plan),
@@ -82,6 +93,13 @@ fn attempt(name: &str, plan: &Plan) -> io::Result<()> {
         "wait" => wait_for_input(),
         _ => Err(io::ErrorKind::Unsupported.into()),
     }
+}
+
+/// Connects to the port that a file in the folder names, and reads a byte.
+fn connect_back(plan: &Plan) -> io::Result<()> {
+    let port = std::fs::read_to_string(plan.folder.join("port"))?;
+    let mut stream = std::net::TcpStream::connect(format!("127.0.0.1:{port}"))?;
+    io::Read::read_exact(&mut stream, &mut [0])
 }
 
 fn run(program: &str) -> io::Result<()> {

@@ -1,0 +1,45 @@
+//! The sinks of the audit log: read, replace. An area of our own: the original has none.
+
+use std::sync::Arc;
+
+use casemate_audit_sinks::{Sinks, SinksRequest};
+use casemate_hsm::rbac::{Scope, act};
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::answer::Answer;
+use crate::copies::SinkStatus;
+use crate::exchange::Exchange;
+use crate::refusal::Refusal;
+use crate::render::json;
+
+type Answered = Result<Answer, Refusal>;
+
+/// The settings, without their secrets, and how far each sink is.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    settings: &'a Sinks,
+    status: Vec<SinkStatus>,
+}
+
+pub(crate) async fn get(x: &mut Exchange) -> Answered {
+    let permit = x.authorize::<act::SettingsWrite>(Scope::Root)?;
+    let sinks = x.hsm().show_audit_sinks(&permit);
+    let answer = shown(x, &sinks);
+    x.read(&permit, answer).await
+}
+
+pub(crate) async fn put(x: &mut Exchange, body: &[u8]) -> Answered {
+    let request = SinksRequest::parse(body)?;
+    let permit = x.authorize::<act::SettingsWrite>(Scope::Root)?;
+    let intent = x.intend().await?;
+    let sinks = x.hsm().set_audit_sinks(&permit, &intent, request).await?;
+    let answer = shown(x, &sinks);
+    x.changed(&permit, answer).await
+}
+
+fn shown(x: &Exchange, settings: &Arc<Sinks>) -> Answer {
+    let status = x.plane.copies.status();
+    Answer::json(StatusCode::OK, json(&Shown { settings, status }))
+}

@@ -1,0 +1,115 @@
+use super::*;
+
+fn delivered(error: Option<&str>) -> FromCourier {
+    let error = error.map(str::to_owned);
+    let sink = "a".to_owned();
+    FromCourier::Delivered(Delivered { generation: 4, sink, upto: 7, error, failures: 1 })
+}
+
+fn to_courier() -> Vec<ToCourier> {
+    vec![
+        ToCourier::Hello { hsm: "dev".to_owned(), resource_id: "/x".to_owned() },
+        ToCourier::Configuration { generation: 4, json: b"{}".to_vec() },
+        ToCourier::Committed(u64::MAX),
+        ToCourier::Certificate("title\nhsm dev\n".to_owned()),
+        ToCourier::Checkpoint("origin\n7\nroot\n".to_owned()),
+        ToCourier::Entries { from: 3, lines: b"{}\n{}\n".to_vec() },
+        ToCourier::Entries { from: 3, lines: Vec::new() },
+    ]
+}
+
+fn from_courier() -> Vec<FromCourier> {
+    let read = FromCourier::Read { from: 5, bytes_max: 9 };
+    vec![FromCourier::Hello, read, delivered(None), delivered(Some("refused"))]
+}
+
+#[test]
+fn every_message_comes_back_and_no_cut_one_is_taken_for_it() {
+    for message in to_courier() {
+        let frame = message.encode();
+        assert_eq!(ToCourier::decode(&frame).unwrap(), message);
+        for end in 0..frame.len() {
+            assert_ne!(ToCourier::decode(&frame[..end]).ok(), Some(to_owned(&message)), "{end}");
+        }
+        assert!(FromCourier::decode(&frame).is_err(), "the other way round: {message:?}");
+    }
+    for message in from_courier() {
+        let frame = message.encode();
+        assert_eq!(FromCourier::decode(&frame).unwrap(), message);
+        for end in 0..frame.len() {
+            assert_ne!(FromCourier::decode(&frame[..end]).ok(), Some(message.clone()), "{end}");
+        }
+        assert!(ToCourier::decode(&frame).is_err(), "the other way round: {message:?}");
+    }
+}
+
+fn to_owned(message: &ToCourier) -> ToCourier {
+    ToCourier::decode(&message.encode()).unwrap()
+}
+
+#[test]
+fn what_is_of_no_shape_is_refused() {
+    let long = |kind: u8, bytes: usize| [vec![kind], vec![b' '; bytes]].concat();
+    for frame in [
+        vec![],
+        vec![0],
+        vec![0xff, 1],
+        vec![HELLO],
+        vec![COMMITTED, 1, 2],
+        vec![COMMITTED; 10],
+        vec![ENTRIES, 0, 0, 0],
+        [vec![ENTRIES], vec![0; 8], b"no newline".to_vec()].concat(),
+        vec![CHECKPOINT, 0xff],
+        vec![CERTIFICATE, 0xff],
+        long(CERTIFICATE, CHECKPOINT_BYTES_MAX + 1),
+        long(CHECKPOINT, CHECKPOINT_BYTES_MAX + 1),
+        long(CONFIGURATION, CONFIGURATION_BYTES_MAX + 1),
+        long(HELLO, REPORT_BYTES_MAX + 1),
+        long(ENTRIES, FRAME_BYTES_MAX),
+    ] {
+        assert!(ToCourier::decode(&frame).is_err(), "{:?}", frame.get(..16.min(frame.len())));
+    }
+    for frame in [
+        vec![],
+        vec![FROM_HELLO],
+        vec![FROM_HELLO, 0, 0, 0, 2],
+        vec![READ; 12],
+        vec![READ; 14],
+        vec![DELIVERED],
+        long(DELIVERED, REPORT_BYTES_MAX + 1),
+        [
+            &[DELIVERED][..],
+            br#"{"generation":1,"sink":"a","upto":1,"error":null,"failures":0,"x":1}"#,
+        ]
+        .concat(),
+        [&[DELIVERED][..], br#"{"generation":1,"sink":"a","upto":-1,"error":null,"failures":0}"#]
+            .concat(),
+    ] {
+        assert!(FromCourier::decode(&frame).is_err(), "{:?}", frame.get(..16.min(frame.len())));
+    }
+    let other = br#"{"version":2,"hsm":"a","resource_id":"b"}"#;
+    let refused = ToCourier::decode(&[&[HELLO][..], other].concat());
+    assert!(matches!(refused, Err(CourierProtocolError::Version { theirs: 2 })));
+}
+
+#[tokio::test]
+async fn frames_pass_a_stream_and_bad_lengths_do_not() {
+    let (mut one, mut other) = tokio::io::duplex(64);
+    let frame = ToCourier::Entries { from: 1, lines: [vec![b'x'; 5_000], vec![b'\n']].concat() };
+    let bytes = frame.encode();
+    let (sent, received) = tokio::join!(write_frame(&mut one, &bytes), read_frame(&mut other));
+    sent.unwrap();
+    assert_eq!(received.unwrap().unwrap(), bytes);
+    drop(one);
+    assert!(read_frame(&mut other).await.unwrap().is_none(), "the end between two frames");
+    for length in [0_u32, u32::try_from(FRAME_BYTES_MAX).unwrap() + 1, u32::MAX] {
+        let bytes = length.to_be_bytes();
+        let refused = read_frame(&mut &bytes[..]).await;
+        assert!(matches!(refused, Err(CourierProtocolError::Length { .. })), "{length}");
+    }
+    for torn in [&[0_u8, 0][..], &[0, 0, 0, 9, 1, 2]] {
+        assert!(read_frame(&mut &*torn).await.is_err(), "{torn:?}");
+    }
+    let long = vec![0; FRAME_BYTES_MAX + 1];
+    assert!(write_frame(&mut tokio::io::sink(), &long).await.is_err());
+}

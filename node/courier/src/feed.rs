@@ -1,0 +1,204 @@
+//! The stream to the partition: how far the log goes, its entries on request, and reports back.
+//!
+//! One request is open at a time, and the last answer is kept for the other sinks, which mostly
+//! want the same: so memory is bounded whatever the number of sinks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use casemate_channel::courier::{
+    CourierProtocolError, Delivered, FromCourier, ToCourier, read_frame, write_frame,
+};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::time::sleep;
+
+use crate::batch::{Batch, Bounds, Chunk};
+use crate::checkpoint::Checkpoint;
+
+/// Bytes asked for at once.
+const READ_BYTES: u32 = 512 * 1024;
+/// Frames that wait to be written.
+const OUTGOING_MAX: usize = 64;
+/// How long to wait after an answer without entries.
+const EMPTY_PAUSE: Duration = Duration::from_secs(1);
+/// Answers that wait to be taken: more are only there after requests that were given up.
+const ANSWERS_MAX: usize = 4;
+
+/// How far the log goes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reach {
+    /// Committed entries.
+    pub(crate) committed: u64,
+    /// The newest checkpoint.
+    pub(crate) checkpoint: Option<Arc<Checkpoint>>,
+}
+
+/// What is known of the HSM.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Origin {
+    /// Its name.
+    pub(crate) hsm: String,
+    /// Its resource id.
+    pub(crate) resource_id: String,
+}
+
+/// The partition has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gone;
+
+/// What the sinks read from. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Feed {
+    reach: watch::Receiver<Reach>,
+    outgoing: mpsc::Sender<FromCourier>,
+    reading: Arc<Mutex<Reading>>,
+}
+
+#[derive(Debug)]
+struct Reading {
+    answers: mpsc::Receiver<Chunk>,
+    last: Option<Arc<Chunk>>,
+}
+
+/// What comes in that is no answer to a sink.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// Who the HSM is.
+    Hello(Origin),
+    /// The settings, as JSON, and their number.
+    Configuration {
+        /// The number.
+        generation: u64,
+        /// The settings.
+        json: Vec<u8>,
+    },
+}
+
+/// The part of the stream that is read by the courier's main task.
+pub(crate) struct Inbox {
+    stream: OwnedReadHalf,
+    reach: watch::Sender<Reach>,
+    answers: mpsc::Sender<Chunk>,
+    certificate: Option<String>,
+}
+
+/// Begins the conversation.
+pub(crate) fn attend(stream: UnixStream) -> (Feed, Inbox) {
+    let (incoming, outgoing) = stream.into_split();
+    let (reach, reach_seen) = watch::channel(Reach::default());
+    let (answers, answered) = mpsc::channel(ANSWERS_MAX);
+    let (send, sending) = mpsc::channel(OUTGOING_MAX);
+    tokio::spawn(write_all(outgoing, sending));
+    let reading = Arc::new(Mutex::new(Reading { answers: answered, last: None }));
+    let feed = Feed { reach: reach_seen, outgoing: send, reading };
+    (feed, Inbox { stream: incoming, reach, answers, certificate: None })
+}
+
+async fn write_all(mut stream: OwnedWriteHalf, mut frames: mpsc::Receiver<FromCourier>) {
+    // The other end's going shows when reading.
+    let _gone = write_frame(&mut stream, &FromCourier::Hello.encode()).await;
+    while let Some(frame) = frames.recv().await {
+        if write_frame(&mut stream, &frame.encode()).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Feed {
+    /// Waits until there is something for a sink that has all before `next` and the checkpoint of
+    /// this size: a batch within the bounds, with the newest checkpoint if it is over no more.
+    pub(crate) async fn next(
+        &self,
+        next: u64,
+        checkpoint: u64,
+        bounds: Bounds,
+    ) -> Result<Batch, Gone> {
+        let mut reach = self.reach.clone();
+        let wanted = |reach: &Reach| {
+            let newer = |known: &Arc<Checkpoint>| known.size > checkpoint && known.size <= next;
+            reach.committed > next || reach.checkpoint.as_ref().is_some_and(newer)
+        };
+        let reach = reach.wait_for(wanted).await.map_err(|_| Gone)?.clone();
+        let mut batch = match reach.committed > next {
+            true => Some(self.read(next, bounds).await?),
+            false => None,
+        };
+        let end = batch.as_ref().map_or(next, Batch::end);
+        let fitting = reach.checkpoint.filter(|known| known.size > checkpoint && known.size <= end);
+        match (&mut batch, fitting) {
+            (Some(batch), fitting) => {
+                batch.checkpoint = fitting;
+                Ok(batch.clone())
+            }
+            (None, Some(fitting)) => Ok(Batch::of_checkpoint(next, fitting)),
+            (None, None) => Err(Gone),
+        }
+    }
+
+    /// Tells the partition how far a sink is. Waits while earlier reports are not taken.
+    pub(crate) async fn report(&self, delivered: Delivered) {
+        // A partition that has gone wants to know nothing.
+        let _gone = self.outgoing.send(FromCourier::Delivered(delivered)).await;
+    }
+
+    async fn read(&self, from: u64, bounds: Bounds) -> Result<Batch, Gone> {
+        let mut reading = self.reading.lock().await;
+        if let Some(batch) = reading.last.as_ref().and_then(|last| last.batch(from, bounds)) {
+            return Ok(batch);
+        }
+        loop {
+            let wanted = FromCourier::Read { from, bytes_max: READ_BYTES };
+            self.outgoing.send(wanted).await.map_err(|_| Gone)?;
+            let chunk = loop {
+                let chunk = reading.answers.recv().await.ok_or(Gone)?;
+                // Another one is the answer to a request that was given up.
+                if chunk.from() == from {
+                    break Arc::new(chunk);
+                }
+            };
+            if let Some(batch) = chunk.batch(from, bounds) {
+                reading.last = Some(chunk);
+                return Ok(batch);
+            }
+            // The partition could not read its log, and says so in its own.
+            sleep(EMPTY_PAUSE).await;
+        }
+    }
+}
+
+impl Inbox {
+    fn checkpoint(&self, text: String) -> Option<Checkpoint> {
+        Checkpoint::parse(text, self.certificate.clone())
+    }
+
+    /// The next news; `None` when the partition has gone.
+    pub(crate) async fn next(&mut self) -> Result<Option<News>, CourierProtocolError> {
+        while let Some(frame) = read_frame(&mut self.stream).await? {
+            match ToCourier::decode(&frame)? {
+                ToCourier::Hello { hsm, resource_id } => {
+                    return Ok(Some(News::Hello(Origin { hsm, resource_id })));
+                }
+                ToCourier::Configuration { generation, json } => {
+                    return Ok(Some(News::Configuration { generation, json }));
+                }
+                ToCourier::Committed(size) => {
+                    self.reach.send_modify(|reach| reach.committed = reach.committed.max(size));
+                }
+                ToCourier::Certificate(text) => self.certificate = Some(text),
+                ToCourier::Checkpoint(text) => match self.checkpoint(text) {
+                    Some(new) => {
+                        self.reach.send_modify(|reach| reach.checkpoint = Some(Arc::new(new)));
+                    }
+                    None => tracing::warn!("the partition sent a checkpoint that is none"),
+                },
+                ToCourier::Entries { from, lines } => {
+                    // Nobody waits when all sinks have been replaced meanwhile.
+                    let _unwanted = self.answers.try_send(Chunk::new(from, lines));
+                }
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,181 @@
+//! The stream to one courier process, from its beginning to its end.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use casemate_audit_sinks::Sinks;
+use casemate_channel::courier::{
+    CourierProtocolError, ENTRIES_BYTES_MAX, FromCourier, ToCourier, read_frame, write_frame,
+};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::log::Log;
+use super::table::Table;
+
+/// How often it is looked whether the log has grown, where nobody waits for it.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the checkpoint is read.
+const CHECKPOINT_LOOKS: u32 = 10;
+/// Requests of the courier that wait; it has one open at a time.
+const REQUESTS_MAX: usize = 4;
+/// Room that is left in a frame of entries for one line more.
+const LINE_BYTES_ROOM: usize = 128 * 1024;
+
+/// Whose log it is.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    pub(super) hsm: String,
+    pub(super) resource_id: String,
+}
+
+/// Says which settings are in force.
+pub(super) type InForce = Arc<dyn Fn() -> Arc<Sinks> + Send + Sync>;
+
+/// One courier.
+pub(super) struct Link {
+    pub(super) in_force: InForce,
+    pub(super) log: Arc<dyn Log>,
+    pub(super) origin: Origin,
+    pub(super) table: Arc<Table>,
+}
+
+/// What the courier was told last.
+#[derive(Default)]
+struct Told {
+    sinks: Option<Arc<Sinks>>,
+    committed: Option<u64>,
+    certificate: Option<String>,
+    checkpoint: Option<String>,
+    looks: u32,
+}
+
+impl Link {
+    /// Works until the courier has gone.
+    pub(super) async fn run(self, stream: OwnedFd) -> Result<(), CourierProtocolError> {
+        let stream = StdUnixStream::from(stream);
+        stream.set_nonblocking(true)?;
+        let (incoming, mut outgoing) = UnixStream::from_std(stream)?.into_split();
+        let Origin { hsm, resource_id } = self.origin.clone();
+        write_frame(&mut outgoing, &ToCourier::Hello { hsm, resource_id }.encode()).await?;
+        let (ask, requests) = mpsc::channel(REQUESTS_MAX);
+        let table = Arc::clone(&self.table);
+        tokio::select! {
+            heard = listen(incoming, &table, ask) => heard,
+            told = self.tell(outgoing, requests) => told,
+        }
+    }
+
+    /// Says what is new and answers requests. Each frame waits until the courier has taken the one
+    /// before it; what has changed meanwhile is told as it is then.
+    async fn tell(
+        &self,
+        mut outgoing: OwnedWriteHalf,
+        mut requests: mpsc::Receiver<(u64, u32)>,
+    ) -> Result<(), CourierProtocolError> {
+        let mut told = Told::default();
+        let mut look = interval(LOOK_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            for message in self.news(&mut told).await {
+                write_frame(&mut outgoing, &message.encode()).await?;
+            }
+            tokio::select! {
+                request = requests.recv() => {
+                    let Some((from, bytes_max)) = request else { return Ok(()) };
+                    let lines = self.lines(from, bytes_max).await;
+                    let answer = ToCourier::Entries { from, lines };
+                    write_frame(&mut outgoing, &answer.encode()).await?;
+                }
+                () = self.table.nudge.notified() => {}
+                _ = look.tick() => told.looks = told.looks.wrapping_add(1),
+            }
+        }
+    }
+
+    async fn news(&self, told: &mut Told) -> Vec<ToCourier> {
+        let mut news = Vec::new();
+        let sinks = (self.in_force)();
+        if !told.sinks.as_ref().is_some_and(|known| Arc::ptr_eq(known, &sinks)) {
+            match serde_json::to_vec(&sinks.seal()) {
+                Ok(json) => {
+                    let generation = self.table.begin(&sinks);
+                    news.push(ToCourier::Configuration { generation, json });
+                }
+                Err(error) => tracing::error!(%error, "the settings of the sinks are no JSON"),
+            }
+            told.sinks = Some(sinks);
+        }
+        let committed = self.log.committed();
+        if told.committed != Some(committed) {
+            told.committed = Some(committed);
+            news.push(ToCourier::Committed(committed));
+        }
+        if told.looks.is_multiple_of(CHECKPOINT_LOOKS) {
+            told.looks = told.looks.wrapping_add(1);
+            let read = self.read(|log| (log.certificate(), log.checkpoint())).await;
+            let (certificate, checkpoint) = read.unwrap_or_default();
+            if certificate.is_some() && told.certificate != certificate {
+                news.extend(certificate.clone().map(ToCourier::Certificate));
+                told.certificate = certificate;
+            }
+            if checkpoint.is_some() && told.checkpoint != checkpoint {
+                news.extend(checkpoint.clone().map(ToCourier::Checkpoint));
+                told.checkpoint = checkpoint;
+            }
+        }
+        news
+    }
+
+    /// Committed lines; none if the log cannot be read, which is then in this process's log too.
+    async fn lines(&self, from: u64, bytes_max: u32) -> Vec<u8> {
+        let room = ENTRIES_BYTES_MAX - LINE_BYTES_ROOM;
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX).min(room);
+        match self.read(move |log| log.lines(from, bytes_max)).await {
+            Some(Ok(lines)) => lines,
+            Some(Err(error)) => {
+                tracing::error!("{}", crate::failure::chain(&error));
+                Vec::new()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// Reads the log on a thread that may wait for the disk.
+    #[expect(clippy::disallowed_methods, reason = "files are read; there is no cryptography here")]
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Log) -> T + Send + 'static,
+    ) -> Option<T> {
+        let log = Arc::clone(&self.log);
+        let done = tokio::task::spawn_blocking(move || work(&*log)).await;
+        done.inspect_err(|error| tracing::error!(%error, "the audit log could not be read")).ok()
+    }
+}
+
+/// Hears the courier until it has gone.
+async fn listen(
+    mut incoming: OwnedReadHalf,
+    table: &Table,
+    ask: mpsc::Sender<(u64, u32)>,
+) -> Result<(), CourierProtocolError> {
+    while let Some(frame) = read_frame(&mut incoming).await? {
+        match FromCourier::decode(&frame)? {
+            FromCourier::Hello => {}
+            FromCourier::Delivered(report) => table.note(report),
+            FromCourier::Read { from, bytes_max } => {
+                if ask.send((from, bytes_max)).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! The audit log, as a courier needs it: how far it goes, its newest checkpoint, its lines.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use casemate_audit::{Cursor, ReadError, Reader, Trail};
+use parking_lot::Mutex;
+
+/// The log, to be read.
+pub(crate) trait Log: Send + Sync {
+    /// So many entries are committed.
+    fn committed(&self) -> u64;
+
+    /// The certificate of the key that signs the checkpoints, if there is one. Reads files.
+    fn certificate(&self) -> Option<String>;
+
+    /// The newest signed checkpoint, if there is one. Reads files.
+    fn checkpoint(&self) -> Option<String>;
+
+    /// Committed lines from this index on, each with its newline: at most so many bytes, but one
+    /// line at least, if there is any. Reads files.
+    fn lines(&self, from: u64, bytes_max: usize) -> Result<Vec<u8>, ReadError>;
+}
+
+/// The log of the trail in a folder.
+pub(crate) struct TrailLog {
+    trail: Trail,
+    reader: Reader,
+    /// Where the last reading ended, which is where the next mostly begins.
+    cursor: Mutex<Option<Cursor>>,
+}
+
+impl TrailLog {
+    pub(crate) fn new(trail: Trail, folder: &Path) -> Arc<Self> {
+        Arc::new(Self { trail, reader: Reader::new(folder), cursor: Mutex::default() })
+    }
+}
+
+impl Log for TrailLog {
+    fn committed(&self) -> u64 {
+        self.trail.durable()
+    }
+
+    fn certificate(&self) -> Option<String> {
+        self.reader.certificate().unwrap_or_else(|error| {
+            tracing::warn!("{}", crate::failure::chain(&error));
+            None
+        })
+    }
+
+    fn checkpoint(&self) -> Option<String> {
+        match self.reader.checkpoint() {
+            Ok(checkpoint) => checkpoint.map(|checkpoint| checkpoint.note),
+            Err(error) => {
+                tracing::warn!("{}", crate::failure::chain(&error));
+                None
+            }
+        }
+    }
+
+    fn lines(&self, from: u64, bytes_max: usize) -> Result<Vec<u8>, ReadError> {
+        let committed = self.committed();
+        let kept = self.cursor.lock().take().filter(|cursor| cursor.index() == from);
+        let mut cursor = kept.unwrap_or_else(|| self.reader.from(from));
+        let mut lines = Vec::new();
+        while lines.len() < bytes_max
+            && let Some(entry) = cursor.next(committed)?
+        {
+            lines.extend_from_slice(entry.bytes);
+            lines.push(b'\n');
+        }
+        *self.cursor.lock() = Some(cursor);
+        Ok(lines)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use casemate_audit::{Ledger, Origin, Signer};
+
+    use super::*;
+    use crate::open::record_service;
+
+    /// Signs with nothing: nobody verifies here.
+    struct Blank;
+
+    impl Signer for Blank {
+        fn public_key(&self) -> [u8; 32] {
+            [9; 32]
+        }
+
+        fn sign(&self, _message: &[u8]) -> [u8; 64] {
+            [7; 64]
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_durable_is_read_in_pieces_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new("test/log", Arc::new(Blank), String::new(), None).unwrap();
+        let now = Arc::new(|| 0);
+        let trail = Trail::open(dir.path(), &Origin::default(), ledger, now).unwrap();
+        let log = TrailLog::new(trail.clone(), dir.path());
+        assert_eq!((log.committed(), log.lines(0, 1_000).unwrap()), (0, Vec::new()));
+        for _ in 0..20 {
+            record_service(&trail, "PartitionStart").await.unwrap();
+        }
+        assert_eq!(log.committed(), 20);
+        let mut copy = Vec::new();
+        let mut next = 0;
+        while next < 20 {
+            let lines = log.lines(next, 300).unwrap();
+            let count = lines.iter().filter(|byte| **byte == b'\n').count();
+            assert!((1..20).contains(&count), "{count} at {next}");
+            next += u64::try_from(count).unwrap();
+            copy.extend(lines);
+        }
+        trail.close();
+        let file = std::fs::read(dir.path().join("audit-00000000000000000001.jsonl")).unwrap();
+        assert_eq!(copy, file, "byte by byte");
+        let fifth = file.split_inclusive(|byte| *byte == b'\n').nth(5).unwrap();
+        assert_eq!(log.lines(5, 1).unwrap(), fifth);
+        assert!(log.lines(20, 1_000).unwrap().is_empty());
+        let size = log.checkpoint().map(|note| note.lines().nth(1).map(str::to_owned));
+        assert_eq!(size, Some(Some("20".to_owned())), "closed with a checkpoint over all");
+    }
+}
