@@ -13,7 +13,7 @@ use http::{HeaderName, Method, Request, Response};
 use http_body_util::Full;
 
 use crate::answer::{Answer, CLIENT_REQUEST_ID, Envelope, send};
-use crate::authenticate::authenticate;
+use crate::authenticate::{authenticate, principal};
 use crate::authority::asked;
 use crate::body::{self, BodyRefusal};
 use crate::exchange::{Exchange, Noted, ReadBody, error_answer};
@@ -85,6 +85,7 @@ impl DataPlane {
                 return (answer, false);
             }
         };
+        let (principal, groups_unknown) = principal(self, &caller, &parts).await;
         let routed = route::parse(meant(&parts), parts.uri.path(), parts.uri.query());
         let body = self.body(&parts, &routed, body).await;
         let is_change = routed.as_ref().is_ok_and(|routed| routed.route.is_change());
@@ -95,6 +96,8 @@ impl DataPlane {
             parts,
             peer: connection.peer,
             caller,
+            principal,
+            groups_unknown,
             url: Arc::clone(&name.url),
             noted: Noted::default(),
         };
