@@ -4,7 +4,7 @@
 use casemate_wire::{
     KeyCreateParameters, KeyImportParameters, KeyOperationParameters, KeySignParameters,
     KeyUpdateParameters, KeyVerifyParameters, RandomBytesParameters,
-    RoleAssignmentCreateParameters, decode_base64url,
+    RoleAssignmentCreateParameters, RoleDefinitionCreateParameters, decode_base64url,
 };
 use libfuzzer_sys::fuzz_target;
 use serde_json::from_slice;
@@ -18,7 +18,8 @@ fuzz_target!(|bytes: &[u8]| {
         | from_slice::<KeySignParameters>(bytes).is_ok()
         | from_slice::<KeyVerifyParameters>(bytes).is_ok()
         | from_slice::<RandomBytesParameters>(bytes).is_ok()
-        | from_slice::<RoleAssignmentCreateParameters>(bytes).is_ok();
+        | from_slice::<RoleAssignmentCreateParameters>(bytes).is_ok()
+        | from_slice::<RoleDefinitionCreateParameters>(bytes).is_ok();
     if taken {
         let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
         assert!(matches!(first, Some(b'{' | b'[')));

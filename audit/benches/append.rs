@@ -159,6 +159,7 @@ fn call() -> Call<'static> {
             user_name: "",
             token_id: "0123456789abcdef0123456789abcdef",
         },
+        marks: &[],
     }
 }
 

@@ -26,6 +26,8 @@ const USER_BYTES_MAX: usize = 256;
 const URI_BYTES_MAX: usize = 1024;
 /// Longest descriptions, in bytes.
 const DESCRIPTION_BYTES_MAX: usize = 512;
+/// Most marks of one record.
+const MARKS_MAX: usize = 8;
 /// Longest usual line, in bytes: what a buffer is made for, not a limit.
 pub(crate) const LINE_BYTES_USUAL: usize = 4096;
 
@@ -130,6 +132,19 @@ fn call(out: &mut Vec<u8>, call: &Call<'_>) {
     if call.consistency != 0 {
         number(out, "consistencyRevision", call.consistency);
     }
+    if !call.marks.is_empty() {
+        marks(out, call.marks);
+    }
+}
+
+fn marks(out: &mut Vec<u8>, marks: &[&'static str]) {
+    member(out, "marks");
+    for (index, mark) in marks.iter().take(MARKS_MAX).enumerate() {
+        out.extend_from_slice(if index == 0 { b"[\"" } else { b",\"" });
+        escape(out, cut(mark, WORD_BYTES_MAX));
+        out.push(b'"');
+    }
+    out.push(b']');
 }
 
 /// Azure's `identity` is a string that holds JSON: its strings are escaped twice.

@@ -94,6 +94,8 @@ pub struct Call<'a> {
     pub correlation_id: &'a [u8],
     /// Who called.
     pub identity: Identity<'a>,
+    /// What is worth watching about it, by words of the recorder's own.
+    pub marks: &'a [&'static str],
 }
 
 /// What the caller's token says about the caller.

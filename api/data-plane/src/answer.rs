@@ -1,5 +1,7 @@
 //! Answers: the headers that every reply carries, and bodies that are wiped when they are secret.
 
+use std::fmt::Display;
+
 use bytes::Bytes;
 use casemate_wire::Wiped;
 use http::header::{
@@ -18,6 +20,7 @@ pub(crate) const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-c
 const SERVER_LATENCY: HeaderName = HeaderName::from_static("x-ms-server-latency");
 const REGION: HeaderName = HeaderName::from_static("x-ms-keyvault-region");
 const NETWORK_INFO: HeaderName = HeaderName::from_static("x-ms-keyvault-network-info");
+const WARNING: HeaderName = HeaderName::from_static("x-casemate-warning");
 const BUILD_VERSION: HeaderName = HeaderName::from_static("x-ms-build-version");
 
 /// Headers of a reply: no more than this many, so that the map is made once.
@@ -33,30 +36,41 @@ pub(crate) struct Answer {
     pub(crate) challenge: Option<HeaderValue>,
     pub(crate) retry_after_s: Option<u16>,
     pub(crate) allow: Option<Allow>,
+    pub(crate) warning: Option<HeaderValue>,
 }
 
 impl Answer {
     /// An answer with this JSON.
     pub(crate) fn json(status: StatusCode, body: Vec<u8>) -> Self {
-        Self { status, body: Bytes::from(body), challenge: None, retry_after_s: None, allow: None }
+        Self::with_body(status, Bytes::from(body))
     }
 
     /// An answer whose JSON holds a secret: wiped when the connection has sent it.
     pub(crate) fn secret(status: StatusCode, body: Wiped) -> Self {
-        let body = Bytes::from_owner(SecretBody(body));
-        Self { status, body, challenge: None, retry_after_s: None, allow: None }
+        Self::with_body(status, Bytes::from_owner(SecretBody(body)))
     }
 
     /// An answer without a body.
     pub(crate) fn empty(status: StatusCode) -> Self {
-        Self { status, body: Bytes::new(), challenge: None, retry_after_s: None, allow: None }
+        Self::with_body(status, Bytes::new())
+    }
+
+    fn with_body(status: StatusCode, body: Bytes) -> Self {
+        Self { status, body, challenge: None, retry_after_s: None, allow: None, warning: None }
+    }
+
+    /// The same answer, which says besides what was done against advice.
+    pub(crate) fn warning(mut self, text: &impl Display) -> Self {
+        // Of what is said here every character may stand in a header.
+        self.warning = HeaderValue::try_from(text.to_string()).ok();
+        self
     }
 
     /// The 401 that a client's first request gets: `OK` for a GET, nothing otherwise.
     pub(crate) fn challenge(method: &Method, challenge: HeaderValue) -> Self {
         let body = if method == Method::GET { Bytes::from_static(b"OK") } else { Bytes::new() };
-        let status = StatusCode::UNAUTHORIZED;
-        Self { status, body, challenge: Some(challenge), retry_after_s: None, allow: None }
+        let answer = Self::with_body(StatusCode::UNAUTHORIZED, body);
+        Self { challenge: Some(challenge), ..answer }
     }
 }
 
@@ -112,6 +126,9 @@ pub(crate) fn send(
         answer.allow.and_then(|allow| HeaderValue::try_from(allow.to_string()).ok())
     {
         headers.insert(ALLOW, allow);
+    }
+    if let Some(warning) = answer.warning {
+        headers.insert(WARNING, warning);
     }
     if answer.status != StatusCode::NO_CONTENT {
         headers.insert(CONTENT_TYPE, fixed("application/json; charset=utf-8"));

@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use casemate_token::{Caller, RefusalKind, TokenRefusal, claims_challenge};
+use casemate_hsm::rbac::Principal;
+use casemate_token::{Caller, GroupsUnknown, RefusalKind, TokenRefusal, claims_challenge};
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -30,6 +31,21 @@ pub(crate) async fn authenticate(
         return Ok(caller);
     }
     plane.validator.validate(token, now).await.map_err(|refusal| refused(refusal, name, id))
+}
+
+/// Who the caller is to the HSM: its id with its groups, and why they are not all known. What the
+/// token lists counts in any case.
+pub(crate) async fn principal(
+    plane: &DataPlane,
+    caller: &Caller,
+    parts: &Parts,
+) -> (Arc<Principal>, Option<GroupsUnknown>) {
+    let token = bearer(parts).unwrap_or_default();
+    let (groups, unknown) = match plane.groups.of(caller, token, plane.hsm.now().0).await {
+        Ok(groups) => (groups, None),
+        Err(unknown) => (caller.groups.clone(), Some(unknown)),
+    };
+    (Arc::new(Principal { id: caller.object_id, groups }), unknown)
 }
 
 /// The token of the one `Authorization` header, if that is a bearer's (RFC 6750, section 2.1).

@@ -1,7 +1,7 @@
 //! Deleted keys: get, list, recover, purge.
 
 use casemate_hsm::KeyName;
-use casemate_hsm::rbac::{Scope, act};
+use casemate_hsm::rbac::{Scope, Within, act};
 use http::StatusCode;
 
 use crate::answer::Answer;
@@ -23,7 +23,7 @@ pub(crate) async fn get(x: &mut Exchange, name: KeyName) -> Answered {
 
 pub(crate) async fn list(x: &mut Exchange, query: &Query) -> Answered {
     let page = page(ListOf::DeletedKeys, query)?;
-    let permit = x.authorize::<act::DeletedKeysRead>(Scope::Keys)?;
+    let permit = x.authorize::<Within<act::DeletedKeysRead>>(Scope::Keys)?;
     let found = x.hsm().deleted_keys(&permit, &page);
     let body = x.style().page(ListOf::DeletedKeys, "/deletedkeys", page.items_max, &found);
     x.read(&permit, Answer::json(StatusCode::OK, body)).await

@@ -8,7 +8,7 @@ use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::route::{KeyUse, Route};
 use crate::{
-    audit_sinks, audit_usage, crypto, deleted_keys, keys, random, role_assignments,
+    audit_sinks, audit_usage, crypto, deleted_keys, explain, keys, random, role_assignments,
     role_definitions, settings,
 };
 
@@ -49,6 +49,9 @@ pub(crate) async fn dispatch(
         Route::KeyUsage(name) => audit_usage::get(x, name).await,
         Route::GetAuditSinks => audit_sinks::get(x).await,
         Route::PutAuditSinks => audit_sinks::put(x, body).await,
+        Route::PutDefinition(scope, name) => role_definitions::put(x, scope, name, body).await,
+        Route::DeleteDefinition(scope, name) => role_definitions::delete(x, scope, name).await,
+        Route::Explain => explain::explain(x, query).await,
         Route::NotInRelease(absent) => Err(Refusal::NotInRelease(absent)),
     }
 }

@@ -12,13 +12,12 @@ use casemate_audit::{
     Append, Call, Identity, KeyFacts, PermitFacts, Phase, Record, Recorded, Verdict,
 };
 use casemate_hsm::keys::{KeyRef, Used};
-use casemate_hsm::rbac::{DataAction, Permit, Principal, Scope, built_in_role};
+use casemate_hsm::rbac::{AllowedBy, DataAction, NotAuthorized, Permit, Principal, Scope};
 use casemate_hsm::{Hsm, KeyName, VersionId};
-use casemate_token::Caller;
+use casemate_token::{Caller, GroupsUnknown};
 use casemate_wire::{ApiVersion, ErrorBody, ErrorDetail, InnerError, Wiped};
 use http::header::USER_AGENT;
 use http::request::Parts;
-use uuid::Uuid;
 
 use crate::answer::{Answer, CLIENT_REQUEST_ID};
 use crate::body::BodyRefusal;
@@ -42,6 +41,9 @@ pub(crate) struct Exchange {
     pub(crate) parts: Parts,
     pub(crate) peer: IpAddr,
     pub(crate) caller: Arc<Caller>,
+    pub(crate) principal: Arc<Principal>,
+    /// Why some of the caller's groups are not known.
+    pub(crate) groups_unknown: Option<GroupsUnknown>,
     pub(crate) url: Arc<str>,
     pub(crate) noted: Noted,
 }
@@ -54,7 +56,8 @@ pub(crate) struct Noted {
     version: Option<ApiVersion>,
     key: Option<(KeyName, Option<VersionId>)>,
     algorithm: &'static str,
-    permit: Option<(Uuid, &'static str, u64)>,
+    permit: Option<AllowedBy>,
+    marks: Vec<&'static str>,
     /// The store's last change when rights were judged, or when the intent was recorded.
     consistency: u64,
     intent: Option<Arc<Recorded>>,
@@ -63,6 +66,19 @@ pub(crate) struct Noted {
     /// The outcome of the change is recorded: what is refused now is the answer alone.
     concluded: bool,
 }
+
+/// What a record says besides, for those who watch over the HSM.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Mark {
+    /// Somebody gave rights to itself, or to a group of its own.
+    ToOneself,
+    /// Somebody now holds duties that should be kept apart.
+    DutiesTogether,
+}
+
+/// How often the record of one use is written anew when the assignment that it names was removed
+/// while it was written, and another one allows the same.
+const RECORDS_MAX: usize = 4;
 
 impl Exchange {
     /// Does what is asked and records it; the answer may leave.
@@ -98,13 +114,13 @@ impl Exchange {
 
     /// Asks for a permit.
     pub(crate) fn authorize<A: DataAction>(&mut self, scope: Scope) -> Result<Permit<A>, Refusal> {
-        let principal =
-            Arc::new(Principal { id: self.caller.object_id, groups: self.caller.groups.clone() });
         self.noted.consistency = self.plane.hsm.sequence();
-        let permit = self.plane.hsm.authorize::<A>(&principal, scope)?;
-        let assignment = permit.assignment();
-        let role = built_in_role(assignment.role).map_or("", |role| role.name);
-        self.noted.permit = Some((assignment.name, role, permit.revision()));
+        let permit = self.plane.hsm.authorize::<A>(&self.principal, scope);
+        let permit = permit.map_err(|refusal| match self.groups_unknown.clone() {
+            Some(why) => Refusal::GroupsUnknown { refusal, why },
+            None => refusal.into(),
+        })?;
+        self.noted.permit = Some(permit.by().clone());
         Ok(permit)
     }
 
@@ -116,6 +132,14 @@ impl Exchange {
     /// Records which version it came to.
     pub(crate) fn note_version(&mut self, key: &KeyRef) {
         self.noted.key = Some((key.name.clone(), Some(key.version)));
+    }
+
+    /// Records something besides.
+    pub(crate) fn mark(&mut self, mark: Mark) {
+        self.noted.marks.push(match mark {
+            Mark::ToOneself => "grantToOneself",
+            Mark::DutiesTogether => "dutiesTogether",
+        });
     }
 
     /// Records that a change is about to be made; the change may begin when this has answered.
@@ -135,17 +159,9 @@ impl Exchange {
         used: &Used,
         answer: Answer,
     ) -> Result<Answer, Refusal> {
-        let hsm = self.hsm();
-        let stands = || {
-            hsm.still_authorized(permit)?;
-            hsm.still_usable(used)?;
-            Ok::<_, Refusal>(())
-        };
-        stands()?;
         self.note_version(&used.key());
-        let recorded = self.record(Phase::Use, Verdict::Success).await.map_err(not_recorded)?;
-        self.copied(&recorded).await?;
-        stands()?;
+        let hsm = self.hsm();
+        self.conclude(permit, || Ok(hsm.still_usable(used)?)).await?;
         Ok(answer)
     }
 
@@ -155,11 +171,33 @@ impl Exchange {
         permit: &Permit<A>,
         answer: Answer,
     ) -> Result<Answer, Refusal> {
-        self.plane.hsm.still_authorized(permit)?;
-        let recorded = self.record(Phase::Use, Verdict::Success).await.map_err(not_recorded)?;
-        self.copied(&recorded).await?;
-        self.plane.hsm.still_authorized(permit)?;
+        self.conclude(permit, || Ok(())).await?;
         Ok(answer)
+    }
+
+    /// Records what was done under the assignment that allows it now, and that only if one does.
+    /// The record is in line before the outcome of any removal that it does not know of; if its
+    /// assignment fell while it became durable, it does not count.
+    async fn conclude<A: DataAction>(
+        &mut self,
+        permit: &Permit<A>,
+        stands: impl Fn() -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let hsm = self.hsm();
+        for _ in 0..RECORDS_MAX {
+            stands()?;
+            let (by, recorded) = hsm.while_authorized(permit, |by| {
+                self.noted.permit = Some(by.clone());
+                (by.clone(), self.record(Phase::Use, Verdict::Success))
+            })?;
+            let recorded = recorded.await.map_err(not_recorded)?;
+            self.copied(&recorded).await?;
+            stands()?;
+            if hsm.still_allowed_by(permit, &by) {
+                return Ok(());
+            }
+        }
+        Err(NotAuthorized::of(permit).into())
     }
 
     /// Concludes a change that was made. Its outcome is what happened, whatever became of the
@@ -169,9 +207,21 @@ impl Exchange {
         permit: &Permit<A>,
         answer: Answer,
     ) -> Result<Answer, Refusal> {
-        let answer = self.ended(answer).await?;
+        let answer = self.ended_by(permit, answer).await?;
         self.plane.hsm.still_authorized(permit)?;
         Ok(answer)
+    }
+
+    /// Concludes a change that may have ended its own permit, or left it to another assignment.
+    pub(crate) async fn ended_by<A: DataAction>(
+        &mut self,
+        permit: &Permit<A>,
+        answer: Answer,
+    ) -> Result<Answer, Refusal> {
+        let hsm = self.hsm();
+        // Where nothing allows it any more, the record names what did.
+        let _fell = hsm.while_authorized(permit, |by| self.noted.permit = Some(by.clone()));
+        self.ended(answer).await
     }
 
     /// Concludes a change that may have ended its own permit: taking away one's own role.
@@ -207,7 +257,7 @@ impl Exchange {
             Version::Known(version) => self.noted.version = Some(version),
             Version::Unknown => return Err(Refusal::VersionUnknown),
             // A link that was given out here need not carry one.
-            Version::Missing if query.skip_token.is_some() => {}
+            Version::Missing if query.skip_token.is_some() || route.is_own() => {}
             Version::Missing => return Err(Refusal::VersionMissing),
         }
         let body = body?;
@@ -277,11 +327,12 @@ impl Exchange {
                 user_name: self.caller.upn.as_deref().unwrap_or_default(),
                 token_id: &self.caller.token_id,
             },
+            marks: &noted.marks,
         };
-        let permit = noted.permit.map(|(assignment, role, revision)| PermitFacts {
-            assignment,
-            role,
-            revision,
+        let permit = noted.permit.as_ref().map(|by| PermitFacts {
+            assignment: by.assignment.name,
+            role: by.role.name(),
+            revision: by.revision,
         });
         let key = noted.key.as_ref().map(|(name, version)| KeyFacts {
             name: name.as_str(),

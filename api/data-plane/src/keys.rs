@@ -2,7 +2,7 @@
 
 use casemate_hsm::KeyName;
 use casemate_hsm::keys::Selector;
-use casemate_hsm::rbac::{Scope, act};
+use casemate_hsm::rbac::{Scope, Within, act};
 use http::StatusCode;
 
 use crate::answer::Answer;
@@ -72,7 +72,7 @@ pub(crate) async fn delete(x: &mut Exchange, name: KeyName) -> Answered {
 
 pub(crate) async fn list(x: &mut Exchange, query: &Query) -> Answered {
     let page = page(ListOf::Keys, query)?;
-    let permit = x.authorize::<act::KeysRead>(Scope::Keys)?;
+    let permit = x.authorize::<Within<act::KeysRead>>(Scope::Keys)?;
     let found = x.hsm().keys(&permit, &page);
     let body = x.style().page(ListOf::Keys, "/keys", page.items_max, &found);
     x.read(&permit, Answer::json(StatusCode::OK, body)).await

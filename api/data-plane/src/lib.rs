@@ -21,6 +21,7 @@ mod crypto;
 mod deleted_keys;
 mod dispatch;
 mod exchange;
+mod explain;
 mod keys;
 mod paging;
 mod parameters;
@@ -33,6 +34,7 @@ mod render;
 mod request_id;
 mod role_assignments;
 mod role_definitions;
+mod role_parameters;
 pub mod route;
 mod settings;
 

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use crate::parameters::{BadParameter, PAGE_ITEMS_MAX};
 use crate::query::Query;
 
-/// Most items of a page of role assignments.
-pub(crate) const ASSIGNMENTS_PER_PAGE: usize = 250;
+/// Most items of a page of role assignments, and of role definitions beside the built-in ones.
+pub(crate) const ROLES_PER_PAGE: usize = 250;
 
 /// What a list holds: its tokens fit no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,7 @@ pub(crate) enum ListOf {
     DeletedKeys,
     Versions,
     Assignments,
+    Definitions,
 }
 
 impl ListOf {
@@ -31,6 +32,7 @@ impl ListOf {
             Self::DeletedKeys => b'd',
             Self::Versions => b'v',
             Self::Assignments => b'a',
+            Self::Definitions => b'r',
         }
     }
 
@@ -38,16 +40,38 @@ impl ListOf {
         match self {
             Self::Keys | Self::DeletedKeys => KeyName::new(place).is_ok(),
             Self::Versions => VersionId::parse(place).is_ok(),
-            Self::Assignments => assignment_place(place).is_some(),
+            Self::Assignments | Self::Definitions => role_place(place).is_some(),
         }
     }
 }
 
-/// A place in the list of role assignments: when the last one was made, and its name.
-pub(crate) fn assignment_place(place: &str) -> Option<(UnixSeconds, Uuid)> {
+/// A place in a list of role assignments or definitions: when the last one was made, and its name.
+pub(crate) type RolePlace = (UnixSeconds, Uuid);
+
+pub(crate) fn role_place(place: &str) -> Option<RolePlace> {
     let (created, name) = place.split_once(' ')?;
     let name = Uuid::try_parse(name).ok().filter(|_| name.len() == 36)?;
     Some((UnixSeconds(created.parse().ok()?), name))
+}
+
+/// The page after a place, and the place of its end if there is more. That the one at the place is
+/// gone meanwhile makes no difference. The list is in order of places.
+pub(crate) fn page_of_roles<'a, T>(
+    all: &'a [T],
+    after: Option<&str>,
+    place: impl Fn(&T) -> RolePlace,
+) -> (&'a [T], Option<String>) {
+    let start = after
+        .and_then(role_place)
+        .map_or(0, |after| all.partition_point(|one| place(one) <= after));
+    let rest = all.get(start..).unwrap_or_default();
+    match rest.split_at_checked(ROLES_PER_PAGE) {
+        Some((page, [_, ..])) => {
+            let last = page.last().map(place);
+            (page, last.map(|(created, name)| format!("{} {name}", created.0)))
+        }
+        _ => (rest, None),
+    }
 }
 
 /// The page of keys that is asked for.
@@ -113,7 +137,9 @@ mod tests {
         let token = skip_token(ListOf::Keys, "payroll-7");
         let asked = query(None, Some(&token));
         assert_eq!(after(ListOf::Keys, &asked).unwrap().as_deref(), Some("payroll-7"));
-        for other in [ListOf::DeletedKeys, ListOf::Versions, ListOf::Assignments] {
+        let others =
+            [ListOf::DeletedKeys, ListOf::Versions, ListOf::Assignments, ListOf::Definitions];
+        for other in others {
             assert_eq!(after(other, &asked), Err(BadParameter::SkipToken));
         }
         let no_name = skip_token(ListOf::Keys, "a/b");
@@ -121,5 +147,25 @@ mod tests {
             let refusal = after(ListOf::Keys, &query(None, Some(bad)));
             assert_eq!(refusal, Err(BadParameter::SkipToken), "{bad}");
         }
+    }
+
+    #[test]
+    fn pages_of_roles_follow_each_other_without_loss() {
+        let mut all: Vec<u128> = (0..501).collect();
+        let place = |one: &u128| (UnixSeconds(0), Uuid::from_u128(*one));
+        let from = |all: &[u128], after: Option<&str>| {
+            let (page, next) = page_of_roles(all, after, place);
+            (page.len(), page.last().copied(), next)
+        };
+        let (count, last, next) = from(&all, None);
+        assert_eq!((count, last), (250, Some(249)));
+        let (count, last, third) = from(&all, next.as_deref());
+        assert_eq!((count, last), (250, Some(499)));
+        assert_eq!(from(&all, third.as_deref()), (1, Some(500), None));
+        assert_eq!(from(&all[..250], None), (250, Some(249), None));
+        // Whoever deletes what a page showed goes on after it all the same.
+        all.drain(..250);
+        let (count, last, _) = from(&all, next.as_deref());
+        assert_eq!((count, last), (250, Some(499)));
     }
 }

@@ -10,13 +10,12 @@ use casemate_hsm::keys::{
     CreateKey, DecryptRequest, EncryptRequest, ImportKey, KeyOp, NewAttributes, Selector,
     SignRequest, Tags, UpdateKey, VerifyRequest,
 };
-use casemate_hsm::rbac::NewAssignment;
+use casemate_hsm::rbac::DefinitionError;
 use casemate_wire::{
     Binary, JsonWebKey, KeyCreateParameters, KeyImportParameters, KeyOperationParameters,
     KeyRequestAttributes, KeySignParameters, KeyUpdateParameters, KeyVerifyParameters, Number,
-    RandomBytesParameters, RoleAssignmentCreateParameters, UpdateSettingParameters,
+    RandomBytesParameters, UpdateSettingParameters,
 };
-use uuid::Uuid;
 
 use crate::body::json;
 use crate::refusal::Refusal;
@@ -67,11 +66,31 @@ pub(crate) enum BadParameter {
     AssignmentsFilter,
     #[error("'$filter' must be atScopeAndBelow() or roleName eq 'NAME'")]
     DefinitionsFilter,
+    #[error(
+        "'dataActions' and 'notDataActions' hold whole names of data actions, and {0} is none; the \
+         built-in roles list them all, and there is no wildcard"
+    )]
+    DataAction(Given),
+    #[error("'assignableScopes' can only be [\"/\"]")]
+    AssignableScopes,
+    #[error(transparent)]
+    Definition(#[from] DefinitionError),
+    #[error("an explanation needs the parameters 'principal' (a GUID), 'action' and 'scope'")]
+    ExplanationLacks,
+    #[error("'groups' holds up to {GROUPS_MAX} GUIDs, with commas between them")]
+    Groups,
+    #[error("'action' must be the name of a data action, and {0} is none")]
+    Action(Given),
+    #[error("'scope' must be /, /keys, /keys/PREFIX* or /keys/NAME")]
+    Scope,
     #[error("'roleDefinitionId' must end with a role definition's GUID")]
     RoleDefinitionId,
     #[error("'principalId' must be the object id, a GUID")]
     PrincipalId,
 }
+
+/// Most groups that an explanation may be asked about.
+pub(crate) const GROUPS_MAX: usize = 200;
 
 /// Most items of a page of keys.
 pub(crate) const PAGE_ITEMS_MAX: usize = 25;
@@ -85,7 +104,7 @@ const GIVEN_BYTES_MAX: usize = 21;
 pub(crate) struct Given(String);
 
 impl Given {
-    fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         if text.len() > GIVEN_BYTES_MAX {
             return Self(format!("of {} bytes", text.len()));
         }
@@ -188,29 +207,9 @@ pub(crate) fn random_count(body: &[u8]) -> Result<usize, Refusal> {
     usize::try_from(wire.count.0).map_err(|_| BadParameter::Count.into())
 }
 
-pub(crate) fn assignment(body: &[u8], name: Uuid) -> Result<NewAssignment, Refusal> {
-    let wire: RoleAssignmentCreateParameters<'_> = json(body)?;
-    let principal = Uuid::try_parse(wire.properties.principal_id.trim())
-        .map_err(|_| BadParameter::PrincipalId)?;
-    let role = role_definition_id(&wire.properties.role_definition_id)
-        .ok_or(BadParameter::RoleDefinitionId)?;
-    Ok(NewAssignment { name, role, principal })
-}
-
 pub(crate) fn setting_value(body: &[u8]) -> Result<String, Refusal> {
     let wire: UpdateSettingParameters<'_> = json(body)?;
     Ok(wire.value.into_owned())
-}
-
-/// The GUID alone, or any path that ends with `roleDefinitions/GUID`.
-fn role_definition_id(text: &str) -> Option<Uuid> {
-    let text = text.trim_matches('/');
-    let (before, last) = text.rsplit_once('/').unwrap_or(("roleDefinitions", text));
-    let kind = before.rsplit('/').next()?;
-    if !kind.eq_ignore_ascii_case("roleDefinitions") {
-        return None;
-    }
-    Uuid::try_parse(last).ok()
 }
 
 fn spec(wire: &KeyCreateParameters) -> Result<KeySpec, BadParameter> {
@@ -369,23 +368,6 @@ mod tests {
         ] {
             let refusal = import(body.as_bytes()).unwrap_err().to_string();
             assert!(refusal.contains(says), "{body}: {refusal}");
-        }
-    }
-
-    #[test]
-    fn role_definitions_may_be_named_in_several_ways() {
-        let guid = "a290e904-7015-4bba-90c8-60543313cdb4";
-        let id = Uuid::parse_str(guid).ok();
-        for text in [
-            guid.to_owned(),
-            format!("Microsoft.KeyVault/providers/Microsoft.Authorization/roleDefinitions/{guid}"),
-            format!("/Microsoft.KeyVault/providers/Microsoft.Authorization/roledefinitions/{guid}"),
-            format!("/providers/Microsoft.Authorization/roleDefinitions/{guid}/"),
-        ] {
-            assert_eq!(role_definition_id(&text), id, "{text}");
-        }
-        for bad in ["", "roleDefinitions", "Managed HSM Crypto User", &format!("x/{guid}")] {
-            assert_eq!(role_definition_id(bad), None, "{bad}");
         }
     }
 

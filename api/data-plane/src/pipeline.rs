@@ -11,7 +11,7 @@ use http::{HeaderName, Method, Request, Response};
 use http_body_util::Full;
 
 use crate::answer::{Answer, CLIENT_REQUEST_ID, Envelope, send};
-use crate::authenticate::authenticate;
+use crate::authenticate::{authenticate, principal};
 use crate::authority::asked;
 use crate::body;
 use crate::exchange::{Exchange, Noted, ReadBody, error_answer};
@@ -74,6 +74,7 @@ impl DataPlane {
             Ok(caller) => caller,
             Err(answer) => return (answer, false),
         };
+        let (principal, groups_unknown) = principal(self, &caller, &parts).await;
         let routed = route::parse(meant(&parts), parts.uri.path(), parts.uri.query());
         let body = self.body(&routed, body).await;
         let is_change = routed.as_ref().is_ok_and(|routed| routed.route.is_change());
@@ -84,6 +85,8 @@ impl DataPlane {
             parts,
             peer: connection.peer,
             caller,
+            principal,
+            groups_unknown,
             url: Arc::clone(&name.url),
             noted: Noted::default(),
         };

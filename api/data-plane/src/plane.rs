@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use casemate_audit::Trail;
 use casemate_hsm::Hsm;
-use casemate_token::{Validator, challenge};
+use casemate_token::{Groups, Validator, challenge};
 use http::HeaderValue;
 
 use crate::copies::Copies;
@@ -18,6 +18,8 @@ pub struct Config {
     pub hsm: Arc<Hsm>,
     /// Checks bearer tokens; its settings are made from the HSM's by the composition.
     pub validator: Arc<Validator>,
+    /// Finds the groups that tokens leave out.
+    pub groups: Groups,
     /// Where every authenticated call is recorded.
     pub trail: Trail,
     /// Who carries copies of the records to sinks.
@@ -111,6 +113,7 @@ pub enum ConfigError {
 pub struct DataPlane {
     pub(crate) hsm: Arc<Hsm>,
     pub(crate) validator: Arc<Validator>,
+    pub(crate) groups: Groups,
     pub(crate) trail: Trail,
     pub(crate) copies: Arc<dyn Copies>,
     pub(crate) names: Vec<Name>,
@@ -136,8 +139,18 @@ pub(crate) struct Name {
 impl DataPlane {
     /// Composes the data plane; reads nothing and starts nothing.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
-        let Config { hsm, validator, trail, copies, names, named_port, region, build, limits } =
-            config;
+        let Config {
+            hsm,
+            validator,
+            groups,
+            trail,
+            copies,
+            names,
+            named_port,
+            region,
+            build,
+            limits,
+        } = config;
         if names.is_empty() {
             return Err(ConfigError::NoNames);
         }
@@ -152,6 +165,7 @@ impl DataPlane {
             .collect::<Result<_, _>>()?;
         Ok(Self {
             validator,
+            groups,
             trail,
             copies,
             names,

@@ -17,6 +17,14 @@ pub struct Query {
     pub filter: Option<String>,
     /// `key`, of our own `/audit/usage`.
     pub key: Option<String>,
+    /// `principal`, of an explanation as the three that follow.
+    pub principal: Option<String>,
+    /// `action`.
+    pub action: Option<String>,
+    /// `scope`.
+    pub scope: Option<String>,
+    /// `groups`.
+    pub groups: Option<String>,
 }
 
 /// The api-version that was asked for.
@@ -49,6 +57,10 @@ impl Query {
                 ("$skiptoken", &mut query.skip_token),
                 ("$filter", &mut query.filter),
                 ("key", &mut query.key),
+                ("principal", &mut query.principal),
+                ("action", &mut query.action),
+                ("scope", &mut query.scope),
+                ("groups", &mut query.groups),
             ]
             .into_iter()
             .find(|(known, _)| name.eq_ignore_ascii_case(known));

@@ -4,6 +4,8 @@
 //! text for the caller says what to do next; the text for log and audit is the refusal's own. What
 //! is nobody's fault outside becomes a bare 500 without any detail.
 
+mod roles;
+
 use std::borrow::Cow;
 
 use casemate_audit::TrailError;
@@ -13,9 +15,12 @@ use casemate_hsm::keys::{
     AttributesRefusal, CreateRefusal, DeleteRefusal, FindRefusal, ImportRefusal, PurgeRefusal,
     RANDOM_BYTES_MAX, RandomRefusal, RecoverRefusal, UpdateRefusal, UseRefusal, WindowEdge,
 };
-use casemate_hsm::rbac::{AssignRefusal, DeleteAssignmentRefusal, NotAuthorized};
+use casemate_hsm::rbac::{
+    AssignRefusal, DefineRefusal, DeleteAssignmentRefusal, DeleteDefinitionRefusal, ExplainRefusal,
+    NotAuthorized,
+};
 use casemate_hsm::{ChangeSettingRefusal, CommitRefusal, PoolFailure, SetSinksRefusal};
-use casemate_token::TokenRefusal;
+use casemate_token::{GroupsUnknown, TokenRefusal};
 use casemate_wire::ApiVersion;
 use http::StatusCode as S;
 
@@ -45,6 +50,14 @@ pub(crate) enum Refusal {
     Parameter(#[from] BadParameter),
     #[error(transparent)]
     NotAuthorized(#[from] NotAuthorized),
+    #[error("{refusal}; {why}")]
+    GroupsUnknown {
+        /// What was refused, as far as the caller's groups are known.
+        refusal: NotAuthorized,
+        /// Why they are not all known.
+        #[source]
+        why: GroupsUnknown,
+    },
     #[error("there is no such role assignment at this scope")]
     NoSuchAssignment,
     #[error("there is no such role definition")]
@@ -73,6 +86,12 @@ pub(crate) enum Refusal {
     DeleteAssignment(#[from] DeleteAssignmentRefusal),
     #[error(transparent)]
     Setting(#[from] ChangeSettingRefusal),
+    #[error(transparent)]
+    Define(#[from] DefineRefusal),
+    #[error(transparent)]
+    DeleteDefinition(#[from] DeleteDefinitionRefusal),
+    #[error(transparent)]
+    Explain(#[from] ExplainRefusal),
     #[error("the audit trail did not take the record")]
     Audit {
         /// Why.
@@ -188,12 +207,9 @@ impl Refusal {
             Self::Body(refusal) => body(refusal),
             Self::Parameter(refusal) => Problem::bad(sentence(refusal)),
             Self::NotAuthorized(refusal) => denied(refusal),
-            Self::NoSuchAssignment => no_such_assignment(),
-            Self::NoSuchDefinition => Problem::new(
-                S::NOT_FOUND,
-                "RoleDefinitionNotFound",
-                "Requested role definition not found",
-            ),
+            Self::GroupsUnknown { refusal, why } => groups_unknown(refusal, why),
+            Self::NoSuchAssignment => roles::no_such_assignment(),
+            Self::NoSuchDefinition => roles::no_such_definition(),
             Self::Create(refusal) => create(refusal),
             Self::Import(refusal) => import(refusal),
             Self::Update(refusal) => update(refusal, url),
@@ -208,8 +224,11 @@ impl Refusal {
                 "The parameter 'count' must be from 1 to {RANDOM_BYTES_MAX}, not {given}."
             )),
             Self::Random(RandomRefusal::Engine(error)) => engine(error),
-            Self::Assign(refusal) => assign(refusal),
-            Self::DeleteAssignment(refusal) => delete_assignment(refusal),
+            Self::Assign(refusal) => roles::assign(refusal),
+            Self::DeleteAssignment(refusal) => roles::delete_assignment(refusal),
+            Self::Define(refusal) => roles::define(refusal),
+            Self::DeleteDefinition(refusal) => roles::delete_definition(refusal),
+            Self::Explain(ExplainRefusal::NotForThem(_)) => Problem::forbidden(sentence(self)),
             Self::Setting(refusal @ ChangeSettingRefusal::Value(_)) => {
                 Problem::bad(sentence(refusal))
             }
@@ -273,6 +292,10 @@ fn route(refusal: RouteRefusal) -> Problem {
             "SettingNotFound",
             "There is no setting of this name; GET /settings lists them.",
         ),
+        RouteRefusal::Prefix => Problem::bad(
+            "A scope by name prefix is /keys/PREFIX*: letters, digits and hyphens, and one star at \
+             the end.",
+        ),
         RouteRefusal::Encoding => Problem::bad("Path and query must be percent-encoded UTF-8."),
         RouteRefusal::TooLong => {
             Problem::new(S::URI_TOO_LONG, "BadParameter", "The path is too long.")
@@ -308,6 +331,17 @@ fn body(refusal: &BodyRefusal) -> Problem {
 fn denied(refusal: &NotAuthorized) -> Problem {
     // The text of the original, to the letter.
     Problem::new(S::FORBIDDEN, "AccessDenied", refusal.to_string())
+}
+
+fn groups_unknown(refusal: &NotAuthorized, why: &GroupsUnknown) -> Problem {
+    let message = format!("{refusal}. {}", sentence(why));
+    match why {
+        GroupsUnknown::Fetch(_) => Problem::unavailable(format!("{message} Try again later.")),
+        GroupsUnknown::NoSource
+        | GroupsUnknown::Malformed
+        | GroupsUnknown::OtherPrincipal
+        | GroupsUnknown::TooMany(_) => Problem::new(S::FORBIDDEN, "AccessDenied", message),
+    }
 }
 
 fn attributes(refusal: &AttributesRefusal) -> Problem {
@@ -434,37 +468,6 @@ fn use_key(refusal: &UseRefusal, url: &str) -> Problem {
             OperationError::Failed(_) => Problem::internal(),
         },
     }
-}
-
-fn assign(refusal: &AssignRefusal) -> Problem {
-    let exists = || {
-        let message = format!("{} Delete that one first to replace it.", sentence(refusal));
-        Problem::new(S::CONFLICT, "RoleAssignmentExists", message)
-    };
-    match refusal {
-        AssignRefusal::RoleNotFound(_) => Problem::bad(sentence(refusal)),
-        AssignRefusal::NameTaken(_) | AssignRefusal::Duplicate(_) => exists(),
-        AssignRefusal::ReservedRole { .. } => Problem::forbidden(sentence(refusal)),
-        AssignRefusal::TooMany => Problem::conflict(sentence(refusal)),
-        AssignRefusal::Commit(refusal) => commit(refusal),
-    }
-}
-
-fn delete_assignment(refusal: &DeleteAssignmentRefusal) -> Problem {
-    match refusal {
-        DeleteAssignmentRefusal::NotFound => no_such_assignment(),
-        DeleteAssignmentRefusal::LastAdministrator => Problem::conflict(format!(
-            "{} Assign the role to another principal first.",
-            sentence(refusal)
-        )),
-        DeleteAssignmentRefusal::ReservedRole { .. } => Problem::forbidden(sentence(refusal)),
-        DeleteAssignmentRefusal::Commit(refusal) => commit(refusal),
-    }
-}
-
-fn no_such_assignment() -> Problem {
-    let message = "Requested role assignment not found";
-    Problem::new(S::NOT_FOUND, "RoleAssignmentNotFound", message)
 }
 
 fn pool(failure: &PoolFailure) -> Problem {

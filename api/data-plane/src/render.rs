@@ -1,13 +1,15 @@
 //! What the domain answers, as JSON. Ids begin with the URL of the name that was asked.
 
+use std::sync::Arc;
+
 use casemate_engine_port::{KeySpec, PublicPart};
 use casemate_hsm::keys::{KeyItem, KeyRef, KeyView, PageOf};
-use casemate_hsm::rbac::{Assignment, BuiltInRole, Scope};
+use casemate_hsm::rbac::{self, Assignment, BuiltInRole, Role, Scope};
 use casemate_hsm::{KeyName, OctKeyOps, VersionId};
 use casemate_wire::{
-    ApiVersion, BinaryRef, DeletedKeyBundle, DeletionMembers, KeyAttributes, KeyBundle, List,
-    Permission, PublicJsonWebKey, RoleAssignment, RoleAssignmentProperties, RoleDefinition,
-    RoleDefinitionProperties,
+    ApiVersion, BinaryRef, DeletedKeyBundle, DeletionMembers, ExplainedAssignment, Explanation,
+    KeyAttributes, KeyBundle, List, MissingRole, Permission, PublicJsonWebKey, RoleAssignment,
+    RoleAssignmentProperties, RoleDefinition, RoleDefinitionProperties,
 };
 use serde::Serialize;
 use uuid::Uuid;
@@ -147,16 +149,24 @@ pub(crate) fn kty(spec: KeySpec) -> &'static str {
     }
 }
 
+/// A scope as the beginning of a path: nothing for `/`.
+pub(crate) fn scope_path(scope: &Scope) -> String {
+    match scope {
+        Scope::Root => String::new(),
+        narrower @ (Scope::Keys | Scope::Prefix(_) | Scope::Key(_)) => narrower.to_string(),
+    }
+}
+
+fn assignment_id(assignment: &Assignment) -> String {
+    let (scope, name) = (scope_path(&assignment.scope), assignment.name);
+    format!("{scope}/providers/Microsoft.Authorization/roleAssignments/{name}")
+}
+
 /// A role assignment.
 pub(crate) fn assignment(assignment: &Assignment) -> RoleAssignment<'static> {
-    let name = assignment.name.to_string();
-    let scope = match &assignment.scope {
-        Scope::Root => String::new(),
-        narrower @ (Scope::Keys | Scope::Key(_)) => narrower.to_string(),
-    };
     RoleAssignment {
-        id: format!("{scope}/providers/Microsoft.Authorization/roleAssignments/{name}"),
-        name,
+        id: assignment_id(assignment),
+        name: assignment.name.to_string(),
         kind: "Microsoft.Authorization/roleAssignments",
         properties: RoleAssignmentProperties {
             scope: assignment.scope.to_string(),
@@ -167,22 +177,78 @@ pub(crate) fn assignment(assignment: &Assignment) -> RoleAssignment<'static> {
 }
 
 /// A role definition.
-pub(crate) fn definition(role: &'static BuiltInRole) -> RoleDefinition<'static> {
+pub(crate) fn definition(role: &Role) -> RoleDefinition<'_> {
+    let (description, kind, permissions) = match role {
+        Role::BuiltIn(role) => (role.description, "AKVBuiltInRole", vec![built_in(role)]),
+        Role::Custom(own) => {
+            let permissions = own.permissions.iter().map(permission).collect();
+            (own.description.as_str(), "CustomRole", permissions)
+        }
+        Role::Gone(_) => ("", "CustomRole", Vec::new()),
+    };
     RoleDefinition {
-        id: definition_id(role.id),
-        name: role.id.to_string(),
+        id: definition_id(role.id()),
+        name: role.id().to_string(),
         kind: "Microsoft.Authorization/roleDefinitions",
         properties: RoleDefinitionProperties {
-            role_name: role.name,
-            description: role.description,
-            kind: "AKVBuiltInRole",
-            permissions: [Permission {
-                actions: role.control_actions.to_vec(),
-                data_actions: role.actions.iter().map(|action| action.name()).collect(),
-                ..Permission::default()
-            }],
+            role_name: role.name(),
+            description,
+            kind,
+            permissions,
             assignable_scopes: ["/"],
         },
+    }
+}
+
+fn built_in(role: &'static BuiltInRole) -> Permission<'static> {
+    Permission {
+        actions: role.control_actions.to_vec(),
+        data_actions: role.actions.iter().map(|action| action.name()).collect(),
+        ..Permission::default()
+    }
+}
+
+fn permission(own: &rbac::Permission) -> Permission<'_> {
+    let data = |actions: &[rbac::Action]| actions.iter().map(|action| action.name()).collect();
+    Permission {
+        actions: texts(&own.actions),
+        not_actions: texts(&own.not_actions),
+        data_actions: data(&own.data_actions),
+        not_data_actions: data(&own.not_data_actions),
+    }
+}
+
+fn texts(actions: &[rbac::ControlAction]) -> Vec<&str> {
+    actions.iter().map(rbac::ControlAction::as_str).collect()
+}
+
+/// An explanation.
+pub(crate) fn explanation(
+    question: &rbac::Question,
+    scope: &Scope,
+    told: &rbac::Explanation,
+) -> Explanation {
+    let one = |(assignment, role): &(Arc<Assignment>, Role)| ExplainedAssignment {
+        id: assignment_id(assignment),
+        role_definition_id: definition_id(assignment.role),
+        role_name: role.name().to_owned(),
+        scope: assignment.scope.to_string(),
+        principal_id: assignment.principal.to_string(),
+    };
+    let missing = told.missing.as_ref().map(|missing| MissingRole {
+        role_definition_id: definition_id(missing.role.id),
+        role_name: missing.role.name.to_owned(),
+        scope: missing.scope.to_string(),
+        granted_by_administrators_only: missing.is_reserved,
+    });
+    Explanation {
+        principal_id: question.principal.id.to_string(),
+        data_action: question.action.name(),
+        scope: scope.to_string(),
+        allowed: !told.allowed_by.is_empty(),
+        allowed_by: told.allowed_by.iter().map(one).collect(),
+        elsewhere: told.elsewhere.iter().map(one).collect(),
+        missing,
     }
 }
 

@@ -1,28 +1,35 @@
 //! Role assignments: put, get, list, delete.
 
-use std::sync::Arc;
-
-use casemate_hsm::rbac::{Assignment, AssignmentsFilter, Scope, act};
+use casemate_hsm::rbac::{AssignmentsFilter, Scope, Within, act};
 use casemate_wire::List;
 use http::StatusCode;
 use uuid::Uuid;
 
 use crate::answer::Answer;
-use crate::exchange::Exchange;
-use crate::paging::{ASSIGNMENTS_PER_PAGE, ListOf, after, assignment_place, skip_token};
-use crate::parameters::{self, BadParameter};
+use crate::exchange::{Exchange, Mark};
+use crate::paging::{ListOf, after, page_of_roles};
+use crate::parameters::BadParameter;
 use crate::query::Query;
 use crate::refusal::Refusal;
-use crate::render::{assignment, json};
+use crate::render::{assignment, json, scope_path};
+use crate::role_definitions::link;
+use crate::role_parameters;
 
 type Answered = Result<Answer, Refusal>;
 
 pub(crate) async fn put(x: &mut Exchange, scope: Scope, name: Uuid, body: &[u8]) -> Answered {
-    let request = parameters::assignment(body, name)?;
+    let request = role_parameters::assignment(body, name)?;
     let permit = x.authorize::<act::RoleAssignmentsWrite>(scope)?;
     let intent = x.intend().await?;
-    let made = x.hsm().assign_role(&permit, &intent, request).await?;
-    let answer = Answer::json(StatusCode::CREATED, json(&assignment(&made)));
+    let granted = x.hsm().assign_role(&permit, &intent, request).await?;
+    let mut answer = Answer::json(StatusCode::CREATED, json(&assignment(&granted.assignment)));
+    if granted.to_oneself {
+        x.mark(Mark::ToOneself);
+    }
+    if let Some(together) = granted.together {
+        x.mark(Mark::DutiesTogether);
+        answer = answer.warning(&together);
+    }
     x.changed(&permit, answer).await
 }
 
@@ -43,10 +50,11 @@ pub(crate) async fn delete(x: &mut Exchange, scope: Scope, name: Uuid) -> Answer
 pub(crate) async fn list(x: &mut Exchange, scope: Scope, query: &Query) -> Answered {
     let filter = filter(query.filter.as_deref())?;
     let after = after(ListOf::Assignments, query)?;
-    let permit = x.authorize::<act::RoleAssignmentsRead>(scope)?;
+    let permit = x.authorize::<Within<act::RoleAssignmentsRead>>(scope)?;
     let found = x.hsm().assignments(&permit, filter);
-    let (page, next) = page(&found, after.as_deref());
-    let next_link = next.map(|last| link(&x.url, permit.scope(), query, last));
+    let (page, next) = page_of_roles(&found, after.as_deref(), |one| (one.created, one.name));
+    let list = format!("{}{}", x.url, scope_path(permit.scope()));
+    let next_link = next.map(|place| link(ListOf::Assignments, &list, query, &place));
     let value = page.iter().map(|one| assignment(one)).collect();
     let answer = Answer::json(StatusCode::OK, json(&List { value, next_link }));
     x.read(&permit, answer).await
@@ -70,45 +78,8 @@ fn filter(text: Option<&str>) -> Result<AssignmentsFilter, BadParameter> {
     principal.map(AssignmentsFilter::Principal).ok_or(BadParameter::AssignmentsFilter)
 }
 
-/// The page after a place, and the last assignment of it if there are more. That the one at the
-/// place is gone meanwhile makes no difference.
-fn page<'a>(
-    all: &'a [Arc<Assignment>],
-    after: Option<&str>,
-) -> (&'a [Arc<Assignment>], Option<&'a Assignment>) {
-    let start = after.and_then(assignment_place).map_or(0, |place| {
-        all.partition_point(|assignment| (assignment.created, assignment.name) <= place)
-    });
-    let rest = all.get(start..).unwrap_or_default();
-    match rest.split_at_checked(ASSIGNMENTS_PER_PAGE) {
-        Some((page, [_, ..])) => (page, page.last().map(Arc::as_ref)),
-        _ => (rest, None),
-    }
-}
-
-fn place(assignment: &Assignment) -> String {
-    format!("{} {}", assignment.created.0, assignment.name)
-}
-
-fn link(url: &str, scope: &Scope, query: &Query, last: &Assignment) -> String {
-    let scope = match scope {
-        Scope::Root => String::new(),
-        narrower @ (Scope::Keys | Scope::Key(_)) => narrower.to_string(),
-    };
-    let token = skip_token(ListOf::Assignments, &place(last));
-    let path = "/providers/Microsoft.Authorization/roleAssignments";
-    let mut link = format!("{url}{scope}{path}?$skiptoken={token}");
-    if let Some(filter) = &query.filter {
-        link.push_str("&$filter=");
-        link.push_str(&filter.trim().replace(' ', "%20"));
-    }
-    link
-}
-
 #[cfg(test)]
 mod tests {
-    use casemate_hsm::UnixSeconds;
-
     use super::*;
 
     #[test]
@@ -122,35 +93,5 @@ mod tests {
         for bad in ["atScope", "principalId eq x", "principalId ne 'x'", "a b c d", "principalId"] {
             assert_eq!(filter(Some(bad)), Err(BadParameter::AssignmentsFilter), "{bad}");
         }
-    }
-
-    #[test]
-    fn pages_follow_each_other_without_loss() {
-        let one = |n: u128| {
-            Arc::new(Assignment {
-                name: Uuid::from_u128(n),
-                scope: Scope::Root,
-                role: Uuid::nil(),
-                principal: Uuid::nil(),
-                created: UnixSeconds(0),
-            })
-        };
-        let mut all: Vec<_> = (0..501).map(one).collect();
-        let from = |all: &[_], after: Option<&str>| {
-            let (page, last) = page(all, after);
-            (page.len(), last.map(|last| (last.name.as_u128(), place(last))))
-        };
-        let (count, next) = from(&all, None);
-        let (last, next) = next.unwrap();
-        assert_eq!((count, last), (250, 249));
-        let (count, second) = from(&all, Some(&next));
-        let (last, third) = second.unwrap();
-        assert_eq!((count, last), (250, 499));
-        assert_eq!(from(&all, Some(&third)), (1, None));
-        assert_eq!(from(&all[..250], None), (250, None));
-        // Whoever deletes what a page showed goes on after it all the same.
-        all.drain(..250);
-        let (count, second) = from(&all, Some(&next));
-        assert_eq!((count, second.unwrap().0), (250, 499));
     }
 }

@@ -4,6 +4,8 @@
 //! names of query parameters, any case of the fixed segments. `providers/Microsoft.Authorization`
 //! is looked for first, since `/keys/providers/…` would be a key's path otherwise.
 
+mod roles;
+
 use casemate_hsm::keys::Selector;
 use casemate_hsm::rbac::Scope;
 use casemate_hsm::{KeyName, Setting, VersionId, setting};
@@ -56,6 +58,10 @@ pub enum Route {
     KeyUsage(KeyName),
     GetAuditSinks,
     PutAuditSinks,
+    PutDefinition(Scope, Uuid),
+    DeleteDefinition(Scope, Uuid),
+    /// Why somebody may do something: our own.
+    Explain,
     /// An operation of the API that this release does not have.
     NotInRelease(Absent),
 }
@@ -83,7 +89,6 @@ pub enum Absent {
     Attestation,
     Release,
     SecureWrap,
-    CustomRoles,
     FullBackup,
     FullRestore,
     SecurityDomain,
@@ -131,6 +136,9 @@ pub enum RouteRefusal {
     /// A path segment that names no setting.
     #[error("there is no such setting")]
     Setting,
+    /// A path segment with a star that is no name prefix.
+    #[error("the path holds a name prefix that is none")]
+    Prefix,
     /// Percent-encoding that is none, or text that is no UTF-8.
     #[error("the path or the query is not percent-encoded UTF-8")]
     Encoding,
@@ -209,6 +217,9 @@ impl Route {
             Self::KeyUsage(_) => "AuditUsageGet",
             Self::GetAuditSinks => "AuditSinksGet",
             Self::PutAuditSinks => "AuditSinksSet",
+            Self::PutDefinition(..) => "RoleDefinitionCreateOrUpdate",
+            Self::DeleteDefinition(..) => "RoleDefinitionDelete",
+            Self::Explain => "RightsExplain",
             Self::NotInRelease(absent) => absent.operation(),
         }
     }
@@ -227,7 +238,14 @@ impl Route {
                 | Self::DeleteAssignment(..)
                 | Self::UpdateSetting(_)
                 | Self::PutAuditSinks
+                | Self::PutDefinition(..)
+                | Self::DeleteDefinition(..)
         )
+    }
+
+    /// Whether it is an operation of our own, which no api-version of Azure's knows.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::Explain)
     }
 
     /// How much body it takes.
@@ -240,7 +258,8 @@ impl Route {
             | Self::RandomBytes
             | Self::UpdateSetting(_)
             | Self::PutAuditSinks
-            | Self::PutAssignment(..) => BodyKind::Parameters,
+            | Self::PutAssignment(..)
+            | Self::PutDefinition(..) => BodyKind::Parameters,
             Self::GetKey(..)
             | Self::DeleteKey(_)
             | Self::ListKeys
@@ -258,6 +277,8 @@ impl Route {
             | Self::GetSetting(_)
             | Self::KeyUsage(_)
             | Self::GetAuditSinks
+            | Self::DeleteDefinition(..)
+            | Self::Explain
             | Self::NotInRelease(_) => BodyKind::None,
         }
     }
@@ -265,7 +286,7 @@ impl Route {
     /// The status of success.
     pub fn success_status(&self) -> u16 {
         match self {
-            Self::PutAssignment(..) => 201,
+            Self::PutAssignment(..) | Self::PutDefinition(..) => 201,
             Self::PurgeKey(_) => 204,
             _ => 200,
         }
@@ -293,10 +314,13 @@ impl Route {
             | Self::PutAssignment(scope, _)
             | Self::DeleteAssignment(scope, _)
             | Self::ListDefinitions(scope)
-            | Self::GetDefinition(scope, _) => scope.key().map(|name| (name, None)),
+            | Self::GetDefinition(scope, _)
+            | Self::PutDefinition(scope, _)
+            | Self::DeleteDefinition(scope, _) => scope.key().map(|name| (name, None)),
             Self::ListKeys
             | Self::ListDeletedKeys
             | Self::RandomBytes
+            | Self::Explain
             | Self::ListSettings
             | Self::GetSetting(_)
             | Self::UpdateSetting(_)
@@ -317,7 +341,6 @@ impl Absent {
             Self::Attestation => "KeyGetAttestation",
             Self::Release => "KeyRelease",
             Self::SecureWrap => "KeySecureWrap",
-            Self::CustomRoles => "RoleDefinitionChange",
             Self::FullBackup => "BackupCreate",
             Self::FullRestore => "RestoreCreate",
             Self::SecurityDomain => "SecurityDomain",
@@ -335,7 +358,6 @@ impl Absent {
             Self::Attestation => "key attestation",
             Self::Release => "secure key release",
             Self::SecureWrap => "secure wrap",
-            Self::CustomRoles => "changing role definitions (assign a built-in role instead)",
             Self::FullBackup => "full backup",
             Self::FullRestore => "full restore",
             Self::SecurityDomain => "the security domain",
@@ -347,7 +369,7 @@ impl Absent {
 fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
     if let Some(at) = segments.windows(2).position(is_authorization) {
         let (scope, rest) = segments.split_at(at);
-        return authorization(method, scope, rest.get(2..).unwrap_or_default());
+        return roles::authorization(method, scope, rest.get(2..).unwrap_or_default());
     }
     let Some((first, rest)) = segments.split_first() else {
         return Err(RouteRefusal::UnknownPath);
@@ -378,6 +400,9 @@ fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
     {
         let (get, put) = (|| Ok(Route::GetAuditSinks), || Ok(Route::PutAuditSinks));
         return by_method(method, &[("GET", &get), ("PUT", &put)]);
+    }
+    if is(first, "explain") && rest.is_empty() {
+        return by_method(method, &[("GET", &|| Ok(Route::Explain))]);
     }
     let known = absent.into_iter().find(|(name, _)| is(first, name));
     known.map(|(_, absent)| Route::NotInRelease(absent)).ok_or(RouteRefusal::UnknownPath)
@@ -510,43 +535,6 @@ fn settings(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
             &[
                 ("GET", &|| named(name).map(Route::GetSetting)),
                 ("PATCH", &|| named(name).map(Route::UpdateSetting)),
-            ],
-        ),
-        _ => Err(RouteRefusal::UnknownPath),
-    }
-}
-
-fn authorization(method: &str, scope: &[&str], rest: &[&str]) -> Result<Route, RouteRefusal> {
-    let scope = match scope {
-        [] => Scope::Root,
-        [keys] if is(keys, "keys") => Scope::Keys,
-        [keys, name] if is(keys, "keys") => Scope::Key(key_name(name)?),
-        _ => return Err(RouteRefusal::UnknownPath),
-    };
-    let scope = || scope.clone();
-    let guid = |text: &str| Uuid::try_parse(text).map_err(|_| RouteRefusal::Guid);
-    let no_change = || Ok(Route::NotInRelease(Absent::CustomRoles));
-    match rest {
-        [kind] if is(kind, "roleAssignments") => {
-            by_method(method, &[("GET", &|| Ok(Route::ListAssignments(scope())))])
-        }
-        [kind, name] if is(kind, "roleAssignments") => by_method(
-            method,
-            &[
-                ("GET", &|| Ok(Route::GetAssignment(scope(), guid(name)?))),
-                ("PUT", &|| Ok(Route::PutAssignment(scope(), guid(name)?))),
-                ("DELETE", &|| Ok(Route::DeleteAssignment(scope(), guid(name)?))),
-            ],
-        ),
-        [kind] if is(kind, "roleDefinitions") => {
-            by_method(method, &[("GET", &|| Ok(Route::ListDefinitions(scope())))])
-        }
-        [kind, name] if is(kind, "roleDefinitions") => by_method(
-            method,
-            &[
-                ("GET", &|| Ok(Route::GetDefinition(scope(), guid(name)?))),
-                ("PUT", &no_change),
-                ("DELETE", &no_change),
             ],
         ),
         _ => Err(RouteRefusal::UnknownPath),

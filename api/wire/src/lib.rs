@@ -32,8 +32,10 @@ pub use operations::{
     KeyVerifyResult, RandomBytesParameters, RandomBytesResult,
 };
 pub use roles::{
-    Permission, RoleAssignment, RoleAssignmentCreateParameters, RoleAssignmentProperties,
-    RoleAssignmentRequest, RoleDefinition, RoleDefinitionProperties,
+    ExplainedAssignment, Explanation, MissingRole, Permission, PermissionRequest, RoleAssignment,
+    RoleAssignmentCreateParameters, RoleAssignmentProperties, RoleAssignmentRequest,
+    RoleDefinition, RoleDefinitionCreateParameters, RoleDefinitionProperties,
+    RoleDefinitionRequest,
 };
 pub use settings::{Setting, SettingsList, UpdateSettingParameters};
 pub use wiped::Wiped;

@@ -31,7 +31,7 @@ pub struct RoleDefinitionProperties<'a> {
     #[serde(rename = "type")]
     pub kind: &'a str,
     /// What it allows.
-    pub permissions: [Permission<'a>; 1],
+    pub permissions: Vec<Permission<'a>>,
     /// Where it can be assigned.
     pub assignable_scopes: [&'a str; 1],
 }
@@ -48,6 +48,50 @@ pub struct Permission<'a> {
     pub data_actions: Vec<String>,
     /// Data actions that are taken away.
     pub not_data_actions: Vec<String>,
+}
+
+/// Body of a role definition's `PUT`.
+#[derive(Debug, Deserialize)]
+pub struct RoleDefinitionCreateParameters<'a> {
+    /// The one member.
+    #[serde(borrow)]
+    pub properties: RoleDefinitionRequest<'a>,
+}
+
+/// The role definition that is asked for. What is left out is empty, as in the original.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleDefinitionRequest<'a> {
+    /// The name that people use.
+    #[serde(borrow, default)]
+    pub role_name: Option<Cow<'a, str>>,
+    /// What it is for.
+    #[serde(borrow, default)]
+    pub description: Option<Cow<'a, str>>,
+    /// What it allows.
+    #[serde(borrow, default)]
+    pub permissions: Option<Vec<PermissionRequest<'a>>>,
+    /// Where it can be assigned: `/` and nothing else.
+    #[serde(borrow, default)]
+    pub assignable_scopes: Option<Vec<Cow<'a, str>>>,
+}
+
+/// What is to be allowed.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PermissionRequest<'a> {
+    /// Control actions.
+    #[serde(borrow, default)]
+    pub actions: Option<Vec<Cow<'a, str>>>,
+    /// Control actions that are taken away.
+    #[serde(borrow, default)]
+    pub not_actions: Option<Vec<Cow<'a, str>>>,
+    /// Data actions.
+    #[serde(borrow, default)]
+    pub data_actions: Option<Vec<Cow<'a, str>>>,
+    /// Data actions that are taken away.
+    #[serde(borrow, default)]
+    pub not_data_actions: Option<Vec<Cow<'a, str>>>,
 }
 
 /// A role assignment.
@@ -96,6 +140,57 @@ pub struct RoleAssignmentRequest<'a> {
     pub principal_id: Cow<'a, str>,
 }
 
+/// Whether somebody may do something. A call of our own: Azure has none like it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// Who was asked about.
+    pub principal_id: String,
+    /// The data action's full name.
+    pub data_action: String,
+    /// Where.
+    pub scope: String,
+    /// Whether it is allowed.
+    pub allowed: bool,
+    /// The assignments that allow it.
+    pub allowed_by: Vec<ExplainedAssignment>,
+    /// Assignments that allow the action at other scopes only.
+    pub elsewhere: Vec<ExplainedAssignment>,
+    /// The nearest role that would allow it, if nothing does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<MissingRole>,
+}
+
+/// An assignment with the name of its role.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExplainedAssignment {
+    /// The assignment's id.
+    pub id: String,
+    /// The role definition's id.
+    pub role_definition_id: String,
+    /// The role's name.
+    pub role_name: String,
+    /// Where it holds.
+    pub scope: String,
+    /// Who holds it: the principal or one of its groups.
+    pub principal_id: String,
+}
+
+/// A role that is missing.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MissingRole {
+    /// The role definition's id.
+    pub role_definition_id: String,
+    /// The role's name.
+    pub role_name: String,
+    /// Where it is missing.
+    pub scope: String,
+    /// Whether only an Administrator grants it, in mode `strict`.
+    pub granted_by_administrators_only: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +208,30 @@ mod tests {
             r#"{"properties":[]}"#,
         ] {
             let read = serde_json::from_str::<RoleAssignmentCreateParameters<'_>>(bad);
+            assert!(read.is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn of_a_definition_everything_may_be_left_out_but_not_be_something_else() {
+        for good in [
+            r#"{"properties":{}}"#,
+            r#"{"properties":{"roleName":null,"permissions":null}}"#,
+            r#"{"properties":{"permissions":[{}],"type":"CustomRole","assignableScopes":["/"]}}"#,
+        ] {
+            let read = serde_json::from_str::<RoleDefinitionCreateParameters<'_>>(good);
+            assert!(read.is_ok(), "{good}");
+        }
+        for bad in [
+            r#"{}"#,
+            r#"{"properties":null}"#,
+            r#"{"properties":{"roleName":7}}"#,
+            r#"{"properties":{"permissions":{}}}"#,
+            r#"{"properties":{"permissions":[{"dataActions":"a"}]}}"#,
+            r#"{"properties":{"permissions":[{"dataActions":[null]}]}}"#,
+            r#"{"properties":{"assignableScopes":"/"}}"#,
+        ] {
+            let read = serde_json::from_str::<RoleDefinitionCreateParameters<'_>>(bad);
             assert!(read.is_err(), "{bad}");
         }
     }

@@ -58,6 +58,7 @@ fn a_whole_record_is_as_the_golden_line() {
             user_name: "a@b",
             token_id: "t1",
         },
+        marks: &[],
     };
     let record = Record {
         permit: Some(PermitFacts {
@@ -191,4 +192,14 @@ fn times_are_those_of_the_calendar() {
         rfc3339(&mut out, ms);
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
+}
+
+#[test]
+fn marks_are_words_and_their_number_is_bounded() {
+    let call = Call { marks: &["grantToOneself", "a\"b"], ..Call::default() };
+    let value = parsed(&plain(&call));
+    assert_eq!(value["marks"], serde_json::json!(["grantToOneself", "a\"b"]));
+    let call = Call { marks: &["x"; 100], ..Call::default() };
+    assert_eq!(parsed(&plain(&call))["marks"].as_array().unwrap().len(), 8);
+    assert!(!written(&plain(&Call::default())).contains("marks"));
 }

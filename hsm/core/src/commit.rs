@@ -64,8 +64,9 @@ impl Turnstiles {
 
 impl Hsm {
     /// The same as [`Hsm::attempt`], on somebody's behalf: the change is stored only together with
-    /// the condition that the assignment which allows it still stands. So no change follows a
-    /// removal that was stored before it, however long the change had waited.
+    /// the condition that the assignment which allows it still stands, and its role's definition.
+    /// So no change follows a removal that was stored before it, however long the change had
+    /// waited.
     pub(crate) async fn attempt_by<A, T, E>(
         self: &Arc<Self>,
         permit: &Permit<A>,
@@ -77,11 +78,13 @@ impl Hsm {
         E: From<CommitRefusal>,
     {
         self.attempt(turnstile, || {
-            let (path, condition) = self.standing(permit).map_err(CommitRefusal::from)?;
+            let stands = self.standing(permit).map_err(CommitRefusal::from)?;
             let mut attempt = decide()?;
             let expect = &mut attempt.change.expect;
-            if !expect.iter().any(|(expected, _)| *expected == path) {
-                expect.push((path, condition));
+            for (path, condition) in stands {
+                if !expect.iter().any(|(expected, _)| *expected == path) {
+                    expect.push((path, condition));
+                }
             }
             Ok(attempt)
         })

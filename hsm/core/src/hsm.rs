@@ -13,10 +13,13 @@ use parking_lot::RwLock;
 
 use crate::commit::Turnstiles;
 use crate::handles::Handles;
-use crate::rbac::{Assignment, Scope, built_in_role_named};
+use crate::rbac::{
+    ADMINISTRATOR, ActionSet, Assignment, Definition, Duty, Scope, built_in_role,
+    built_in_role_named, together,
+};
 use crate::records::{self, GcmRecord, KeyRecord, Kind, VersionRecord};
 use crate::state::{Applied, State};
-use crate::{Clock, Creation, Pool, Settings, Spawn, UnixSeconds, VersionId};
+use crate::{Clock, Creation, Pool, Separation, Settings, Spawn, UnixSeconds, VersionId};
 
 /// What the HSM works with.
 pub struct Ports {
@@ -39,11 +42,20 @@ pub struct HsmLimits {
     pub keys_max: usize,
     /// Most opened keys kept.
     pub handles_max: usize,
+    /// Most role assignments.
+    pub assignments_max: usize,
+    /// Most role definitions beside the built-in ones.
+    pub definitions_max: usize,
 }
 
 impl Default for HsmLimits {
     fn default() -> Self {
-        Self { keys_max: 100_000, handles_max: 4_096 }
+        Self {
+            keys_max: 100_000,
+            handles_max: 4_096,
+            assignments_max: 20_000,
+            definitions_max: 2_000,
+        }
     }
 }
 
@@ -62,6 +74,12 @@ pub enum OpenFailure {
     /// The first records were not stored.
     #[error("the first records of the HSM could not be stored")]
     Store(#[from] CommitError),
+    /// The first administrators would hold duties that the settings keep apart.
+    #[error(
+        "the settings keep duties apart ('separation'), and the first roles hold {0} beside using \
+         keys: name fewer first roles"
+    )]
+    KeptApart(Duty),
     /// The store was not empty.
     #[error("the store already holds an HSM")]
     NotEmpty,
@@ -208,17 +226,25 @@ fn first_assignments(ports: &Ports, creation: &Creation) -> Result<Vec<Assignmen
             });
         }
     }
-    let administered =
-        assignments.iter().any(|assignment| assignment.role == crate::rbac::ADMINISTRATOR);
+    if creation.settings.separation == Separation::Refuse {
+        let all = assignments.iter().filter_map(|one| built_in_role(one.role));
+        let held = all.map(|role| role.actions).fold(ActionSet::default(), ActionSet::and);
+        if let Some(duty) = together(held) {
+            return Err(OpenFailure::KeptApart(duty));
+        }
+    }
+    let administered = assignments.iter().any(|assignment| assignment.role == ADMINISTRATOR);
     if administered { Ok(assignments) } else { Err(OpenFailure::NoAdministrator) }
 }
 
-/// Sorts the stored records into the state. Keys come first, so that versions find theirs.
+/// Sorts the stored records into the state. Keys come first, so that versions find theirs, and
+/// definitions before the assignments of their roles.
 fn load(stored: Vec<Record>) -> Result<(Settings, State), OpenFailure> {
     let mut state = State::default();
     let mut settings = None;
     let mut versions: HashMap<(String, VersionId), (VersionRecord, Generation)> = HashMap::new();
     let mut reserved: Vec<(String, VersionId, GcmRecord, Generation)> = Vec::new();
+    let mut assignments: Vec<(Assignment, Generation)> = Vec::new();
     for record in stored {
         match records::kind(&record.path) {
             Kind::Settings => settings = Some(read::<Settings>(&record)?),
@@ -234,8 +260,11 @@ fn load(stored: Vec<Record>) -> Result<(Settings, State), OpenFailure> {
                 reserved.push((key, version, read(&record)?, record.generation));
             }
             Kind::Assignment => {
-                let assignment: Assignment = read(&record)?;
-                state.apply(Applied::Assignment(Arc::new(assignment)), record.generation);
+                assignments.push((read::<Assignment>(&record)?, record.generation));
+            }
+            Kind::Definition => {
+                let definition: Definition = read(&record)?;
+                state.apply(Applied::Definition(Arc::new(definition)), record.generation);
             }
             Kind::Setting(setting) => {
                 let changed = Arc::new(read(&record)?);
@@ -252,6 +281,9 @@ fn load(stored: Vec<Record>) -> Result<(Settings, State), OpenFailure> {
     }
     let settings =
         settings.ok_or_else(|| OpenFailure::Unreadable(records::settings_path().to_string()))?;
+    for (assignment, generation) in assignments {
+        state.apply(Applied::Assignment(Arc::new(assignment)), generation);
+    }
     attach_versions(&mut state, versions)?;
     for (key, version, record, generation) in reserved {
         let reserved = record.reserved;

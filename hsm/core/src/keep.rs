@@ -37,6 +37,12 @@ impl Hsm {
         self.state.read().assignments.get(&name).map(|(_, generation)| generation.0)
     }
 
+    /// The change that last wrote this role definition; `None` if there is none.
+    #[must_use]
+    pub fn definition_written(&self, id: uuid::Uuid) -> Option<u64> {
+        self.state.read().definitions.get(&id).map(|(_, generation)| generation.0)
+    }
+
     /// The change that last wrote this setting; `None` if none did since the HSM was created.
     #[must_use]
     pub fn setting_written(&self, name: &str) -> Option<u64> {

@@ -28,9 +28,9 @@ pub use audit_sinks::SetSinksRefusal;
 pub use clock::{Clock, UnixSeconds};
 pub use commit::CommitRefusal;
 pub use hsm::{Hsm, HsmLimits, OpenFailure, Ports};
-pub use names::{KeyName, NameError, VersionId};
+pub use names::{KeyName, KeyPrefix, NameError, VersionId};
 pub use ports::{Pool, PoolBusy, PoolFailure, Spawn, Turn};
 pub use settings::{
-    ChangeSettingRefusal, Creation, Escalation, OctKeyOps, RetentionDays, SETTINGS, Setting,
-    SettingKind, Settings, SettingsError, Shown, TrustedIssuer, setting,
+    ChangeSettingRefusal, Creation, Escalation, OctKeyOps, RetentionDays, SETTINGS, Separation,
+    Setting, SettingKind, Settings, SettingsError, Shown, TrustedIssuer, setting,
 };

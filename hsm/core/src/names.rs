@@ -24,14 +24,18 @@ pub enum NameError {
     /// Not a version.
     #[error("a key version is 32 hexadecimal digits")]
     Version,
+    /// Not the beginning of key names.
+    #[error(
+        "a name prefix is 1 to 127 characters, each a letter, a digit or a hyphen, and one star at \
+         its end"
+    )]
+    Prefix,
 }
 
 impl KeyName {
     /// Checks a text.
     pub fn new(text: &str) -> Result<Self, NameError> {
-        let whole = (1..=KEY_NAME_CHARS_MAX).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        if !whole {
+        if !is_name(text) {
             return Err(NameError::Key);
         }
         Ok(Self { shown: text.to_owned(), folded: text.to_ascii_lowercase() })
@@ -45,6 +49,76 @@ impl KeyName {
     /// The name in lower case: what is compared and stored under.
     pub fn folded(&self) -> &str {
         &self.folded
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=KEY_NAME_CHARS_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// How the names of some keys begin: the beginning of a key name, and a star. Compared without
+/// case, shown as written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyPrefix {
+    /// Without the star.
+    begins: KeyName,
+}
+
+impl KeyPrefix {
+    /// Checks a text, `team-a-*`. The star stands at the end and nowhere else.
+    pub fn new(text: &str) -> Result<Self, NameError> {
+        let begins = text.strip_suffix('*').ok_or(NameError::Prefix)?;
+        KeyName::new(begins).map(|begins| Self { begins }).map_err(|_| NameError::Prefix)
+    }
+
+    /// The beginning that all the names share, in lower case.
+    pub fn folded(&self) -> &str {
+        self.begins.folded()
+    }
+
+    /// Whether the key's name begins so.
+    pub fn fits(&self, name: &KeyName) -> bool {
+        name.folded().starts_with(self.folded())
+    }
+
+    /// Whether all names that begin as the other says begin so.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.folded().starts_with(self.folded())
+    }
+}
+
+impl PartialEq for KeyPrefix {
+    fn eq(&self, other: &Self) -> bool {
+        self.begins == other.begins
+    }
+}
+
+impl Eq for KeyPrefix {}
+
+impl std::hash::Hash for KeyPrefix {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.begins.hash(state);
+    }
+}
+
+impl fmt::Display for KeyPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}*", self.begins)
+    }
+}
+
+impl TryFrom<String> for KeyPrefix {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        Self::new(&text)
+    }
+}
+
+impl From<KeyPrefix> for String {
+    fn from(prefix: KeyPrefix) -> Self {
+        prefix.to_string()
     }
 }
 
@@ -144,6 +218,22 @@ mod tests {
             assert_eq!(KeyName::new(bad).unwrap_err(), NameError::Key, "{bad:?}");
         }
         assert!(KeyName::new(&"x".repeat(127)).is_ok());
+    }
+
+    #[test]
+    fn prefixes_end_with_the_one_star_and_compare_without_case() {
+        let prefix = KeyPrefix::new("Team-A-*").unwrap();
+        assert_eq!(prefix, KeyPrefix::new("team-a-*").unwrap());
+        assert_eq!(prefix.to_string(), "Team-A-*");
+        for (name, fits) in [("team-a-1", true), ("TEAM-A-", true), ("team-a", false)] {
+            assert_eq!(prefix.fits(&KeyName::new(name).unwrap()), fits, "{name}");
+        }
+        assert!(prefix.covers(&KeyPrefix::new("team-a-x*").unwrap()));
+        assert!(!prefix.covers(&KeyPrefix::new("team-*").unwrap()));
+        for bad in ["", "*", "a", "*a", "a*b", "a**", "a*b*", "a_*", "ä*", "a *", "a/*"] {
+            assert_eq!(KeyPrefix::new(bad).unwrap_err(), NameError::Prefix, "{bad:?}");
+        }
+        assert!(KeyPrefix::new(&format!("{}*", "x".repeat(128))).is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! What is stored, and where: one record per key, one per version, one per role assignment, one
-//! for the settings. CBOR (RFC 8949) maps with named members, so that an older record can be read
-//! by a newer release; docs/design/domain.md specifies them.
+//! What is stored, and where: one record per key, one per version, one per role assignment and
+//! per role definition, one for the settings. CBOR (RFC 8949) maps with named members, so that an
+//! older record can be read by a newer release; docs/design/domain.md specifies them.
 
 use std::collections::BTreeMap;
 
@@ -90,6 +90,7 @@ pub(crate) struct GcmRecord {
 const KEYS: &str = "keys";
 const ASSIGNMENTS: &str = "rbac/assignments";
 const SETTINGS: &str = "settings";
+const DEFINITIONS: &str = "rbac/definitions";
 
 /// Where the settings are.
 pub(crate) fn settings_path() -> Path {
@@ -126,6 +127,11 @@ pub(crate) fn assignment_path(name: Uuid) -> Path {
     path(format!("{ASSIGNMENTS}/{name}"))
 }
 
+/// Where a role definition is.
+pub(crate) fn definition_path(id: Uuid) -> Path {
+    path(format!("{DEFINITIONS}/{id}"))
+}
+
 fn path(text: String) -> Path {
     Path::new(text).expect("names and versions hold only letters that a path may hold")
 }
@@ -144,6 +150,7 @@ pub(crate) enum Kind {
     },
     Assignment,
     AuditSinks,
+    Definition,
     /// Written by a newer release or another part of the HSM: left alone.
     Other,
 }
@@ -162,6 +169,7 @@ pub(crate) fn kind(path: &Path) -> Kind {
             Err(_) => Kind::Other,
         },
         ["rbac", "assignments", _] => Kind::Assignment,
+        ["rbac", "definitions", _] => Kind::Definition,
         _ => Kind::Other,
     }
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 pub(crate) use change::SettingRecord;
 pub use change::{ChangeSettingRefusal, Shown};
-pub(crate) use table::ESCALATION;
+pub(crate) use table::{ESCALATION, SEPARATION};
 pub use table::{SETTINGS, Setting, SettingKind, setting};
 
 /// What an HSM is created with.
@@ -53,6 +53,9 @@ pub struct Settings {
     /// Whether the control plane may make and list keys. It cannot in this release.
     #[serde(default)]
     pub arm_key_operations: bool,
+    /// What is done when one principal would hold duties that are kept apart.
+    #[serde(default)]
+    pub separation: Separation,
     /// The permanent mark of an HSM that `casemate dev` made.
     #[serde(default)]
     pub development: bool,
@@ -71,6 +74,11 @@ pub struct TrustedIssuer {
     /// have ids of their own, derived from its name, so that it can speak for nobody else's.
     #[serde(default)]
     pub same_directory: bool,
+    /// Where callers' groups can be had that a token leaves out because they are too many: a
+    /// UserInfo endpoint that is asked with the caller's own token. Its host must be among
+    /// `outbound`.
+    #[serde(default)]
+    pub groups_url: Option<String>,
 }
 
 /// Days from deletion to purge: 7 to 90.
@@ -137,6 +145,18 @@ pub enum Escalation {
     Strict,
     /// Everyone who may write role assignments, as in the original.
     Azure,
+}
+
+/// What is done when one principal would hold using keys together with managing rights, purging
+/// keys or holding the security domain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Separation {
+    /// It is done, with a warning in the answer and a mark in the audit.
+    #[default]
+    Warn,
+    /// It is refused.
+    Refuse,
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::VersionId;
 use crate::keys::GcmBudget;
-use crate::rbac::{Assignment, BuiltInRole, built_in_role};
+use crate::rbac::{ActionSet, Assignment, Definition, Role};
 use crate::records::{KeyRecord, VersionRecord};
 use crate::settings::{Setting, SettingRecord};
 
@@ -22,6 +22,8 @@ pub(crate) struct State {
     pub(crate) assignments_by_principal: HashMap<Uuid, Vec<Held>>,
     /// Where copies of the audit log go, once that was set.
     pub(crate) audit_sinks: (Arc<Sinks>, Option<Generation>),
+    /// Those that somebody wrote.
+    pub(crate) definitions: HashMap<Uuid, (Arc<Definition>, Generation)>,
     /// Grows with every change of rights; a permit carries the one it was given at.
     pub(crate) rights_revision: u64,
     /// What was changed since the HSM was created, by the setting's name.
@@ -52,7 +54,9 @@ pub(crate) struct VersionEntry {
 
 /// A role that a principal holds.
 pub(crate) struct Held {
-    pub(crate) role: &'static BuiltInRole,
+    pub(crate) role: Role,
+    /// What the role allows now.
+    pub(crate) actions: ActionSet,
     pub(crate) assignment: Arc<Assignment>,
 }
 
@@ -66,6 +70,8 @@ pub(crate) enum Applied {
     AssignmentGone(Uuid),
     Setting(&'static Setting, Arc<SettingRecord>),
     AuditSinks(Arc<Sinks>),
+    Definition(Arc<Definition>),
+    DefinitionGone(Uuid),
 }
 
 impl State {
@@ -89,6 +95,15 @@ impl State {
                 self.settings.insert(setting.name, HeldSetting { setting, record, generation });
             }
             Applied::AuditSinks(sinks) => self.audit_sinks = (sinks, Some(generation)),
+            Applied::Definition(definition) => {
+                let id = definition.id;
+                self.definitions.insert(id, (definition, generation));
+                self.role_changed(id);
+            }
+            Applied::DefinitionGone(id) => {
+                self.definitions.remove(&id);
+                self.role_changed(id);
+            }
         }
     }
 
@@ -131,13 +146,30 @@ impl State {
         }
     }
 
+    /// The role of this id, whatever became of it.
+    pub(crate) fn role(&self, id: Uuid) -> Role {
+        let custom = || self.definitions.get(&id).map(|(one, _)| Role::Custom(Arc::clone(one)));
+        Role::built_in(id).or_else(custom).unwrap_or(Role::Gone(id))
+    }
+
     fn apply_assignment(&mut self, assignment: Arc<Assignment>, generation: Generation) {
         self.rights_revision += 1;
-        if let Some(role) = built_in_role(assignment.role) {
-            let held = Held { role, assignment: Arc::clone(&assignment) };
-            self.assignments_by_principal.entry(assignment.principal).or_default().push(held);
-        }
+        let role = self.role(assignment.role);
+        let actions = role.actions();
+        let held = Held { role, actions, assignment: Arc::clone(&assignment) };
+        self.assignments_by_principal.entry(assignment.principal).or_default().push(held);
         self.assignments.insert(assignment.name, (assignment, generation));
+    }
+
+    /// What the role allows has changed for everybody who holds it.
+    fn role_changed(&mut self, id: Uuid) {
+        self.rights_revision += 1;
+        let role = self.role(id);
+        let all = self.assignments_by_principal.values_mut().flatten();
+        for held in all.filter(|held| held.assignment.role == id) {
+            held.role = role.clone();
+            held.actions = role.actions();
+        }
     }
 
     fn apply_assignment_gone(&mut self, name: Uuid) {

@@ -102,6 +102,18 @@ pub(crate) fn check_federated(
     check_times(parsed, now).map(|_| ())
 }
 
+/// Checks a token of this issuer's own: signature and time.
+pub(crate) fn check_token(
+    parsed: &Parsed<'_>,
+    key: &VerifyingKey,
+    now: i64,
+) -> Result<(), Refusal> {
+    if !key.verifies(parsed.algorithm, parsed.signed.as_bytes(), &parsed.signature) {
+        return Err(Refusal::WrongSignature);
+    }
+    check_times(parsed, now).map(|_| ())
+}
+
 /// The text of a required claim.
 pub(crate) fn text<'a>(parsed: &'a Parsed<'_>, claim: &'static str) -> Result<&'a str, Refusal> {
     let text = parsed.claims.get(claim).and_then(Value::as_str);

@@ -17,7 +17,7 @@ const NAME_BYTES_MAX: usize = 128;
 /// The most apps, users and groups, each.
 const ENTRIES_MAX: usize = 10_000;
 /// The most groups of one principal; a token has to hold them all.
-const GROUPS_PER_MEMBER_MAX: usize = 200;
+const GROUPS_PER_MEMBER_MAX: usize = 2_000;
 
 /// All that the issuer knows.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -24,6 +24,7 @@ use crate::replay::Replays;
 use crate::signing_key::SigningKey;
 use crate::store::{FileMark, Folder};
 use crate::token_endpoint::Desk;
+use crate::user_info::user_info;
 
 /// The header that the App Service managed-identity endpoint demands.
 pub const IDENTITY_HEADER_NAME: &str = "x-identity-header";
@@ -61,6 +62,7 @@ enum Route<'a> {
     Token { tenant: &'a str },
     Authorize,
     Keys { tenant: &'a str },
+    UserInfo { tenant: &'a str },
     Instance,
     AppService,
     InstanceMetadata,
@@ -264,6 +266,15 @@ impl DevIssuer {
                 let tenant = self.known_tenant(tenant)?;
                 desk(&tenant).answer(request).await
             }
+            Route::UserInfo { tenant } => {
+                self.known_tenant(tenant)?;
+                if request.method() != Method::GET {
+                    return Err(Refusal::WrongMethod { allowed: "GET" });
+                }
+                let issuer = self.issuer_name(base_url);
+                let said = user_info(&self.key, &directory, &issuer, request, now)?;
+                Ok(json_answer(StatusCode::OK, &said))
+            }
             Route::AppService => {
                 managed_identity::app_service(&desk(&self.tenant.to_string()), request, peer)
             }
@@ -305,7 +316,10 @@ impl DevIssuer {
             }
             Route::Instance => metadata::instance(base_url, &self.tenant.to_string()),
             Route::Authorize => return Err(Refusal::NoBrowser),
-            Route::Token { .. } | Route::AppService | Route::InstanceMetadata => {
+            Route::Token { .. }
+            | Route::UserInfo { .. }
+            | Route::AppService
+            | Route::InstanceMetadata => {
                 return Err(Refusal::Internal);
             }
         };
@@ -408,6 +422,7 @@ impl<'a> Route<'a> {
             [tenant, "discovery", "keys"] | [tenant, "discovery", "v2.0", "keys"] => {
                 Some(Self::Keys { tenant })
             }
+            [tenant, "userinfo"] | [tenant, "v2.0", "userinfo"] => Some(Self::UserInfo { tenant }),
             ["common", "discovery", "instance"] => Some(Self::Instance),
             ["msi", "token"] => Some(Self::AppService),
             ["metadata", "identity", "oauth2", "token"] => Some(Self::InstanceMetadata),

@@ -21,6 +21,7 @@ mod replay;
 mod signing_key;
 mod store;
 mod token_endpoint;
+mod user_info;
 
 pub use directory::{AppCreated, GroupCreated, NewApp, UserCreated};
 pub use error::IssuerError;

@@ -10,6 +10,7 @@ pub(crate) fn discovery(base_url: &str, asked: &str, tenant_path: &str, issuer: 
         "issuer": issuer,
         "token_endpoint": format!("{base_url}/{asked}/{tenant_path}/token"),
         "authorization_endpoint": format!("{base_url}/{asked}/{tenant_path}/authorize"),
+        "userinfo_endpoint": format!("{base_url}/{asked}/userinfo"),
         "jwks_uri": format!("{base_url}/{asked}/discovery/keys"),
         "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": ["RS256", "PS256", "ES256", "ES384"],

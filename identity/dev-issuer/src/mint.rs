@@ -12,6 +12,9 @@ use crate::signing_key::SigningKey;
 /// How long a token is valid, in seconds.
 pub(crate) const TOKEN_LIFE_S: i64 = 3600;
 
+/// Most groups that a token lists; who is in more gets a token that says so, as with Entra.
+const GROUPS_LISTED_MAX: usize = 200;
+
 /// Who proved itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Principal {
@@ -77,7 +80,12 @@ fn claims(directory: &Directory, principal: &Principal, asked: Asked<'_>) -> Val
         }
     }
     let groups = directory.groups_of(principal.object_id);
-    if !groups.is_empty() {
+    if groups.len() > GROUPS_LISTED_MAX {
+        // The overage claim of OpenID Connect (Core, 5.6.2), as Entra sends it.
+        put("_claim_names", json!({ "groups": "src1" }));
+        let endpoint = format!("{}/userinfo", asked.issuer);
+        put("_claim_sources", json!({ "src1": { "endpoint": endpoint } }));
+    } else if !groups.is_empty() {
         put("groups", json!(groups));
     }
     if !asked.capabilities.is_empty() {

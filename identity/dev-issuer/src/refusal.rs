@@ -73,6 +73,8 @@ pub(crate) enum Refusal {
     WrongMethod { allowed: &'static str },
     #[error("logging in with a browser is not offered; use a client secret or an assertion")]
     NoBrowser,
+    #[error("the bearer token is none of this issuer's, or it has expired")]
+    WrongToken,
     #[error("the issuer cannot answer now; see its log")]
     Internal,
 }
@@ -115,6 +117,7 @@ impl Refusal {
             Self::UnknownResource => "invalid_resource",
             Self::NoBrowser => "unsupported_response_type",
             Self::TooManyAssertions => "temporarily_unavailable",
+            Self::WrongToken => "invalid_token",
             Self::Internal => "server_error",
         }
     }
@@ -123,6 +126,7 @@ impl Refusal {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::NotLocal => StatusCode::FORBIDDEN,
+            Self::WrongToken => StatusCode::UNAUTHORIZED,
             Self::NoManagedIdentity => StatusCode::NOT_FOUND,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooManyAssertions => StatusCode::SERVICE_UNAVAILABLE,

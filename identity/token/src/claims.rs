@@ -28,23 +28,30 @@ pub(crate) fn read_caller(
         return Err(TokenRefusal::WrongTenant);
     }
     let times = check_times(claims, now)?;
-    let ids = Ids::of(issuer);
-    let object_id = match claims.get("oid") {
-        Some(_) => ids.object(required_uuid(claims, "oid")?),
-        None => ids.derived("sub", &required_text(claims, "sub")?),
-    };
     Ok(Caller {
-        object_id,
+        object_id: principal(claims, issuer)?,
         tenant: settings.tenant,
         app_id: first_text(claims, ["appid", "azp"])?,
         upn: first_text(claims, ["upn", "preferred_username"])?,
-        groups: groups(claims, &ids)?,
+        groups: groups(claims, issuer)?,
         groups_overage: groups_overage(claims),
         token_id,
         not_before: times.not_before,
         issued_at: times.issued_at,
         expires_at: times.expires_at,
         issuer: Arc::from(issuer.issuer.as_str()),
+    })
+}
+
+/// Whom the claims are about.
+pub(crate) fn principal(
+    claims: &Map<String, Value>,
+    issuer: &TrustedIssuer,
+) -> Result<Uuid, TokenRefusal> {
+    let ids = Ids::of(issuer);
+    Ok(match claims.get("oid") {
+        Some(_) => ids.object(required_uuid(claims, "oid")?),
+        None => ids.derived("sub", &required_text(claims, "sub")?),
     })
 }
 
@@ -112,7 +119,12 @@ fn check_audience(claims: &Map<String, Value>, accepted: &[String]) -> Result<()
     if asked.iter().any(matches) { Ok(()) } else { Err(TokenRefusal::WrongAudience) }
 }
 
-fn groups(claims: &Map<String, Value>, ids: &Ids) -> Result<Vec<Uuid>, TokenRefusal> {
+/// The groups that are listed.
+pub(crate) fn groups(
+    claims: &Map<String, Value>,
+    issuer: &TrustedIssuer,
+) -> Result<Vec<Uuid>, TokenRefusal> {
+    let ids = Ids::of(issuer);
     let malformed = || TokenRefusal::MalformedClaim { claim: "groups" };
     let Some(listed) = claims.get("groups") else { return Ok(Vec::new()) };
     let listed = listed.as_array().ok_or_else(malformed)?;

@@ -178,6 +178,7 @@ fn settings(state: &State, identity: &Identity, authority: &Authority) -> serde_
             "issuer": issuer.issuer_name(base),
             "metadata_url": issuer.metadata_url(base),
             "trust_anchors_pem": authority.pem(),
+            "groups_url": format!("{base}/adfs/userinfo"),
         }],
         "audiences": audiences,
         "outbound": ["localhost:{port}"],

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use casemate_store_port::BoxFuture;
-use casemate_token::{FETCHED_BODY_BYTES_MAX, FetchError, KeyFetch};
-use http::header::{ACCEPT, HOST};
+use casemate_token::{FETCHED_BODY_BYTES_MAX, FetchError, GroupFetch, KeyFetch};
+use http::header::{ACCEPT, AUTHORIZATION, HOST};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::client::conn::http1;
@@ -52,7 +52,12 @@ impl AgentFetch {
         Self { agent, allowed }
     }
 
-    async fn get(&self, url: &str, anchors_pem: &str) -> Result<Vec<u8>, FetchError> {
+    async fn get(
+        &self,
+        url: &str,
+        anchors_pem: &str,
+        bearer: Option<&str>,
+    ) -> Result<Vec<u8>, FetchError> {
         let target = Target::parse(url)?;
         if !self.allowed.contains(&format!("{}:{}", target.host, target.port)) {
             return Err(FetchError::HostNotAllowed);
@@ -74,7 +79,7 @@ impl AgentFetch {
             tracing::warn!(host = target.host, %error, "TLS to the issuer failed");
             FetchError::TlsFailed
         })?;
-        exchange(stream, &target).await
+        exchange(stream, &target, bearer).await
     }
 }
 
@@ -85,8 +90,22 @@ impl KeyFetch for AgentFetch {
         trust_anchors_pem: &'a str,
     ) -> BoxFuture<'a, Result<Vec<u8>, FetchError>> {
         Box::pin(async move {
-            let fetched = timeout(FETCH_TIMEOUT, self.get(url, trust_anchors_pem)).await;
+            let fetched = timeout(FETCH_TIMEOUT, self.get(url, trust_anchors_pem, None)).await;
             fetched.unwrap_or(Err(FetchError::TimedOut))
+        })
+    }
+}
+
+impl GroupFetch for AgentFetch {
+    fn fetch_groups<'a>(
+        &'a self,
+        url: &'a str,
+        trust_anchors_pem: &'a str,
+        token: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<u8>, FetchError>> {
+        Box::pin(async move {
+            let fetched = self.get(url, trust_anchors_pem, Some(token));
+            timeout(FETCH_TIMEOUT, fetched).await.unwrap_or(Err(FetchError::TimedOut))
         })
     }
 }
@@ -130,18 +149,24 @@ fn connector(anchors_pem: &str) -> Result<TlsConnector, FetchError> {
 }
 
 /// One request and its answer; no redirect is followed.
-async fn exchange(stream: TlsStream<TcpStream>, target: &Target) -> Result<Vec<u8>, FetchError> {
+async fn exchange(
+    stream: TlsStream<TcpStream>,
+    target: &Target,
+    bearer: Option<&str>,
+) -> Result<Vec<u8>, FetchError> {
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEADER_BYTES_MAX)
         .handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
         .await
         .map_err(|_| FetchError::MalformedAnswer)?;
     let driven = tokio::spawn(connection);
-    let request = Request::get(&target.path)
+    let mut request = Request::get(&target.path)
         .header(HOST, &target.authority)
-        .header(ACCEPT, "application/json")
-        .body(Empty::new())
-        .map_err(|_| FetchError::UnusableAddress)?;
+        .header(ACCEPT, "application/json");
+    if let Some(token) = bearer {
+        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let request = request.body(Empty::new()).map_err(|_| FetchError::UnusableAddress)?;
     let answer = async {
         let response =
             sender.send_request(request).await.map_err(|_| FetchError::MalformedAnswer)?;

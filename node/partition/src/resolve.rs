@@ -49,12 +49,18 @@ impl Found {
             "RoleAssignmentCreate" | "RoleAssignmentDelete" => {
                 last.parse().ok().map(|name| hsm.assignment_written(name))
             }
+            "RoleDefinitionCreateOrUpdate" | "RoleDefinitionDelete" => {
+                last.parse().ok().map(|id| hsm.definition_written(id))
+            }
             "SettingUpdate" => Some(hsm.setting_written(last)),
             operation if operation.starts_with("Key") => key.map(|name| hsm.key_written(&name)),
             _ => None,
         };
         Self {
-            removes: matches!(intent.operation.as_str(), "KeyPurge" | "RoleAssignmentDelete"),
+            removes: matches!(
+                intent.operation.as_str(),
+                "KeyPurge" | "RoleAssignmentDelete" | "RoleDefinitionDelete"
+            ),
             before: intent.consistency,
             written,
             contested: intent.contested,

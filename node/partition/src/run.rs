@@ -9,7 +9,7 @@ use casemate_audit::Trail;
 use casemate_channel::{Start, ToAgent};
 use casemate_data_plane::{Config, DataPlane, ExternalName, Limits};
 use casemate_hsm::{Clock, Hsm};
-use casemate_token::{TrustSettings, TrustedIssuer, Validator};
+use casemate_token::{GroupSource, Groups, TrustSettings, TrustedIssuer, Validator};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc;
 
@@ -108,9 +108,10 @@ impl Partition {
         let outbound = outbound(start, &hsm);
         agent.tell(&ToAgent::Outbound { hosts: outbound.clone() }).await?;
         let fetch = Arc::new(AgentFetch::new(Arc::clone(agent), &outbound));
+        let groups = Groups::new(group_sources(start, &hsm), Arc::<AgentFetch>::clone(&fetch));
         let validator = Arc::new(Validator::new(trust(start, &hsm), fetch));
         let courier = courier(start, &hsm, &trail);
-        let plane = plane(start, &hsm, validator, &trail, &courier)?;
+        let plane = plane(start, &hsm, Callers { validator, groups }, &trail, &courier)?;
         let folder = start.folder.clone();
         let names = certificate_names(start);
         let (tls, renew_at) =
@@ -191,17 +192,22 @@ fn outbound(start: &Start, hsm: &Hsm) -> Vec<String> {
     hsm.settings().outbound.iter().map(|host| with_port(start, host)).collect()
 }
 
-fn trust(start: &Start, hsm: &Hsm) -> TrustSettings {
-    let settings = hsm.settings();
+/// The trusted issuers; the first speaks for the directory.
+fn issuers(start: &Start, hsm: &Hsm) -> Vec<TrustedIssuer> {
     let issuer = |(at, issuer): (usize, &casemate_hsm::TrustedIssuer)| TrustedIssuer {
         issuer: with_port(start, &issuer.issuer),
         metadata_url: with_port(start, &issuer.metadata_url),
         trust_anchors_pem: issuer.trust_anchors_pem.clone(),
         directory: at == 0 || issuer.same_directory,
     };
+    hsm.settings().issuers.iter().enumerate().map(issuer).collect()
+}
+
+fn trust(start: &Start, hsm: &Hsm) -> TrustSettings {
+    let settings = hsm.settings();
     TrustSettings {
         tenant: settings.tenant,
-        issuers: settings.issuers.iter().enumerate().map(issuer).collect(),
+        issuers: issuers(start, hsm),
         audiences: settings.audiences.iter().map(|name| with_port(start, name)).collect(),
     }
 }
@@ -211,10 +217,27 @@ fn courier(start: &Start, hsm: &Arc<Hsm>, trail: &Trail) -> Arc<Courier> {
     Arc::new(Courier::new(Arc::clone(hsm), log, &start.hsm, &open::resource_id(start)))
 }
 
+/// The issuers that can be asked for groups.
+fn group_sources(start: &Start, hsm: &Hsm) -> Vec<GroupSource> {
+    let settings = hsm.settings();
+    let urls = settings.issuers.iter().map(|issuer| issuer.groups_url.as_deref());
+    let sources = issuers(start, hsm).into_iter().zip(urls);
+    let source = |(issuer, url): (TrustedIssuer, Option<&str>)| {
+        Some(GroupSource { issuer, url: with_port(start, url?) })
+    };
+    sources.filter_map(source).collect()
+}
+
+/// What is known of callers.
+struct Callers {
+    validator: Arc<Validator>,
+    groups: Groups,
+}
+
 fn plane(
     start: &Start,
     hsm: &Arc<Hsm>,
-    validator: Arc<Validator>,
+    callers: Callers,
     trail: &Trail,
     courier: &Arc<Courier>,
 ) -> Result<Arc<DataPlane>, Failure> {
@@ -226,7 +249,8 @@ fn plane(
     };
     let config = Config {
         hsm: Arc::clone(hsm),
-        validator,
+        validator: callers.validator,
+        groups: callers.groups,
         trail: trail.clone(),
         copies: Arc::<Courier>::clone(courier),
         names: start.names.iter().map(external).collect(),

@@ -54,6 +54,11 @@ pub fn casemate(dev: &Dev, words: &[&str]) -> Value {
     serde_json::from_str(&out).unwrap_or(Value::String(out))
 }
 
+/// A token for the HSM, of an application.
+pub fn token(dev: &Dev, id: &str, secret: &str) -> String {
+    dev.token_of(id, secret, "https://managedhsm.azure.net/.default")
+}
+
 /// Host and port of a URL of the server.
 pub fn authority(url: &str) -> &str {
     url.trim_start_matches("https://").trim_end_matches('/')

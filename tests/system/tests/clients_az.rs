@@ -12,7 +12,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use casemate_system_tests::{authority, casemate};
 use casemate_test_kit::clients::{Client, Run};
 use casemate_test_kit::{Dev, audit, places};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// An `az` that is logged in to a development HSM.
 struct Az<'a> {
@@ -253,10 +253,60 @@ fn roles(az: &Az<'_>) {
     az.ok(&[&assignment[..], &["delete", "--hsm-name", "dev"], &who[2..], &scope[..]].concat());
     let listed = az.ok(&[&assignment[..], &["list", "--hsm-name", "dev"], &scope[..]].concat());
     assert_eq!(listed.as_array().map(Vec::len), Some(0), "{listed}");
+    definitions(az, object);
+}
+
+/// Every command of `az keyvault role definition`, and assignments by the role that it made, one
+/// at a name prefix.
+fn definitions(az: &Az<'_>, object: &str) {
+    let before = az.seen();
+    let definition = |words: &[&str]| {
+        az.ok(&[&["keyvault", "role", "definition"], words, &["--hsm-name", "dev"]].concat())
+    };
+    let text = |value: &Value| value.to_string();
+    let sign = "Microsoft.KeyVault/managedHsm/keys/sign/action";
+    let read = "Microsoft.KeyVault/managedHsm/keys/read/action";
+    let role = json!({"roleName": "Signer", "description": "signs", "dataActions": [sign]});
+    let made = definition(&["create", "--role-definition", &text(&role)]);
+    assert_eq!((&made["roleName"], &made["roleType"]), (&json!("Signer"), &json!("CustomRole")));
+    let (id, name) = (made["id"].as_str().unwrap_or(""), made["name"].as_str().unwrap_or(""));
+    let shown = definition(&["show", "--name", name]);
+    assert_eq!(shown["permissions"][0]["dataActions"], json!([sign]), "{shown}");
+    let custom = definition(&["list", "--custom-role-only", "true"]);
+    assert_eq!(custom.as_array().map(Vec::len), Some(1), "{custom}");
+    let all = definition(&["list"]);
+    assert_eq!(all.as_array().map(Vec::len), Some(11), "{all}");
+    let role = json!({
+        "id": id, "name": name, "roleName": "Signer", "description": "signs and reads",
+        "dataActions": [sign, read],
+    });
+    let changed = definition(&["update", "--role-definition", &text(&role)]);
+    assert_eq!(changed["description"], "signs and reads", "{changed}");
+
+    let assignment = |words: &[&str]| {
+        az.ok(&[&["keyvault", "role", "assignment"], words, &["--hsm-name", "dev"]].concat())
+    };
+    let scope = ["--scope", "/keys/team-a-*"];
+    let who = ["--assignee-object-id", object, "--role", "Signer"];
+    let made = assignment(&[&["create"], &who[..], &scope[..]].concat());
+    assert_eq!(made["scope"], "/keys/team-a-*", "{made}");
+    let listed = assignment(&[&["list"], &scope[..]].concat());
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+    assignment(&[&["delete", "--role", name], &scope[..]].concat());
+    let listed = assignment(&[&["list"], &scope[..]].concat());
+    assert_eq!(listed.as_array().map(Vec::len), Some(0), "{listed}");
+    definition(&["delete", "--name", name]);
+    let custom = definition(&["list", "--custom-role-only", "true"]);
+    assert_eq!(custom.as_array().map(Vec::len), Some(0), "{custom}");
+    let after = az.seen();
+    let asked = ["RoleDefinitionCreateOrUpdate", "RoleDefinitionDelete", "RoleAssignmentCreate"];
+    assert_eq!(asked.map(|what| grew(&before, &after, what)), [2, 1, 1]);
 }
 
 fn settings(az: &Az<'_>) {
-    let setting = |words: &[&str]| [&["keyvault", "setting"], words].concat();
+    fn setting<'a>(words: &[&'a str]) -> Vec<&'a str> {
+        [&["keyvault", "setting"], words].concat()
+    }
     let of = ["--hsm-name", "dev"];
     let arm = "AllowKeyManagementOperationsThroughARM";
     let listed = az.ok(&setting(&[&["list"], &of[..]].concat()));

@@ -51,6 +51,16 @@ fn settings() {
 }
 
 #[test]
+fn more_groups_than_a_token_lists() {
+    passes("groups.py");
+}
+
+#[test]
+fn every_method_of_access_control() {
+    passes("roles.py");
+}
+
+#[test]
 fn purge_protection_and_a_short_retention() {
     let dev = Dev::start(Options::default().with(&["--purge-protection", "--retention-days", "7"]));
     python(&dev, "protected.py").succeed("protected.py");

@@ -62,6 +62,7 @@ fn every_operation_is_found() {
         ("GET", "/settings/", Route::ListSettings),
         ("GET", "/Settings/casemateescalation", Route::GetSetting(escalation)),
         ("PATCH", "//settings//CasemateEscalation/", Route::UpdateSetting(escalation)),
+        ("GET", "/explain", Route::Explain),
         ("POST", "/securitydomain/download", Route::NotInRelease(Absent::SecurityDomain)),
     ] {
         assert_eq!(route(method, path), Ok(expected), "{method} {path}");
@@ -70,6 +71,7 @@ fn every_operation_is_found() {
 
 #[test]
 fn role_paths_come_before_keys() {
+    let prefix = Scope::parse("/keys/team-a-*").unwrap();
     let id = Uuid::parse_str(GUID).unwrap();
     let roles = "providers/Microsoft.Authorization";
     let key = Scope::Key(name("k1"));
@@ -90,7 +92,22 @@ fn role_paths_come_before_keys() {
         (
             "DELETE",
             format!("/{roles}/roleDefinitions/{GUID}"),
-            Route::NotInRelease(Absent::CustomRoles),
+            Route::DeleteDefinition(Scope::Root, id),
+        ),
+        (
+            "PUT",
+            format!("/keys/{roles}/roleDefinitions/{GUID}"),
+            Route::PutDefinition(Scope::Keys, id),
+        ),
+        (
+            "GET",
+            format!("/keys/Team-a-*/{roles}/roleAssignments"),
+            Route::ListAssignments(prefix.clone()),
+        ),
+        (
+            "PUT",
+            format!("//keys/team-a-%2A//{roles}/roleAssignments/{GUID}"),
+            Route::PutAssignment(prefix, id),
         ),
     ] {
         assert_eq!(route(method, &path), Ok(expected), "{method} {path}");
@@ -103,6 +120,13 @@ fn role_paths_come_before_keys() {
     assert_eq!(route("PUT", &path), Err(RouteRefusal::Guid));
     let path = format!("/keys/a_b/{roles}/roleAssignments");
     assert_eq!(route("GET", &path), Err(RouteRefusal::KeyName));
+    for bad in ["*", "a*b", "*a", "a**", "a_*", "%2A"] {
+        let path = format!("/keys/{bad}/{roles}/roleAssignments");
+        assert_eq!(route("GET", &path), Err(RouteRefusal::Prefix), "{bad}");
+    }
+    // A prefix is a scope and no key.
+    assert_eq!(route("GET", "/keys/a*"), Err(RouteRefusal::KeyName));
+    assert_eq!(route("POST", "/keys/a*/create"), Err(RouteRefusal::KeyName));
 }
 
 #[test]
@@ -178,6 +202,8 @@ fn no_path_makes_the_parser_panic() {
         "sign",
         "deletedkeys",
         "recover",
+        "explain",
+        "a*",
         "ä",
         "\u{0}",
         "..",

@@ -19,14 +19,16 @@ use casemate_engine_soft::SoftEngine;
 use casemate_engine_soft::domain::{DomainKeys, RecordCipher};
 use casemate_hsm::{
     Clock, Creation, Escalation, Hsm, HsmLimits, OctKeyOps, Pool, PoolBusy, Ports, RetentionDays,
-    Settings, Spawn, Turn, UnixSeconds,
+    Separation, Settings, Spawn, Turn, UnixSeconds,
 };
 use casemate_store_embedded::EmbeddedStore;
 use casemate_store_port::{
     BoxFuture, CipherError, Entry, Outcome, Path, Revision, SealedStore, Store, StoreError,
     StoreIdentity, Transaction, Watch,
 };
-use casemate_token::{FetchError, KeyFetch, TrustSettings, TrustedIssuer, Validator};
+use casemate_token::{
+    FetchError, GroupFetch, GroupSource, Groups, KeyFetch, TrustSettings, TrustedIssuer, Validator,
+};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
@@ -50,12 +52,14 @@ pub(crate) struct Setup {
     pub(crate) purge_protection: bool,
     pub(crate) oct_key_ops: OctKeyOps,
     pub(crate) limits: Limits,
+    /// Whether the issuer can be asked for groups.
+    pub(crate) group_source: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let limits = Limits::default();
-        Self { purge_protection: false, oct_key_ops: OctKeyOps::Omit, limits }
+        Self { purge_protection: false, oct_key_ops: OctKeyOps::Omit, limits, group_source: false }
     }
 }
 
@@ -67,6 +71,7 @@ pub(crate) struct World {
     pub(crate) store_gate: Arc<Semaphore>,
     pub(crate) pool_gate: Arc<Semaphore>,
     pub(crate) validator: Arc<Validator>,
+    pub(crate) told: Arc<ToldGroups>,
     signer: EcdsaKeyPair,
     _dir: tempfile::TempDir,
 }
@@ -120,6 +125,9 @@ impl World {
         let hsm = Hsm::create(ports, creation(setup), HsmLimits::default()).await.unwrap();
         let (signer, fetch) = issuer();
         let validator = Arc::new(Validator::new(trust(), Arc::new(fetch)));
+        let told = Arc::new(ToldGroups::default());
+        let sources = if setup.group_source { vec![group_source()] } else { Vec::new() };
+        let groups = Groups::new(sources, Arc::<ToldGroups>::clone(&told));
         let (trail, audit) = Trail::in_memory();
         let name = |host: &str, port, url: &str| ExternalName {
             host: host.to_owned(),
@@ -130,6 +138,7 @@ impl World {
         let config = Config {
             hsm,
             validator: Arc::clone(&validator),
+            groups,
             trail,
             copies: Arc::<PlayedCopies>::clone(&copies),
             names: vec![
@@ -142,7 +151,18 @@ impl World {
             limits: setup.limits,
         };
         let plane = Arc::new(DataPlane::new(config).unwrap());
-        Self { plane, audit, copies, clock, store_gate, pool_gate, validator, signer, _dir: dir }
+        Self {
+            plane,
+            audit,
+            copies,
+            clock,
+            store_gate,
+            pool_gate,
+            validator,
+            told,
+            signer,
+            _dir: dir,
+        }
     }
 
     /// A token that the validator believes, for this principal.
@@ -257,6 +277,7 @@ fn creation(setup: Setup) -> Creation {
             oct_key_ops: setup.oct_key_ops,
             escalation: Escalation::Strict,
             arm_key_operations: false,
+            separation: Separation::Warn,
             development: true,
         },
         first_administrators: vec![ADMIN],
@@ -269,13 +290,38 @@ fn creation(setup: Setup) -> Creation {
 fn trust() -> TrustSettings {
     TrustSettings {
         tenant: TENANT,
-        issuers: vec![TrustedIssuer {
-            issuer: ISSUER.to_owned(),
-            metadata_url: format!("{ISSUER}/.well-known/openid-configuration"),
-            trust_anchors_pem: String::new(),
-            directory: true,
-        }],
+        issuers: vec![trusted()],
         audiences: vec!["https://managedhsm.localhost:8443".to_owned()],
+    }
+}
+
+fn trusted() -> TrustedIssuer {
+    TrustedIssuer {
+        issuer: ISSUER.to_owned(),
+        metadata_url: format!("{ISSUER}/.well-known/openid-configuration"),
+        trust_anchors_pem: String::new(),
+        directory: true,
+    }
+}
+
+fn group_source() -> GroupSource {
+    GroupSource { issuer: trusted(), url: format!("{ISSUER}/userinfo") }
+}
+
+/// What the issuer says of groups; nothing: it cannot be reached.
+#[derive(Default)]
+pub(crate) struct ToldGroups(pub(crate) std::sync::Mutex<Option<Value>>);
+
+impl GroupFetch for ToldGroups {
+    fn fetch_groups<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<u8>, FetchError>> {
+        let told = self.0.lock().unwrap().clone();
+        let told = told.map(|told| told.to_string().into_bytes());
+        Box::pin(async move { told.ok_or(FetchError::Unreachable) })
     }
 }
 

@@ -7,8 +7,11 @@ mod audit;
 mod audit_sinks;
 #[cfg(test)]
 mod crypto;
+mod definitions;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod groups;
 #[cfg(test)]
 mod hang_up;
 #[cfg(test)]

@@ -1,11 +1,10 @@
-//! Lists: keys, versions, deleted keys, in pages.
-
-use std::ops::Bound;
+//! Lists: keys, versions, deleted keys, in pages. Each caller is shown what it may see.
 
 use super::find::{key_of, live, newest};
+use super::visible::Visible;
 use super::{FindRefusal, KeyItem};
 use crate::Hsm;
-use crate::rbac::{Permit, act};
+use crate::rbac::{DataAction, Permit, Within, act};
 use crate::records::Life;
 use crate::state::KeyEntry;
 
@@ -28,14 +27,18 @@ pub struct PageOf {
 }
 
 impl Hsm {
-    /// The keys in use, by name.
-    pub fn keys(&self, _permit: &Permit<act::KeysRead>, page: &Page) -> PageOf {
-        self.page_of_keys(page, |life| life == Life::Live)
+    /// The keys in use that the caller may read, by name.
+    pub fn keys(&self, permit: &Permit<Within<act::KeysRead>>, page: &Page) -> PageOf {
+        self.page_of_keys(permit, page, |life| life == Life::Live)
     }
 
-    /// The deleted keys, by name.
-    pub fn deleted_keys(&self, _permit: &Permit<act::DeletedKeysRead>, page: &Page) -> PageOf {
-        self.page_of_keys(page, |life| matches!(life, Life::Deleted { .. }))
+    /// The deleted keys that the caller may read, by name.
+    pub fn deleted_keys(
+        &self,
+        permit: &Permit<Within<act::DeletedKeysRead>>,
+        page: &Page,
+    ) -> PageOf {
+        self.page_of_keys(permit, page, |life| matches!(life, Life::Deleted { .. }))
     }
 
     /// The versions of the permit's key, oldest first.
@@ -64,16 +67,17 @@ impl Hsm {
         Ok(PageOf { items, next })
     }
 
-    fn page_of_keys(&self, page: &Page, shown: impl Fn(Life) -> bool) -> PageOf {
+    fn page_of_keys<A: DataAction>(
+        &self,
+        permit: &Permit<A>,
+        page: &Page,
+        shown: impl Fn(Life) -> bool,
+    ) -> PageOf {
         let state = self.state.read();
-        let from = match &page.after {
-            Some(after) => Bound::Excluded(after.to_ascii_lowercase()),
-            None => Bound::Unbounded,
-        };
-        let mut found = state
-            .keys
-            .range::<String, _>((from, Bound::Unbounded))
-            .filter(|(_, key)| shown(key.record.life));
+        let visible = Visible::to(&state, permit.principal(), A::SET);
+        let after = page.after.as_ref().map(|after| after.to_ascii_lowercase());
+        let mut found =
+            visible.after(&state.keys, after.as_deref()).filter(|(_, key)| shown(key.record.life));
         let item = |key: &KeyEntry| self.item(&key.record, &newest(key).record, None);
         let mut items = Vec::new();
         let mut last = None;

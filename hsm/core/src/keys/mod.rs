@@ -19,6 +19,7 @@ mod update;
 mod use_key;
 mod verify;
 mod view;
+mod visible;
 
 pub use attributes::{AttributesRefusal, NewAttributes, Tags};
 pub use create::{CreateKey, CreateRefusal};

@@ -1,24 +1,28 @@
 //! Destroy a deleted key for good.
 //!
-//! The first transaction makes the key invisible and beyond recovery; its versions follow in
-//! batches that fit a transaction, its own record goes last. A purge that was interrupted is
-//! finished later: the record says so itself.
+//! The first transaction makes the key invisible and beyond recovery; the role assignments made at
+//! its scope and its versions follow in batches that fit a transaction, its own record goes last. A
+//! purge that was interrupted is finished later: the record says so itself.
 
 use std::sync::Arc;
 
 use casemate_audit::Recorded;
 use casemate_store_port::{Change, Condition, Write};
+use uuid::Uuid;
 
 use super::FindRefusal;
 use super::find::{deleted, key_of};
 use crate::commit::{Attempt, CommitRefusal};
-use crate::rbac::{Permit, act};
+use crate::rbac::{Permit, Scope, act};
 use crate::records::{self, KeyRecord, Life};
 use crate::state::{Applied, State};
 use crate::{Hsm, KeyName, UnixSeconds, VersionId};
 
 /// Versions removed in one transaction: two writes each, and room for the key's own record.
 const VERSIONS_PER_BATCH: usize = 24;
+
+/// Role assignments removed in one transaction.
+const ASSIGNMENTS_PER_BATCH: usize = 48;
 
 /// Why a key was not purged.
 #[derive(Debug, thiserror::Error)]
@@ -143,12 +147,21 @@ fn next_batch(state: &State, name: &KeyName) -> Attempt<bool> {
         return Attempt { change: Change::default(), applied: Vec::new(), result: true };
     };
     let path = records::key_path(name);
+    let expect = vec![(path.clone(), Condition::At(key.generation))];
+    let scope = Scope::Key(name.clone());
+    let at_key = state.assignments.values().map(|(one, _)| one).filter(|one| one.scope == scope);
+    let left: Vec<Uuid> = at_key.map(|one| one.name).take(ASSIGNMENTS_PER_BATCH).collect();
+    if !left.is_empty() {
+        let gone = |name: &Uuid| Write::Delete(records::assignment_path(*name));
+        let writes = left.iter().map(gone).collect();
+        let applied = left.into_iter().map(Applied::AssignmentGone).collect();
+        return Attempt { change: Change { expect, writes }, applied, result: false };
+    }
     let (batch, rest) = match key.record.versions.split_at_checked(VERSIONS_PER_BATCH) {
         Some((batch, rest)) => (batch, rest),
         None => (key.record.versions.as_slice(), [].as_slice()),
     };
     let mut writes: Vec<Write> = batch.iter().flat_map(|id| gone(name, *id)).collect();
-    let expect = vec![(path.clone(), Condition::At(key.generation))];
     if rest.is_empty() {
         writes.push(Write::Delete(path));
         let applied = vec![Applied::KeyGone(name.folded().to_owned())];

@@ -3,6 +3,8 @@
 //! The names are those that the original's role definitions carry, oddities of their endings
 //! included (`/keys/create` has no `/action`).
 
+use std::marker::PhantomData;
+
 /// Prefix of every data action.
 const PREFIX: &str = "Microsoft.KeyVault/managedHsm";
 
@@ -109,6 +111,21 @@ impl Action {
         format!("{PREFIX}{}", self.short_name())
     }
 
+    /// The action of this name, compared without case; its common prefix may be left out.
+    pub fn parse(name: &str) -> Option<Self> {
+        let bare = match name.split_at_checked(PREFIX.len()) {
+            Some((prefix, short)) if prefix.eq_ignore_ascii_case(PREFIX) => {
+                short.strip_prefix('/')?
+            }
+            _ => name.strip_prefix('/').unwrap_or(name),
+        };
+        let is = |action: &&Self| {
+            let own = action.short_name().strip_prefix('/');
+            own.is_some_and(|own| own.eq_ignore_ascii_case(bare))
+        };
+        Self::ALL.iter().find(is).copied()
+    }
+
     /// Whether a role that allows this may be granted by an Administrator alone, when escalation
     /// is strict: changing rights or settings, the security domain, full backup and restore.
     pub fn is_reserved(self) -> bool {
@@ -187,6 +204,33 @@ impl ActionSet {
         self.covers(Self(action.bit()))
     }
 
+    /// Those of both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Those that the other does not hold.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether the sets share an action.
+    pub const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether it holds none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The first reserved action of the set, if it holds one.
+    pub fn reserved(self) -> Option<Action> {
+        self.iter().find(|action| action.is_reserved())
+    }
+
     /// The actions in the set.
     pub fn iter(self) -> impl Iterator<Item = Action> {
         Action::ALL.iter().copied().filter(move |action| self.contains(*action))
@@ -199,6 +243,18 @@ pub trait DataAction: Send + Sync + 'static {
     const ACTION: Action;
     /// Its set of one, computed by the compiler.
     const SET: ActionSet = ActionSet::of(&[Self::ACTION]);
+    /// Whether it is enough to be allowed the action somewhere below the scope: so it is with
+    /// lists, which then show that part.
+    const WITHIN: bool = false;
+}
+
+/// An action for a list: allowed at the scope, or for some part of what is below it.
+#[derive(Debug)]
+pub struct Within<A>(PhantomData<A>);
+
+impl<A: DataAction> DataAction for Within<A> {
+    const ACTION: Action = A::ACTION;
+    const WITHIN: bool = true;
 }
 
 macro_rules! markers {
@@ -220,8 +276,8 @@ macro_rules! markers {
 markers! {
     KeysRead, KeysWrite, KeysCreate, KeysDelete, KeysImport, KeysEncrypt, KeysDecrypt, KeysWrap,
     KeysUnwrap, KeysSign, KeysVerify, DeletedKeysRead, DeletedKeysRecover, DeletedKeysPurge,
-    RoleAssignmentsRead, RoleAssignmentsWrite, RoleAssignmentsDelete, RoleDefinitionsRead, Rng,
-    SettingsRead, SettingsWrite,
+    RoleAssignmentsRead, RoleAssignmentsWrite, RoleAssignmentsDelete, RoleDefinitionsRead,
+    RoleDefinitionsWrite, RoleDefinitionsDelete, Rng, SettingsRead, SettingsWrite,
 }
 
 #[cfg(test)]
@@ -237,5 +293,32 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), Action::ALL.len());
         assert!(!ActionSet::of(&[Action::KeysRead]).contains(Action::KeysWrite));
+    }
+
+    #[test]
+    fn names_are_read_in_any_case_with_or_without_their_prefix() {
+        for action in Action::ALL {
+            let name = action.name();
+            for text in
+                [&name, &name.to_uppercase(), action.short_name(), &name[PREFIX.len() + 1..]]
+            {
+                assert_eq!(Action::parse(text), Some(*action), "{text}");
+            }
+        }
+        for bad in [
+            "",
+            "/",
+            "*",
+            "Microsoft.KeyVault/managedHsm/*",
+            "Microsoft.KeyVault/managedHsm/keys/*",
+            "Microsoft.KeyVault/managedHsm",
+            "Microsoft.KeyVault/vaults/keys/read/action",
+            "keys/read",
+            "keys/create/action",
+            "//keys/create",
+            "Microsoft.KeyVault/managedHsmkeys/create",
+        ] {
+            assert_eq!(Action::parse(bad), None, "{bad}");
+        }
     }
 }

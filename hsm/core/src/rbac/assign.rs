@@ -3,21 +3,19 @@
 use std::sync::Arc;
 
 use casemate_audit::Recorded;
-use casemate_store_port::{Change, Condition, Path, Write};
+use casemate_store_port::{Change, Condition, Generation, Path, Write};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::authorize::allowing;
-use super::roles::{ADMINISTRATOR, built_in_role};
-use super::{Action, BuiltInRole, Permit, Principal, Scope, act};
+use super::duties::{Together, would_hold_together};
+use super::power::{Power, power_of};
+use super::roles::ADMINISTRATOR;
+use super::{Action, Permit, Principal, Role, Scope, act};
 use crate::commit::{Attempt, CommitRefusal};
 use crate::records;
-use crate::settings::{ESCALATION, Escalation};
+use crate::settings::{ESCALATION, SEPARATION, Separation};
 use crate::state::{Applied, State};
 use crate::{Hsm, UnixSeconds};
-
-/// Most assignments in one HSM.
-const ASSIGNMENTS_MAX: usize = 20_000;
 
 /// A role, held by a principal, at a scope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,15 +43,15 @@ pub struct NewAssignment {
     pub principal: Uuid,
 }
 
-/// Which assignments a list shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AssignmentsFilter {
-    /// Those made at the scope asked for, `atScope()`.
-    AtScope,
-    /// Those of one principal, at the scope, and above it where the caller may read them.
-    Principal(Uuid),
-    /// No filter.
-    All,
+/// A role that was granted, and what is worth saying about it.
+#[derive(Debug)]
+pub struct Granted {
+    /// The assignment.
+    pub assignment: Arc<Assignment>,
+    /// Whether the granter gave it to itself, or to a group that its token lists.
+    pub to_oneself: bool,
+    /// The duties that the principal now holds together.
+    pub together: Option<Together>,
 }
 
 /// Why a role was not granted.
@@ -75,13 +73,19 @@ pub enum AssignRefusal {
     )]
     ReservedRole {
         /// The role.
-        role: &'static str,
+        role: String,
         /// The first of its reserved actions.
         action: Action,
     },
+    /// Only an Administrator grants roles to itself.
+    #[error("only a Managed HSM Administrator may grant a role to itself or to its own group")]
+    ToOneself,
+    /// The setting keeps these duties apart.
+    #[error("{0}, which this HSM's settings keep apart")]
+    KeptApart(Together),
     /// The HSM holds as many assignments as it can.
-    #[error("the HSM holds {ASSIGNMENTS_MAX} role assignments, the most it can")]
-    TooMany,
+    #[error("the HSM holds {0} role assignments, the most it can")]
+    TooMany(usize),
     /// Not stored.
     #[error(transparent)]
     Commit(#[from] CommitRefusal),
@@ -100,12 +104,15 @@ pub enum DeleteAssignmentRefusal {
     #[error("only a Managed HSM Administrator may take away the role '{role}'")]
     ReservedRole {
         /// The role.
-        role: &'static str,
+        role: String,
     },
     /// Not stored.
     #[error(transparent)]
     Commit(#[from] CommitRefusal),
 }
+
+/// What a decision rests on: it holds only as long as these records are as they were.
+type Rests = Vec<(Path, Condition)>;
 
 impl Hsm {
     /// Grants a role at the permit's scope.
@@ -114,31 +121,31 @@ impl Hsm {
         permit: &Permit<act::RoleAssignmentsWrite>,
         _intent: &Recorded,
         request: NewAssignment,
-    ) -> Result<Arc<Assignment>, AssignRefusal> {
+    ) -> Result<Granted, AssignRefusal> {
         let now = self.clock.now();
         let scope = permit.scope().clone();
         self.attempt_by(permit, "rbac", || {
             let state = self.state.read();
-            let decided = decide_assign(
-                &state,
-                self.settings().escalation,
-                permit.principal(),
-                &scope,
-                &request,
-                now,
-            )?;
-            let path = records::assignment_path(decided.name);
-            let assignment = Arc::new(decided);
+            let escalation = self.settings().escalation;
+            let rules = Rules {
+                granter: permit.principal(),
+                power: power_of(&state, escalation, permit.principal()),
+                separation: self.settings().separation,
+                assignments_max: self.limits.assignments_max,
+            };
+            let (granted, mut expect) = decide_assign(&state, &rules, &scope, &request, now)?;
+            let assignment = Arc::clone(&granted.assignment);
+            let path = records::assignment_path(assignment.name);
+            expect.push((path.clone(), Condition::Absent));
+            expect.push(self.setting_stands(&state, SEPARATION));
+            expect.push(self.setting_stands(&state, ESCALATION));
             Ok(Attempt {
                 change: Change {
-                    expect: vec![
-                        (path.clone(), Condition::Absent),
-                        self.setting_stands(&state, ESCALATION),
-                    ],
+                    expect,
                     writes: vec![Write::Put(path, records::encode(assignment.as_ref()))],
                 },
-                applied: vec![Applied::Assignment(Arc::clone(&assignment))],
-                result: assignment,
+                applied: vec![Applied::Assignment(assignment)],
+                result: granted,
             })
         })
         .await
@@ -153,21 +160,13 @@ impl Hsm {
     ) -> Result<Arc<Assignment>, DeleteAssignmentRefusal> {
         self.attempt_by(permit, "rbac", || {
             let state = self.state.read();
-            let (assignment, generation) = decide_delete(
-                &state,
-                self.settings().escalation,
-                permit.principal(),
-                permit.scope(),
-                name,
-            )?;
-            let path: Path = records::assignment_path(name);
+            let power = power_of(&state, self.settings().escalation, permit.principal());
+            let (assignment, mut expect) = decide_delete(&state, &power, permit.scope(), name)?;
+            expect.push(self.setting_stands(&state, ESCALATION));
             Ok(Attempt {
                 change: Change {
-                    expect: vec![
-                        (path.clone(), Condition::At(generation)),
-                        self.setting_stands(&state, ESCALATION),
-                    ],
-                    writes: vec![Write::Delete(path)],
+                    expect,
+                    writes: vec![Write::Delete(records::assignment_path(name))],
                 },
                 applied: vec![Applied::AssignmentGone(name)],
                 result: assignment,
@@ -175,61 +174,36 @@ impl Hsm {
         })
         .await
     }
+}
 
-    /// One assignment made at the permit's scope.
-    pub fn assignment(
-        &self,
-        permit: &Permit<act::RoleAssignmentsRead>,
-        name: Uuid,
-    ) -> Option<Arc<Assignment>> {
-        let state = self.state.read();
-        let (assignment, _) = state.assignments.get(&name)?;
-        (&assignment.scope == permit.scope()).then(|| Arc::clone(assignment))
-    }
-
-    /// The assignments at the permit's scope, oldest first.
-    pub fn assignments(
-        &self,
-        permit: &Permit<act::RoleAssignmentsRead>,
-        filter: AssignmentsFilter,
-    ) -> Vec<Arc<Assignment>> {
-        let state = self.state.read();
-        // What is assigned above the scope is for those who may read it there.
-        let may_read = |scope: &Scope| {
-            scope == permit.scope()
-                || allowing::<act::RoleAssignmentsRead>(&state, permit.principal(), scope).is_some()
-        };
-        let shown = |assignment: &Assignment| match filter {
-            AssignmentsFilter::AtScope | AssignmentsFilter::All => {
-                &assignment.scope == permit.scope()
-            }
-            AssignmentsFilter::Principal(id) => {
-                assignment.principal == id
-                    && assignment.scope.covers(permit.scope())
-                    && may_read(&assignment.scope)
-            }
-        };
-        let all = state.assignments.values().map(|(assignment, _)| assignment);
-        let mut found: Vec<_> = all.filter(|assignment| shown(assignment)).cloned().collect();
-        found.sort_by_key(|assignment| (assignment.created, assignment.name));
-        found
-    }
+/// By which rules a grant is decided.
+struct Rules<'a> {
+    granter: &'a Principal,
+    power: Power,
+    separation: Separation,
+    assignments_max: usize,
 }
 
 fn decide_assign(
     state: &State,
-    escalation: Escalation,
-    granter: &Principal,
+    rules: &Rules<'_>,
     scope: &Scope,
     request: &NewAssignment,
     now: UnixSeconds,
-) -> Result<Assignment, AssignRefusal> {
-    let role = built_in_role(request.role).ok_or(AssignRefusal::RoleNotFound(request.role))?;
-    if let Some(action) = reserved(role)
-        && escalation == Escalation::Strict
-        && !is_administrator(state, granter)
-    {
-        return Err(AssignRefusal::ReservedRole { role: role.name, action });
+) -> Result<(Granted, Rests), AssignRefusal> {
+    let (role, mut rests) = existing(state, request.role)?;
+    let to_oneself = rules.granter.is_or_is_in(request.principal);
+    let reserved = role.actions().reserved();
+    if reserved.is_some() || to_oneself {
+        match (&rules.power, reserved) {
+            (Power::Administrator(stands), _) => rests.push(stands.clone()),
+            (Power::AsInTheOriginal, _) => {}
+            (Power::Limited, Some(action)) => {
+                let role = role.name().to_owned();
+                return Err(AssignRefusal::ReservedRole { role, action });
+            }
+            (Power::Limited, None) => return Err(AssignRefusal::ToOneself),
+        }
     }
     if state.assignments.contains_key(&request.name) {
         return Err(AssignRefusal::NameTaken(request.name));
@@ -241,56 +215,79 @@ fn decide_assign(
     if let Some(twin) = twin {
         return Err(AssignRefusal::Duplicate(twin.name));
     }
-    if state.assignments.len() >= ASSIGNMENTS_MAX {
-        return Err(AssignRefusal::TooMany);
+    if state.assignments.len() >= rules.assignments_max {
+        return Err(AssignRefusal::TooMany(rules.assignments_max));
     }
-    Ok(Assignment {
+    let together = would_hold_together(state, request.principal, scope, role.actions());
+    if let (Some(together), Separation::Refuse) = (together, rules.separation) {
+        return Err(AssignRefusal::KeptApart(together));
+    }
+    let assignment = Arc::new(Assignment {
         name: request.name,
         scope: scope.clone(),
         role: request.role,
         principal: request.principal,
         created: now,
-    })
+    });
+    Ok((Granted { assignment, to_oneself, together }, rests))
+}
+
+/// The role, and that its definition is as it was.
+fn existing(state: &State, id: Uuid) -> Result<(Role, Rests), AssignRefusal> {
+    if let Some(role) = Role::built_in(id) {
+        return Ok((role, Vec::new()));
+    }
+    let (definition, generation) =
+        state.definitions.get(&id).ok_or(AssignRefusal::RoleNotFound(id))?;
+    let stands = (records::definition_path(id), Condition::At(*generation));
+    Ok((Role::Custom(Arc::clone(definition)), vec![stands]))
 }
 
 fn decide_delete(
     state: &State,
-    escalation: Escalation,
-    remover: &Principal,
+    power: &Power,
     scope: &Scope,
     name: Uuid,
-) -> Result<(Arc<Assignment>, casemate_store_port::Generation), DeleteAssignmentRefusal> {
+) -> Result<(Arc<Assignment>, Rests), DeleteAssignmentRefusal> {
     let (assignment, generation) = state
         .assignments
         .get(&name)
         .filter(|(assignment, _)| &assignment.scope == scope)
         .ok_or(DeleteAssignmentRefusal::NotFound)?;
-    if let Some(role) = built_in_role(assignment.role)
-        && reserved(role).is_some()
-        && escalation == Escalation::Strict
-        && !is_administrator(state, remover)
-    {
-        return Err(DeleteAssignmentRefusal::ReservedRole { role: role.name });
+    let mut rests = vec![(records::assignment_path(name), Condition::At(*generation))];
+    let role = state.role(assignment.role);
+    if role.actions().reserved().is_some() {
+        match power {
+            // Its own assignment is among the conditions already.
+            Power::Administrator((path, _)) if *path == records::assignment_path(name) => {}
+            Power::Administrator(stands) => rests.push(stands.clone()),
+            Power::AsInTheOriginal => {}
+            Power::Limited => {
+                let role = role.name().to_owned();
+                return Err(DeleteAssignmentRefusal::ReservedRole { role });
+            }
+        }
     }
-    let administers = |assignment: &Assignment| {
-        assignment.role == ADMINISTRATOR && assignment.scope == Scope::Root
-    };
-    let others = state.assignments.values().filter(|(other, _)| administers(other)).count();
-    if administers(assignment) && others == 1 {
-        return Err(DeleteAssignmentRefusal::LastAdministrator);
+    if administers(assignment) {
+        // Another one must stay, in the store itself: of two that go at once, one stays.
+        let other = another_administrator(state, name);
+        let (other, generation) = other.ok_or(DeleteAssignmentRefusal::LastAdministrator)?;
+        let stays = (records::assignment_path(other), Condition::At(generation));
+        if !rests.contains(&stays) {
+            rests.push(stays);
+        }
     }
-    Ok((Arc::clone(assignment), *generation))
+    Ok((Arc::clone(assignment), rests))
 }
 
-fn reserved(role: &BuiltInRole) -> Option<Action> {
-    role.actions.iter().find(|action| action.is_reserved())
+/// Whoever it is made to: whether a principal is a group, and whether somebody is in it, is not
+/// known here.
+fn administers(assignment: &Assignment) -> bool {
+    assignment.role == ADMINISTRATOR && assignment.scope == Scope::Root
 }
 
-/// Whether they hold Administrator at `/`, themselves or through a group.
-fn is_administrator(state: &State, principal: &Principal) -> bool {
-    std::iter::once(&principal.id)
-        .chain(&principal.groups)
-        .filter_map(|id| state.assignments_by_principal.get(id))
-        .flatten()
-        .any(|held| held.assignment.role == ADMINISTRATOR && held.assignment.scope == Scope::Root)
+fn another_administrator(state: &State, than: Uuid) -> Option<(Uuid, Generation)> {
+    let mut all = state.assignments.values();
+    let (other, generation) = all.find(|(one, _)| one.name != than && administers(one))?;
+    Some((other.name, *generation))
 }

@@ -3,15 +3,28 @@
 mod actions;
 mod assign;
 mod authorize;
+mod define;
+mod definition;
+mod duties;
+mod explain;
+mod list;
 mod permit;
+mod power;
 mod roles;
 mod scope;
 
-pub use actions::{Action, ActionSet, DataAction, act};
-pub use assign::{
-    AssignRefusal, Assignment, AssignmentsFilter, DeleteAssignmentRefusal, NewAssignment,
-};
+pub use actions::{Action, ActionSet, DataAction, Within, act};
+pub use assign::{AssignRefusal, Assignment, DeleteAssignmentRefusal, Granted, NewAssignment};
 pub use authorize::{NotAuthorized, Principal};
-pub use permit::Permit;
+pub use define::{DefineRefusal, Defined, DeleteDefinitionRefusal};
+pub use definition::{
+    ControlAction, Definition, DefinitionError, Description, NewDefinition, Permission,
+    Permissions, Role, RoleName,
+};
+pub(crate) use duties::together;
+pub use duties::{Duty, Together};
+pub use explain::{ExplainRefusal, Explanation, MissingRole, Question};
+pub use list::AssignmentsFilter;
+pub use permit::{AllowedBy, Permit};
 pub use roles::{ADMINISTRATOR, BUILT_IN_ROLES, BuiltInRole, built_in_role, built_in_role_named};
 pub use scope::Scope;

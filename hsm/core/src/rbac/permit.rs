@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use super::{Assignment, DataAction, Principal, Scope};
+use super::{Assignment, DataAction, Principal, Role, Scope};
 
 /// One principal may do action `A` at one scope, by one assignment.
 ///
@@ -25,12 +25,32 @@ use super::{Assignment, DataAction, Principal, Scope};
 ///     needs_sign(read);
 /// }
 /// ```
+///
+/// Neither can one for a list, which part of what it shows is enough for:
+///
+/// ```compile_fail
+/// use casemate_hsm::rbac::{Permit, Within, act};
+/// fn needs_read(_: &Permit<act::KeysRead>) {}
+/// fn misuse(list: &Permit<Within<act::KeysRead>>) {
+///     needs_read(list);
+/// }
+/// ```
 pub struct Permit<A: DataAction> {
     pub(super) principal: Arc<Principal>,
     pub(super) scope: Scope,
-    pub(super) assignment: Arc<Assignment>,
-    pub(super) revision: u64,
+    pub(super) by: AllowedBy,
     pub(super) action: PhantomData<A>,
+}
+
+/// What allows a call.
+#[derive(Clone, Debug)]
+pub struct AllowedBy {
+    /// The assignment.
+    pub assignment: Arc<Assignment>,
+    /// The role that it gives.
+    pub role: Role,
+    /// The revision of the rights at which it was found.
+    pub revision: u64,
 }
 
 impl<A: DataAction> Permit<A> {
@@ -44,14 +64,14 @@ impl<A: DataAction> Permit<A> {
         &self.scope
     }
 
-    /// By which assignment.
-    pub fn assignment(&self) -> &Assignment {
-        &self.assignment
+    /// What allowed it when it was given.
+    pub fn by(&self) -> &AllowedBy {
+        &self.by
     }
 
     /// The revision of the rights at which it was given.
     pub fn revision(&self) -> u64 {
-        self.revision
+        self.by.revision
     }
 
     /// The same permit, for work that outlives the borrow.
@@ -59,8 +79,7 @@ impl<A: DataAction> Permit<A> {
         Self {
             principal: Arc::clone(&self.principal),
             scope: self.scope.clone(),
-            assignment: Arc::clone(&self.assignment),
-            revision: self.revision,
+            by: self.by.clone(),
             action: PhantomData,
         }
     }

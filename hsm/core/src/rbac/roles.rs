@@ -23,6 +23,9 @@ pub struct BuiltInRole {
 /// The id of the Administrator role.
 pub const ADMINISTRATOR: Uuid = uuid!("a290e904-7015-4bba-90c8-60543313cdb4");
 
+/// The id of the Crypto Auditor role.
+pub(super) const AUDITOR: Uuid = uuid!("2c18b078-7c48-4d3a-af88-5a3a1b3f82b3");
+
 use Action as A;
 
 /// All built-in roles.
@@ -113,7 +116,7 @@ pub const BUILT_IN_ROLES: &[BuiltInRole] = &[
         control_actions: &[],
     },
     BuiltInRole {
-        id: uuid!("2c18b078-7c48-4d3a-af88-5a3a1b3f82b3"),
+        id: AUDITOR,
         name: "Managed HSM Crypto Auditor",
         description: "Reads keys, deleted keys, role assignments and definitions, settings.",
         actions: ActionSet::of(&[

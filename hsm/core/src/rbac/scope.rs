@@ -1,12 +1,12 @@
-//! Where a right holds: the whole HSM, all keys, one key.
+//! Where a right holds: the whole HSM, all keys, the keys whose names begin alike, one key.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{KeyName, NameError};
+use crate::{KeyName, KeyPrefix, NameError};
 
-/// A scope: `/`, `/keys` or `/keys/NAME`.
+/// A scope: `/`, `/keys`, `/keys/PREFIX*` or `/keys/NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Scope {
@@ -14,6 +14,8 @@ pub enum Scope {
     Root,
     /// `/keys`: all keys, present and to come.
     Keys,
+    /// `/keys/PREFIX*`: the keys whose names begin so, present and to come.
+    Prefix(KeyPrefix),
     /// `/keys/NAME`: one key with all its versions.
     Key(KeyName),
 }
@@ -26,26 +28,41 @@ impl Scope {
             (None, _, _) => Ok(Self::Root),
             (Some(keys), None, _) if keys.eq_ignore_ascii_case("keys") => Ok(Self::Keys),
             (Some(keys), Some(name), None) if keys.eq_ignore_ascii_case("keys") => {
-                KeyName::new(name).map(Self::Key)
+                Self::below_keys(name)
             }
             _ => Err(NameError::Key),
+        }
+    }
+
+    /// The scope of one key, or of a name prefix, from the last segment of its text.
+    pub fn below_keys(segment: &str) -> Result<Self, NameError> {
+        match segment.contains('*') {
+            true => KeyPrefix::new(segment).map(Self::Prefix),
+            false => KeyName::new(segment).map(Self::Key),
         }
     }
 
     /// Whether what is allowed here is allowed at the other scope too.
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Root, _) | (Self::Keys, Self::Keys | Self::Key(_)) => true,
+            (Self::Root, _) | (Self::Keys, Self::Keys | Self::Prefix(_) | Self::Key(_)) => true,
+            (Self::Prefix(mine), Self::Prefix(theirs)) => mine.covers(theirs),
+            (Self::Prefix(mine), Self::Key(theirs)) => mine.fits(theirs),
             (Self::Key(mine), Self::Key(theirs)) => mine == theirs,
-            (Self::Keys | Self::Key(_), _) => false,
+            (Self::Keys | Self::Prefix(_) | Self::Key(_), _) => false,
         }
+    }
+
+    /// Whether something can be at both scopes: one of them covers the other.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.covers(other) || other.covers(self)
     }
 
     /// The one key of the scope, if it is of one.
     pub fn key(&self) -> Option<&KeyName> {
         match self {
             Self::Key(name) => Some(name),
-            Self::Root | Self::Keys => None,
+            Self::Root | Self::Keys | Self::Prefix(_) => None,
         }
     }
 }
@@ -55,6 +72,7 @@ impl fmt::Display for Scope {
         match self {
             Self::Root => f.write_str("/"),
             Self::Keys => f.write_str("/keys"),
+            Self::Prefix(prefix) => write!(f, "/keys/{prefix}"),
             Self::Key(name) => write!(f, "/keys/{name}"),
         }
     }
@@ -91,8 +109,35 @@ mod tests {
     }
 
     #[test]
+    fn a_prefix_covers_the_names_that_begin_so_and_nothing_else() {
+        let team = scope("/keys/Team-A-*");
+        assert_eq!(team.to_string(), "/keys/Team-A-*");
+        for covered in ["/keys/team-a-1", "/keys/TEAM-A-", "/keys/team-a-*", "/keys/team-a-x*"] {
+            assert!(team.covers(&scope(covered)), "{covered}");
+        }
+        for other in ["/", "/keys", "/keys/team-a", "/keys/team-b-1", "/keys/team-*"] {
+            assert!(!team.covers(&scope(other)), "{other}");
+        }
+        assert!(scope("/keys").covers(&team) && scope("/").covers(&team));
+        assert!(!scope("/keys/team-a-1").covers(&team));
+        assert!(team.overlaps(&scope("/keys/team-*")) && !team.overlaps(&scope("/keys/b*")));
+    }
+
+    #[test]
     fn what_is_no_scope_is_refused() {
-        for bad in ["/secrets", "/keys/a/b", "/keys/a b", "keys/ü"] {
+        for bad in [
+            "/secrets",
+            "/keys/a/b",
+            "/keys/a b",
+            "keys/ü",
+            "/keys/*",
+            "/keys/a*b",
+            "/keys/*a",
+            "/*",
+            "/keys*",
+            "/keys/a**",
+            "/keys/a*/b",
+        ] {
             assert!(Scope::parse(bad).is_err(), "{bad}");
         }
         assert_eq!(scope(""), Scope::Root);

@@ -4,7 +4,7 @@
 //! To add one: a field of [`Settings`] with a serde default, a line here, and a line in
 //! `docs/operate/settings.md`. Everything else (list, show, change, record, start) follows.
 
-use super::{Escalation, OctKeyOps, Settings};
+use super::{Escalation, OctKeyOps, Separation, Settings};
 
 /// One setting that can be changed.
 pub struct Setting {
@@ -32,6 +32,9 @@ pub enum SettingKind {
 /// The name of the setting that decides who may grant the highest roles.
 pub(crate) const ESCALATION: &str = "CasemateEscalation";
 
+/// The name of the setting that says what is done about duties that should be kept apart.
+pub(crate) const SEPARATION: &str = "CasemateSeparation";
+
 /// All that can be changed, in the order of the list.
 pub static SETTINGS: &[Setting] = &[
     Setting {
@@ -55,6 +58,25 @@ pub static SETTINGS: &[Setting] = &[
                 match value {
                     "strict" => Some(Escalation::Strict),
                     "azure" => Some(Escalation::Azure),
+                    _ => None,
+                },
+            )
+        },
+    },
+    Setting {
+        name: SEPARATION,
+        kind: SettingKind::Choice(&["warn", "refuse"]),
+        is_of_rights: true,
+        show: |settings| match settings.separation {
+            Separation::Warn => "warn",
+            Separation::Refuse => "refuse",
+        },
+        put: |settings, value| {
+            put(
+                &mut settings.separation,
+                match value {
+                    "warn" => Some(Separation::Warn),
+                    "refuse" => Some(Separation::Refuse),
                     _ => None,
                 },
             )

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use casemate_audit::{Call, Phase, Record, Recorded, Trail, Verdict};
 use casemate_engine_port::{Cost, Engine, KeySpec, OctSize, Secret};
@@ -12,7 +12,7 @@ use casemate_hsm::keys::{CreateKey, KeyView, NewAttributes, Tags};
 use casemate_hsm::rbac::{DataAction, NotAuthorized, Permit, Principal, Scope};
 use casemate_hsm::{
     Clock, Creation, Escalation, Hsm, HsmLimits, KeyName, OctKeyOps, OpenFailure, Pool, PoolBusy,
-    Ports, RetentionDays, Settings, Spawn, Turn, UnixSeconds,
+    Ports, RetentionDays, Separation, Settings, Spawn, Turn, UnixSeconds,
 };
 use casemate_store_port::{
     BoxFuture, CipherError, Entry, Expect, Outcome, Path, RecordCipher, Revision, SealedStore,
@@ -79,6 +79,10 @@ pub(crate) struct MemoryStore {
     pub(crate) full: std::sync::atomic::AtomicBool,
     /// While held, commits wait.
     pub(crate) gate: tokio::sync::Mutex<()>,
+    /// How many were done.
+    done: AtomicU64,
+    /// Refuses when so many were done; 0 for never.
+    refuse_at: AtomicU64,
 }
 
 impl Store for MemoryStore {
@@ -117,7 +121,9 @@ impl Store for MemoryStore {
 
 impl MemoryStore {
     fn commit_now(&self, transaction: Transaction) -> Result<Outcome, StoreError> {
-        if self.full.load(Ordering::SeqCst) {
+        let refuse_at = self.refuse_at.load(Ordering::SeqCst);
+        let is_enough = refuse_at > 0 && self.done.load(Ordering::SeqCst) >= refuse_at;
+        if is_enough || self.full.load(Ordering::SeqCst) {
             return Err(StoreError::Full { place: "memory".to_owned() });
         }
         let mut inner = self.inner.lock().unwrap();
@@ -130,6 +136,7 @@ impl MemoryStore {
             return Ok(Outcome::Lost);
         }
         inner.1 += 1;
+        self.done.fetch_add(1, Ordering::SeqCst);
         let revision = inner.1;
         for write in transaction.writes {
             match write {
@@ -138,6 +145,17 @@ impl MemoryStore {
             }
         }
         Ok(Outcome::Committed(Revision(revision)))
+    }
+
+    /// How many transactions were done.
+    pub(crate) fn commits(&self) -> u64 {
+        self.done.load(Ordering::SeqCst)
+    }
+
+    /// Does so many more, then refuses; `None`: refuses nothing any more.
+    pub(crate) fn refuse_after(&self, more: Option<u64>) {
+        let at = more.map_or(0, |more| self.commits() + more);
+        self.refuse_at.store(at, Ordering::SeqCst);
     }
 
     pub(crate) fn paths(&self) -> Vec<String> {
@@ -180,12 +198,14 @@ pub(crate) fn settings() -> Settings {
         oct_key_ops: OctKeyOps::Omit,
         escalation: Escalation::Strict,
         arm_key_operations: false,
+        separation: Separation::Warn,
         development: true,
     }
 }
 
-fn creation(settings: Settings) -> Creation {
-    let roles = ["Administrator", "Crypto Officer", "Crypto User"];
+const FIRST_ROLES: [&str; 3] = ["Administrator", "Crypto Officer", "Crypto User"];
+
+fn creation(settings: Settings, roles: &[&str]) -> Creation {
     Creation {
         settings,
         first_administrators: vec![ROOT],
@@ -199,14 +219,23 @@ impl Bench {
     }
 
     pub(crate) async fn with(settings: Settings) -> Self {
+        Self::with_roles(settings, &FIRST_ROLES).await
+    }
+
+    /// An HSM whose first administrator holds these roles.
+    pub(crate) async fn with_roles(settings: Settings, roles: &[&str]) -> Self {
+        Self::try_with(settings, roles).await.unwrap()
+    }
+
+    pub(crate) async fn try_with(settings: Settings, roles: &[&str]) -> Result<Self, OpenFailure> {
         let store = Arc::new(MemoryStore::default());
         let clock = Arc::new(HandClock(AtomicI64::new(1_700_000_000)));
         let pool = Arc::new(TestPool::default());
         let (engine, cipher) = keys();
         let sealed = SealedStore::create(store.clone(), cipher, identity()).await.unwrap();
         let ports = ports(engine, sealed, &clock, &pool);
-        let hsm = Hsm::create(ports, creation(settings), HsmLimits::default()).await.unwrap();
-        Self { hsm, clock, pool, store, trail: Trail::in_memory().0 }
+        let hsm = Hsm::create(ports, creation(settings, roles), HsmLimits::default()).await?;
+        Ok(Self { hsm, clock, pool, store, trail: Trail::in_memory().0 })
     }
 
     /// Opens the same store anew, as after a restart.
@@ -306,7 +335,6 @@ async fn an_hsm_without_administrator_is_not_made() {
     let sealed = SealedStore::create(store, cipher, identity()).await.unwrap();
     let clock = Arc::new(HandClock(AtomicI64::new(0)));
     let ports = ports(engine, sealed, &clock, &Arc::default());
-    let nobody = Creation { first_roles: vec![], ..creation(settings()) };
-    let refused = Hsm::create(ports, nobody, HsmLimits::default()).await;
+    let refused = Hsm::create(ports, creation(settings(), &[]), HsmLimits::default()).await;
     assert!(matches!(refused.err(), Some(OpenFailure::NoAdministrator)));
 }

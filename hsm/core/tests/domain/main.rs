@@ -3,8 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a fixture that breaks ends its test")]
 
 mod bench; // the fixture all tests stand on
+mod definitions;
 mod deletion;
+mod explain;
 mod gcm;
+mod ladder;
+mod prefixes;
 mod races;
 mod revocation;
 mod rights;

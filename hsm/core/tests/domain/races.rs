@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use casemate_engine_port::{Curve, KeySpec};
 use casemate_hsm::keys::{CreateKey, NewAttributes, Page, Selector, Tags, UpdateKey};
-use casemate_hsm::rbac::act;
+use casemate_hsm::rbac::{Within, act};
 
 use crate::bench::{Bench, ROOT, oct};
 
@@ -80,7 +80,7 @@ async fn a_change_whose_caller_went_away_is_in_memory_as_in_the_store() {
     }
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     let names = |bench: &Bench| {
-        let all = bench.permit::<act::KeysRead>(ROOT, "/keys");
+        let all = bench.permit::<Within<act::KeysRead>>(ROOT, "/keys");
         let page = bench.hsm.keys(&all, &Page { after: None, items_max: 100 });
         page.items.into_iter().map(|item| item.name.to_string()).collect::<Vec<_>>()
     };

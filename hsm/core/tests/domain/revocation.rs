@@ -9,7 +9,7 @@ use casemate_hsm::keys::{
     CreateKey, CreateRefusal, NewAttributes, Page, PurgeRefusal, Selector, Tags, UpdateKey,
     UpdateRefusal,
 };
-use casemate_hsm::rbac::{NewAssignment, act, built_in_role_named};
+use casemate_hsm::rbac::{NewAssignment, Within, act, built_in_role_named};
 use uuid::Uuid;
 
 use crate::bench::{Bench, ROOT, oct};
@@ -23,7 +23,7 @@ async fn employ(bench: &Bench, role: &str) -> Uuid {
     let role = built_in_role_named(role).unwrap().id;
     let request = NewAssignment { name: Uuid::from_u128(1), role, principal: MALLORY };
     let made = bench.hsm.assign_role(&permit, &bench.intent().await, request).await;
-    made.unwrap().name
+    made.unwrap().assignment.name
 }
 
 async fn dismiss(bench: &Bench, assignment: Uuid) {
@@ -156,7 +156,7 @@ async fn purges_do_not_begin_after_a_removal() {
         });
     }
     let left = || {
-        let all = bench.permit::<act::DeletedKeysRead>(ROOT, "/keys");
+        let all = bench.permit::<Within<act::DeletedKeysRead>>(ROOT, "/keys");
         bench.hsm.deleted_keys(&all, &Page { after: None, items_max: 100 }).items.len()
     };
     too_late(&bench, role, tries, left).await;

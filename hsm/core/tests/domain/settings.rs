@@ -42,7 +42,7 @@ async fn grant(bench: &Bench, by: Uuid, role: &str) -> Result<Uuid, AssignRefusa
     let role = built_in_role_named(role).unwrap().id;
     let request = NewAssignment { name: Uuid::new_v4(), role, principal: ALICE };
     let made = bench.hsm.assign_role(&permit, &bench.intent().await, request).await;
-    made.map(|made| made.name)
+    made.map(|made| made.assignment.name)
 }
 
 #[tokio::test]

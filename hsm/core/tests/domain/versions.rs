@@ -5,7 +5,7 @@ use casemate_hsm::keys::{
     AttributesRefusal, CreateKey, CreateRefusal, FindRefusal, KeyOp, NewAttributes, Page, Selector,
     Tags, UpdateKey, UpdateRefusal,
 };
-use casemate_hsm::rbac::act;
+use casemate_hsm::rbac::{Within, act};
 use casemate_hsm::{CommitRefusal, UnixSeconds, VersionId};
 use std::sync::atomic::Ordering;
 
@@ -45,7 +45,7 @@ async fn everything_is_as_before_after_a_restart() {
     assert_eq!(bench.hsm.key(&read, Selector::Latest).unwrap().public, second.public);
     let old = bench.hsm.key(&read, Selector::Exactly(first.key.version)).unwrap();
     assert_eq!(old.public, first.public);
-    let all = bench.permit::<act::KeysRead>(ROOT, "/keys");
+    let all = bench.permit::<Within<act::KeysRead>>(ROOT, "/keys");
     assert_eq!(bench.hsm.keys(&all, &Page { after: None, items_max: 25 }).items.len(), 2);
 }
 
@@ -67,7 +67,7 @@ async fn lists_come_in_pages_without_gap_or_repeat() {
         bench.make(&format!("key-{number}"), oct()).await;
         bench.make("many", oct()).await;
     }
-    let all = bench.permit::<act::KeysRead>(ROOT, "/keys");
+    let all = bench.permit::<Within<act::KeysRead>>(ROOT, "/keys");
     let many = bench.permit::<act::KeysRead>(ROOT, "/keys/many");
     let (mut keys, mut versions) = (Vec::new(), Vec::new());
     let mut page = Page { after: None, items_max: 3 };

@@ -5,5 +5,6 @@ mod assertions;
 mod documents;
 mod folder;
 mod grants;
+mod groups;
 mod managed_identity;
 mod world;

@@ -1,0 +1,231 @@
+//! No ladder to the top: whatever people without Administrator do, one permitted call after the
+//! other, nobody gains a reserved action. Sequences are drawn at random from seeds that a failure
+//! names; `CASEMATE_LADDERS` says how many.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use casemate_hsm::rbac::{
+    Action, AssignmentsFilter, BUILT_IN_ROLES, DataAction, Description, NewAssignment,
+    NewDefinition, Permission, Permissions, Permit, Principal, Question, RoleName, Scope, Within,
+    act,
+};
+use casemate_hsm::{Escalation, Settings};
+use uuid::Uuid;
+
+use crate::bench::{Bench, ROOT, settings};
+
+/// Sequences where nothing else is said.
+const LADDERS: u64 = 40;
+/// Calls of one sequence.
+const STEPS: usize = 60;
+const SCOPES: [&str; 6] =
+    ["/", "/keys", "/keys/team-*", "/keys/team-a-*", "/keys/team-a-1", "/keys/other"];
+const GROUPS: [Uuid; 2] = [Uuid::from_u128(0x9001), Uuid::from_u128(0x9002)];
+const CUSTOM: [Uuid; 4] = [
+    Uuid::from_u128(0xc001),
+    Uuid::from_u128(0xc002),
+    Uuid::from_u128(0xc003),
+    Uuid::from_u128(0xc004),
+];
+
+/// xorshift64*: the same sequence from the same seed, on every machine.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let drawn = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
+        usize::try_from(drawn).unwrap() % bound
+    }
+
+    fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[self.below(of.len())]
+    }
+
+    fn uuid(&mut self) -> Uuid {
+        Uuid::from_u128(self.below(1 << 30) as u128 + (1 << 40))
+    }
+}
+
+/// The people: none of them is an Administrator, some may change rights.
+fn people() -> Vec<Principal> {
+    let one =
+        |id: u128, groups: &[Uuid]| Principal { id: Uuid::from_u128(id), groups: groups.to_vec() };
+    vec![
+        one(0xa1, &[]),
+        one(0xa2, &GROUPS[..1]),
+        one(0xa3, &GROUPS[1..]),
+        one(0xa4, &GROUPS),
+        one(0xa5, &[]),
+    ]
+}
+
+fn roles() -> Vec<Uuid> {
+    BUILT_IN_ROLES.iter().map(|role| role.id).chain(CUSTOM).collect()
+}
+
+fn may<A: DataAction>(bench: &Bench, who: &Principal, scope: &str) -> Option<Permit<A>> {
+    bench.hsm.authorize(&Arc::new(who.clone()), Scope::parse(scope).unwrap()).ok()
+}
+
+fn root() -> Principal {
+    Principal { id: ROOT, groups: Vec::new() }
+}
+
+/// Somebody grants some role to somebody. Whether it was done.
+async fn grant(bench: &Bench, by: &Principal, dice: &mut Dice) -> bool {
+    let scope = *dice.one(&SCOPES);
+    let roles = roles();
+    let role = *dice.one(&roles);
+    let ids: Vec<_> = people().iter().map(|one| one.id).chain(GROUPS).collect();
+    let request = NewAssignment { name: dice.uuid(), role, principal: *dice.one(&ids) };
+    let Some(permit) = may::<act::RoleAssignmentsWrite>(bench, by, scope) else { return false };
+    bench.hsm.assign_role(&permit, &bench.intent().await, request).await.is_ok()
+}
+
+async fn remove(bench: &Bench, by: &Principal, dice: &mut Dice) -> bool {
+    let scope = *dice.one(&SCOPES);
+    let Some(read) = may::<Within<act::RoleAssignmentsRead>>(bench, by, scope) else {
+        return false;
+    };
+    let all = bench.hsm.assignments(&read, AssignmentsFilter::All);
+    let Some(permit) = may::<act::RoleAssignmentsDelete>(bench, by, scope) else { return false };
+    if all.is_empty() {
+        return false;
+    }
+    let name = dice.one(&all).name;
+    bench.hsm.delete_assignment(&permit, &bench.intent().await, name).await.is_ok()
+}
+
+fn written(dice: &mut Dice) -> NewDefinition {
+    let actions = |dice: &mut Dice, most: usize| -> Vec<Action> {
+        let count = dice.below(most);
+        (0..count).map(|_| *dice.one(Action::ALL)).collect()
+    };
+    let permissions = (0..=dice.below(2)).map(|_| Permission {
+        data_actions: actions(dice, 6),
+        not_data_actions: actions(dice, 3),
+        ..Permission::default()
+    });
+    let permissions = Permissions::new(permissions.collect()).unwrap();
+    NewDefinition {
+        id: *dice.one(&CUSTOM),
+        role_name: RoleName::new(*dice.one(&["", "One", "Two"])).unwrap(),
+        description: Description::default(),
+        permissions,
+    }
+}
+
+async fn define(bench: &Bench, by: &Principal, dice: &mut Dice) -> bool {
+    let request = written(dice);
+    let Some(permit) = may::<act::RoleDefinitionsWrite>(bench, by, "/") else { return false };
+    bench.hsm.write_definition(&permit, &bench.intent().await, request).await.is_ok()
+}
+
+async fn undefine(bench: &Bench, by: &Principal, dice: &mut Dice) -> bool {
+    let id = *dice.one(&CUSTOM);
+    let Some(permit) = may::<act::RoleDefinitionsDelete>(bench, by, "/") else { return false };
+    bench.hsm.delete_definition(&permit, &bench.intent().await, id).await.is_ok()
+}
+
+async fn step(bench: &Bench, by: &Principal, dice: &mut Dice) -> bool {
+    match dice.below(10) {
+        0..=4 => grant(bench, by, dice).await,
+        5 | 6 => define(bench, by, dice).await,
+        7 => undefine(bench, by, dice).await,
+        _ => remove(bench, by, dice).await,
+    }
+}
+
+/// Every reserved action that anybody may do anywhere.
+fn reserved(bench: &Bench) -> BTreeSet<(Uuid, Action, &'static str)> {
+    let mut all = BTreeSet::new();
+    let groups = GROUPS.map(|id| Principal { id, groups: Vec::new() });
+    for scope in SCOPES {
+        let permit = may::<act::RoleAssignmentsRead>(bench, &root(), scope).unwrap();
+        for principal in people().into_iter().chain(groups.clone()) {
+            for action in Action::ALL.iter().copied().filter(|action| action.is_reserved()) {
+                let question = Question { principal: principal.clone(), action };
+                let told = bench.hsm.explain(&permit, &question).unwrap();
+                if !told.allowed_by.is_empty() {
+                    all.insert((principal.id, action, scope));
+                }
+            }
+        }
+    }
+    all
+}
+
+/// An HSM whose Administrator has handed out all sorts of rights, those to change rights too.
+async fn world(escalation: Escalation, dice: &mut Dice) -> Bench {
+    let bench = Bench::with(Settings { escalation, ..settings() }).await;
+    for _ in 0..30 {
+        step(&bench, &root(), dice).await;
+    }
+    let permit = may::<act::RoleAssignmentsWrite>(&bench, &root(), "/").unwrap();
+    for (who, role) in [(0, "Crypto Officer"), (1, "Policy Administrator")] {
+        let role = format!("Managed HSM {role}");
+        let role = BUILT_IN_ROLES.iter().find(|one| one.name == role).unwrap().id;
+        let request = NewAssignment { name: dice.uuid(), role, principal: people()[who].id };
+        // It may hold it already.
+        let _held = bench.hsm.assign_role(&permit, &bench.intent().await, request).await;
+    }
+    // What made them Administrators would make the question moot.
+    let read = may::<Within<act::RoleAssignmentsRead>>(&bench, &root(), "/");
+    let all = bench.hsm.assignments(&read.unwrap(), AssignmentsFilter::All);
+    let top = casemate_hsm::rbac::ADMINISTRATOR;
+    let remove = may::<act::RoleAssignmentsDelete>(&bench, &root(), "/").unwrap();
+    for one in all.iter().filter(|one| one.role == top && one.principal != ROOT) {
+        let intent = bench.intent().await;
+        bench.hsm.delete_assignment(&remove, &intent, one.name).await.unwrap();
+    }
+    bench
+}
+
+/// The first gain of one sequence, and how many calls were done.
+async fn climb(escalation: Escalation, seed: u64) -> (Option<String>, usize) {
+    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let bench = world(escalation, &mut dice).await;
+    let mut before = reserved(&bench);
+    let mut done = 0;
+    let people = people();
+    for number in 0..STEPS {
+        let by = dice.one(&people).clone();
+        if !step(&bench, &by, &mut dice).await {
+            continue;
+        }
+        done += 1;
+        let after = reserved(&bench);
+        if let Some(gained) = after.difference(&before).next() {
+            return (Some(format!("seed {seed}, call {number} by {}: {gained:?}", by.id)), done);
+        }
+        // What was taken away by a call must not come back by another.
+        before = after;
+    }
+    (None, done)
+}
+
+#[tokio::test]
+async fn nobody_but_an_administrator_leads_anybody_to_the_top() {
+    let count = std::env::var("CASEMATE_LADDERS").ok().and_then(|text| text.parse().ok());
+    let mut done = 0;
+    for seed in 0..count.unwrap_or(LADDERS) {
+        let (gained, calls) = climb(Escalation::Strict, seed).await;
+        assert_eq!(gained, None);
+        done += calls;
+    }
+    assert!(done > 100, "only {done} calls were permitted: that shows nothing");
+}
+
+#[tokio::test]
+async fn the_same_calls_reach_the_top_where_the_original_is_copied() {
+    for seed in 0..20 {
+        if climb(Escalation::Azure, seed).await.0.is_some() {
+            return;
+        }
+    }
+    unreachable!("a search that finds no ladder where there is one finds none anywhere");
+}
