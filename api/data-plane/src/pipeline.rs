@@ -23,6 +23,9 @@ use crate::route::{self, BodyKind, RouteRefusal, Routed};
 /// Names the method that is meant, on a POST: for callers that cannot send others.
 const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method");
 
+/// What requests without a known caller are counted as; they reach no operation.
+const AUTHENTICATION: &str = "Authentication";
+
 /// One request, on its way.
 struct Arrived<'a, B> {
     started: Instant,
@@ -67,12 +70,17 @@ impl DataPlane {
         B::Data: Buf,
     {
         let Arrived { started, id, parts, body, connection } = arrived;
+        let unknown = |answer: Answer| {
+            let (status, took) = (answer.status.as_u16(), started.elapsed());
+            self.meter.answered(AUTHENTICATION, "", status, took);
+            (answer, false)
+        };
         let Some(name) = asked(&self.names, &parts) else {
-            return (error_answer(&Refusal::Misdirected.problem(""), &id), false);
+            return unknown(error_answer(&Refusal::Misdirected.problem(""), &id));
         };
         let caller = match authenticate(self, name, &parts, &id).await {
             Ok(caller) => caller,
-            Err(answer) => return (answer, false),
+            Err(answer) => return unknown(answer),
         };
         let (principal, groups_unknown) = principal(self, &caller, &parts).await;
         let routed = route::parse(meant(&parts), parts.uri.path(), parts.uri.query());
