@@ -10,9 +10,9 @@ pub trait Pool: Send + Sync + 'static {
     /// Refused when too much is queued, altogether or for this one.
     fn run(&self, caller: Uuid, job: Box<dyn FnOnce() + Send>) -> Result<(), PoolBusy>;
 
-    /// Told of each request's cost; answers whether work of this cost should leave the worker that
-    /// it arrived at, given what else was asked of late.
-    fn takes(&self, cost: Cost) -> bool;
+    /// Told of each request's principal and cost; answers whether work of this cost should leave the
+    /// worker that it arrived at, given what else was asked of late, and by whom.
+    fn takes(&self, caller: Uuid, cost: Cost) -> bool;
 
     /// A turn for costly work that stays on its worker, for as long as the result is held: only so
     /// many have one at a time that a cheap request waits for few of them. Turns are shared out by

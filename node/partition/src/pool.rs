@@ -5,8 +5,10 @@
 //! caller; what does not fit is refused at once.
 //!
 //! To leave a worker and come back costs more than a tenth of an RSA-2048 signature. So costly
-//! operations leave it only while cheap requests come. At other times they stay, one at a time on
-//! each worker: a cheap request then waits for few of them, and those after it have their way free.
+//! operations leave it only while cheap requests come, or while several callers have costly ones:
+//! those that stay are taken as they arrived, and one caller's storm would be everybody's queue. At
+//! other times they stay, one at a time on each worker: a cheap request then waits for few of them,
+//! and those after it have their way free.
 
 mod fair;
 mod turns;
@@ -36,6 +38,9 @@ const NICENESS: i32 = 19;
 const REQUESTS_PER_WORKER: usize = 2;
 /// For so long after a cheap request, more of them are expected.
 const CHEAP_EXPECTED: Duration = Duration::from_millis(250);
+/// For so long after two callers had costly operations, both are expected to have more. Longer than
+/// above, so that a caller who asks now and then finds the fair queue and not the other's storm.
+const CONTEST_EXPECTED: Duration = Duration::from_secs(10);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -57,6 +62,10 @@ pub(crate) struct Load {
     begun: Instant,
     /// Until when cheap requests are expected, in milliseconds from `begun`.
     cheap_until: AtomicU64,
+    /// Who had the last costly operation, folded; 0 if nobody had.
+    costly_caller: AtomicU64,
+    /// Until when several callers are expected to have some, in milliseconds from `begun`.
+    contest_until: AtomicU64,
 }
 
 /// One request under way.
@@ -141,14 +150,14 @@ impl Pool for NicedPool {
         Ok(())
     }
 
-    fn takes(&self, cost: Cost) -> bool {
+    fn takes(&self, caller: Uuid, cost: Cost) -> bool {
         match cost {
             Cost::Inline => {
                 self.load.cheap();
                 false
             }
             Cost::PoolUnderLoad => self.load.is_busy() && self.load.others_would_wait(),
-            Cost::Pool => self.load.others_would_wait(),
+            Cost::Pool => self.load.is_contested(caller) || self.load.others_would_wait(),
         }
     }
 
@@ -170,6 +179,8 @@ impl Load {
             busy_from,
             begun: Instant::now(),
             cheap_until: AtomicU64::new(0),
+            costly_caller: AtomicU64::new(0),
+            contest_until: AtomicU64::new(0),
         })
     }
 
@@ -186,6 +197,22 @@ impl Load {
     fn cheap(&self) {
         let until = millis(self.begun.elapsed() + CHEAP_EXPECTED);
         self.cheap_until.store(until, Ordering::Relaxed);
+    }
+
+    /// Told of a costly operation; answers whether other callers have some as well.
+    fn is_contested(&self, caller: Uuid) -> bool {
+        let now = self.begun.elapsed();
+        let (high, low) = caller.as_u64_pair();
+        let folded = (high ^ low) | 1;
+        let last = self.costly_caller.load(Ordering::Relaxed);
+        if last != folded {
+            self.costly_caller.store(folded, Ordering::Relaxed);
+            if last != 0 {
+                let until = millis(now + CONTEST_EXPECTED);
+                self.contest_until.store(until, Ordering::Relaxed);
+            }
+        }
+        millis(now) < self.contest_until.load(Ordering::Relaxed)
     }
 
     fn others_would_wait(&self) -> bool {
@@ -254,14 +281,26 @@ mod tests {
     fn costly_work_leaves_a_worker_only_when_others_would_wait() {
         let load = Load::new(1);
         let pool = NicedPool::start(1, bounds(1), Arc::clone(&load)).unwrap();
-        let leave = || [Cost::PoolUnderLoad, Cost::Pool].map(|cost| pool.takes(cost));
+        let leave = || [Cost::PoolUnderLoad, Cost::Pool].map(|cost| pool.takes(CALLER, cost));
         let held: Vec<_> = (0..3).map(|_| load.request()).collect();
         assert_eq!(leave(), [false, false]);
-        assert!(!pool.takes(Cost::Inline));
+        assert!(!pool.takes(CALLER, Cost::Inline));
         assert_eq!(leave(), [true, true]);
         drop(held);
         assert_eq!(leave(), [false, true]);
         load.cheap_until.store(0, Ordering::Relaxed);
         assert_eq!(leave(), [false, false]);
+    }
+
+    #[test]
+    fn costly_work_of_several_callers_goes_where_it_is_shared_out() {
+        let load = Load::new(1);
+        let pool = NicedPool::start(1, bounds(1), Arc::clone(&load)).unwrap();
+        let leaves = |caller| pool.takes(Uuid::from_u128(caller), Cost::Pool);
+        assert_eq!([1, 1, 1].map(leaves), [false; 3], "one alone stays");
+        assert_eq!([2, 1, 2, 2, 2].map(leaves), [true; 5]);
+        load.contest_until.store(0, Ordering::Relaxed);
+        assert_eq!([2, 2].map(leaves), [false; 2], "alone again");
+        assert!(leaves(3));
     }
 }

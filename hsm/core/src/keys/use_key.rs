@@ -183,7 +183,7 @@ impl Hsm {
         F: FnOnce(&dyn KeyHandle) -> Result<T, OperationError> + Send + 'static,
     {
         let cost = opened.handle.cost(key_use);
-        if !self.pool.takes(cost) {
+        if !self.pool.takes(permit.principal().id, cost) {
             let turn = match cost {
                 Cost::Pool => Some(self.turn(permit, &opened.used).await?),
                 Cost::Inline | Cost::PoolUnderLoad => None,
@@ -216,7 +216,7 @@ impl Hsm {
 
     /// Tells the pool of a request that uses no key: it should not have to wait for those that do.
     pub fn light_request(&self) {
-        let _stays = self.pool.takes(Cost::Inline);
+        let _stays = self.pool.takes(Uuid::nil(), Cost::Inline);
     }
 
     /// Runs a principal's job on the pool and waits for it.

@@ -52,7 +52,7 @@ impl Pool for TestPool {
         Ok(())
     }
 
-    fn takes(&self, cost: Cost) -> bool {
+    fn takes(&self, _: Uuid, cost: Cost) -> bool {
         cost == Cost::Pool
     }
 

@@ -22,7 +22,7 @@ impl Pool for Inline {
         Ok(())
     }
 
-    fn takes(&self, cost: Cost) -> bool {
+    fn takes(&self, _: Uuid, cost: Cost) -> bool {
         cost == Cost::Pool
     }
 
