@@ -304,7 +304,7 @@ pub(crate) struct TimedStore {
 
 impl TimedStore {
     /// The same store.
-    pub(crate) fn new(store: Arc<dyn Store>, counts: Arc<Counts>) -> Arc<dyn Store> {
+    pub(crate) fn around(store: Arc<dyn Store>, counts: Arc<Counts>) -> Arc<dyn Store> {
         Arc::new(Self { store, counts })
     }
 }

@@ -83,7 +83,7 @@ pub(crate) async fn hsm(
 ) -> Result<(Arc<Hsm>, Kept), Failure> {
     let embedded = EmbeddedStore::open(&start.folder).map_err(Failure::Store)?;
     let System { clock, pool, spawn, counts } = system;
-    let store = sentinel.guard(TimedStore::new(Arc::new(embedded), counts));
+    let store = sentinel.guard(TimedStore::around(Arc::new(embedded), counts));
     let may_be_new = start.create.is_some();
     let (store, records) = sealed(store, keys, seal, may_be_new).await?;
     let engine = Arc::<SoftEngine>::clone(&keys.engine);
