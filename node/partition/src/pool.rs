@@ -203,7 +203,7 @@ impl Load {
     fn is_contested(&self, caller: Uuid) -> bool {
         let now = self.begun.elapsed();
         let (high, low) = caller.as_u64_pair();
-        let folded = (high ^ low) | 1;
+        let folded = (high ^ low).max(1);
         let last = self.costly_caller.load(Ordering::Relaxed);
         if last != folded {
             self.costly_caller.store(folded, Ordering::Relaxed);
