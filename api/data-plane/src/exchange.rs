@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use casemate_audit::{
-    Append, Call, Identity, KeyFacts, PermitFacts, Phase, Record, Recorded, Verdict,
+    Call, Identity, KeyFacts, PermitFacts, Phase, Record, Recorded, TrailError, Verdict,
 };
 use casemate_hsm::keys::{KeyRef, Used};
 use casemate_hsm::rbac::{AllowedBy, DataAction, NotAuthorized, Permit, Principal, Scope};
@@ -87,10 +87,14 @@ impl Exchange {
         routed: Result<Routed, RouteRefusal>,
         body: ReadBody,
     ) -> Answer {
-        match self.done(routed, body).await {
+        let answer = match self.done(routed, body).await {
             Ok(answer) => answer,
             Err(refusal) => self.refused(refusal).await,
-        }
+        };
+        let Noted { operation, algorithm, .. } = self.noted;
+        let (status, took) = (answer.status.as_u16(), self.started.elapsed());
+        self.plane.meter.answered(operation, algorithm, status, took);
+        answer
     }
 
     /// The HSM.
@@ -251,6 +255,7 @@ impl Exchange {
         let Routed { route, query } = routed?;
         self.noted.operation = route.operation();
         self.noted.sets_sinks = matches!(route, Route::GetAuditSinks | Route::PutAuditSinks);
+        let _under_way = self.plane.admission.enter(self.caller.object_id)?;
         self.noted.success_status = route.success_status();
         self.noted.key = route.key().map(|(name, version)| (name.clone(), version));
         match query.version {
@@ -308,7 +313,11 @@ impl Exchange {
         }
     }
 
-    fn record(&self, phase: Phase, verdict: Verdict<'_>) -> Append {
+    fn record(
+        &self,
+        phase: Phase,
+        verdict: Verdict<'_>,
+    ) -> impl Future<Output = Result<Recorded, TrailError>> {
         let noted = &self.noted;
         let header = |name: &http::HeaderName| {
             self.parts.headers.get(name).map(http::HeaderValue::as_bytes).unwrap_or_default()
@@ -340,7 +349,7 @@ impl Exchange {
             version: version.as_ref().map(|version| *version.as_bytes()),
             algorithm: noted.algorithm,
         });
-        self.plane.trail.append(&Record {
+        let append = self.plane.trail.append(&Record {
             phase,
             operation: noted.operation,
             call: &call,
@@ -348,7 +357,8 @@ impl Exchange {
             permit,
             key,
             intent: noted.intent.as_deref(),
-        })
+        });
+        self.plane.meter.audited(append)
     }
 }
 

@@ -10,6 +10,7 @@
 //! - A change that has begun runs to its end, whether or not its caller still waits.
 //! - What a caller sent is never an internal error.
 
+mod admission;
 mod answer;
 mod audit_sinks;
 mod audit_usage;
@@ -23,6 +24,7 @@ mod dispatch;
 mod exchange;
 mod explain;
 mod keys;
+pub mod meter;
 mod paging;
 mod parameters;
 mod pipeline;

@@ -30,6 +30,9 @@ const UNWANTED_BYTES_MAX: usize = 1024 * 1024;
 /// Longest time for that.
 const UNWANTED_DEADLINE: Duration = Duration::from_secs(5);
 
+/// What requests without a known caller are counted as; they reach no operation.
+const AUTHENTICATION: &str = "Authentication";
+
 /// One request, on its way.
 struct Arrived<'a, B> {
     started: Instant,
@@ -74,15 +77,20 @@ impl DataPlane {
         B::Data: Buf,
     {
         let Arrived { started, id, parts, body, connection } = arrived;
+        let unknown = |answer: Answer| {
+            let (status, took) = (answer.status.as_u16(), started.elapsed());
+            self.meter.answered(AUTHENTICATION, "", status, took);
+            (answer, false)
+        };
         let Some(name) = asked(&self.names, &parts) else {
             self.let_pass(&parts, body).await;
-            return (error_answer(&Refusal::Misdirected.problem(""), &id), false);
+            return unknown(error_answer(&Refusal::Misdirected.problem(""), &id));
         };
         let caller = match authenticate(self, name, &parts, &id).await {
             Ok(caller) => caller,
             Err(answer) => {
                 self.let_pass(&parts, body).await;
-                return (answer, false);
+                return unknown(answer);
             }
         };
         let (principal, groups_unknown) = principal(self, &caller, &parts).await;

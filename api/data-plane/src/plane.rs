@@ -9,7 +9,9 @@ use casemate_hsm::Hsm;
 use casemate_token::{Groups, Validator, challenge};
 use http::HeaderValue;
 
+use crate::admission::Admission;
 use crate::copies::Copies;
+use crate::meter::Meter;
 use crate::request_id::RequestIds;
 
 /// What a data plane is composed of.
@@ -56,6 +58,8 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Longest time that a body may take to arrive.
     pub body_deadline: Duration,
+    /// Most requests of one caller under way.
+    pub caller_requests_max: usize,
 }
 
 impl Default for Limits {
@@ -64,6 +68,7 @@ impl Default for Limits {
             payload_bytes_max: 256 * 1024,
             body_bytes_max: 64 * 1024,
             body_deadline: Duration::from_secs(30),
+            caller_requests_max: 2_048,
         }
     }
 }
@@ -121,6 +126,8 @@ pub struct DataPlane {
     pub(crate) build: HeaderValue,
     pub(crate) limits: Limits,
     pub(crate) request_ids: RequestIds,
+    pub(crate) meter: Meter,
+    pub(crate) admission: Arc<Admission>,
 }
 
 /// An external name with what is derived from it.
@@ -173,8 +180,20 @@ impl DataPlane {
             build: header("build version", build)?,
             limits,
             request_ids: RequestIds::new(),
+            meter: Meter::default(),
+            admission: Admission::new(limits.caller_requests_max),
             hsm,
         })
+    }
+
+    /// The counts for monitoring.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// How many requests were refused because their callers had too many under way.
+    pub fn refused_by_admission(&self) -> u64 {
+        self.admission.refused()
     }
 }
 

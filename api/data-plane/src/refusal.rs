@@ -24,6 +24,7 @@ use casemate_token::{GroupsUnknown, TokenRefusal};
 use casemate_wire::ApiVersion;
 use http::StatusCode as S;
 
+use crate::admission::TooManyUnderWay;
 use crate::body::BodyRefusal;
 use crate::copies::CopyMissing;
 use crate::parameters::BadParameter;
@@ -111,6 +112,8 @@ pub(crate) enum Refusal {
         #[from]
         cause: CopyMissing,
     },
+    #[error(transparent)]
+    TooManyUnderWay(#[from] TooManyUnderWay),
     #[error("the work ended before its answer")]
     Broken,
 }
@@ -242,6 +245,10 @@ impl Refusal {
                 "The audit sink '{}' has not acknowledged the record of this call in time; what \
                  was asked for may have been done. An Administrator can look at /audit/sinks.",
                 cause.sink
+            )),
+            Self::TooManyUnderWay(TooManyUnderWay { max }) => Problem::busy(format!(
+                "You have {max} requests under way, the most that one caller may have; wait for \
+                 some to be answered."
             )),
             Self::Broken => Problem::internal(),
         }

@@ -60,6 +60,12 @@ fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "give an IP address and a port, such as 127.0.0.1:0 or [::1]:8443")
 }
 
+fn limit(text: &str) -> Result<(String, u64), &'static str> {
+    let wrong = "give a limit's name and a number, such as pool_queue_max=2048";
+    let (name, value) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or(wrong)?;
+    Ok((name.to_owned(), value.parse().map_err(|_| wrong)?))
+}
+
 /// How `casemate dev` runs.
 #[derive(Debug, Clone, Args)]
 pub struct DevArguments {
@@ -75,6 +81,12 @@ pub struct DevArguments {
     /// Where the HSM is served by address; port 0 picks a free one.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8444", value_parser = address)]
     pub hsm_listen: SocketAddr,
+    /// Where metrics, health and readiness are served, on this machine alone; port 0 picks one.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8445", value_parser = address)]
+    pub management_listen: SocketAddr,
+    /// Another value for a limit of docs/operate/limits.md; may be given many times.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = limit)]
+    pub limit: Vec<(String, u64)>,
     /// Days for which a deleted key can be recovered, 7 to 90; fixed at creation [default: 90].
     #[arg(long, value_name = "DAYS")]
     pub retention_days: Option<u32>,
@@ -173,6 +185,8 @@ mod tests {
         };
         assert_eq!(run.listen.to_string(), "127.0.0.1:8443");
         assert_eq!(run.hsm_listen.to_string(), "127.0.0.1:8444");
+        assert_eq!(run.management_listen.to_string(), "127.0.0.1:8445");
+        assert!(run.limit.is_empty());
         assert!(!run.purge_protection && !run.ephemeral && run.retention_days.is_none());
     }
 
@@ -204,6 +218,11 @@ mod tests {
             "casemate",
             "casemate serve",
             "casemate dev --listen here",
+            "casemate dev --management-listen 8445",
+            "casemate dev --limit pool_queue_max",
+            "casemate dev --limit pool_queue_max=",
+            "casemate dev --limit pool_queue_max=-1",
+            "casemate dev --limit =1",
             "casemate dev --retention-days many",
             "casemate dev --name a identity add-user u",
             "casemate dev identity",

@@ -1,6 +1,7 @@
 //! Opened keys, kept for a while: parsing an RSA key costs a good part of a signature.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use casemate_engine_port::{Engine, EngineError, KeyHandle, Place, WrappedMaterial};
 use quick_cache::sync::Cache;
@@ -12,11 +13,17 @@ use crate::{KeyName, VersionId, records};
 /// user is done.
 pub(crate) struct Handles {
     cache: Cache<VersionId, Arc<dyn KeyHandle>>,
+    opened: AtomicU64,
 }
 
 impl Handles {
     pub(crate) fn new(handles_max: usize) -> Self {
-        Self { cache: Cache::new(handles_max) }
+        Self { cache: Cache::new(handles_max), opened: AtomicU64::new(0) }
+    }
+
+    /// How many are kept, and how many were opened since the start.
+    pub(crate) fn counts(&self) -> (usize, u64) {
+        (self.cache.len(), self.opened.load(Ordering::Relaxed))
     }
 
     /// The opened key, and whether it was opened just now: then the caller asks again whether it
@@ -33,6 +40,7 @@ impl Handles {
         }
         let wrapped = WrappedMaterial(record.wrapped.clone());
         let handle = engine.open(record.spec, &wrapped, &place(name, record.id))?;
+        self.opened.fetch_add(1, Ordering::Relaxed);
         self.cache.insert(record.id, Arc::clone(&handle));
         Ok((handle, true))
     }

@@ -179,6 +179,11 @@ impl Hsm {
         self.store.sequence()
     }
 
+    /// How many opened keys are kept, and how many were opened since the start.
+    pub fn handle_counts(&self) -> (usize, u64) {
+        self.handles.counts()
+    }
+
     /// The revision of the rights.
     pub fn rights_revision(&self) -> u64 {
         self.rights_revision.load(Ordering::Acquire)

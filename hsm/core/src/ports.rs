@@ -2,20 +2,22 @@
 
 use casemate_engine_port::Cost;
 use casemate_store_port::BoxFuture;
+use uuid::Uuid;
 
 /// Threads for work that would hold up a connection's worker.
 pub trait Pool: Send + Sync + 'static {
-    /// Queues the job; it runs once. Refused when the bounded queue is full.
-    fn run(&self, job: Box<dyn FnOnce() + Send>) -> Result<(), PoolBusy>;
+    /// Queues the job for this principal; it runs once. The pool's time is shared out by principal.
+    /// Refused when too much is queued, altogether or for this one.
+    fn run(&self, caller: Uuid, job: Box<dyn FnOnce() + Send>) -> Result<(), PoolBusy>;
 
-    /// Told of each request's cost; answers whether work of this cost should leave the worker that
-    /// it arrived at, given what else was asked of late.
-    fn takes(&self, cost: Cost) -> bool;
+    /// Told of each request's principal and cost; answers whether work of this cost should leave the
+    /// worker that it arrived at, given what else was asked of late, and by whom.
+    fn takes(&self, caller: Uuid, cost: Cost) -> bool;
 
     /// A turn for costly work that stays on its worker, for as long as the result is held: only so
-    /// many have one at a time that a cheap request waits for few of them. Refused when too many
-    /// wait already.
-    fn turn(&self) -> BoxFuture<'_, Result<Turn, PoolBusy>>;
+    /// many have one at a time that a cheap request waits for few of them. Turns are shared out by
+    /// principal, as the pool's time is. Refused when too many wait already.
+    fn turn(&self, caller: Uuid) -> BoxFuture<'_, Result<Turn, PoolBusy>>;
 }
 
 /// A turn, given back when it is dropped.

@@ -27,7 +27,9 @@ use crate::facts::{Facts, SharedFacts};
 use crate::folder::{Folder, FolderError};
 use crate::gate::Gate;
 use crate::hsm::HsmLink;
+use crate::limits;
 use crate::local::{Local, SOCKET, bind};
+use crate::monitor::Monitor;
 use crate::names::Names;
 use crate::options::{DevOptions, OptionRefusal};
 use crate::own_service::OwnService;
@@ -124,21 +126,28 @@ async fn run(options: &DevOptions, out: &mut dyn Write) -> Result<(), DevError> 
     let authority = Arc::new(Authority::open(folder)?);
     let listener = listen(options.listen, "--listen").await?;
     let hsm_listener = listen(options.hsm_listen, "--hsm-listen").await?;
+    let management = listen(options.management_listen, "--management-listen").await?;
     let bound = |listener: &TcpListener| listener.local_addr().map_err(DevError::Runtime);
     let names = Names::new(&state.name, bound(&listener)?, bound(&hsm_listener)?);
     let (bundle, roots) = prepare::roots(folder, &authority)?;
     let client = Arc::new(Client::new(names.listen, roots));
     let identity = prepare::identity(folder, options, &names, &client)?;
-    let start = prepare::start(folder, &mut state, &names, &identity, &authority)?;
+    let mut start = prepare::start(folder, &mut state, &names, &identity, &authority)?;
+    start.limits = limits::changed(&options.limits).map_err(OptionRefusal::from)?;
+    let management_url = format!("http://{}", bound(&management)?);
     let courier = prepare::courier(folder, &state)?;
     announce(&state);
 
     let (stop, stopping) = watch::channel(false);
-    let parts = Parts { names, identity, authority, client, folder: Arc::clone(folder), stopping };
+    let folder_of = Arc::clone(folder);
+    let parts =
+        Parts { names, management_url, identity, authority, client, folder: folder_of, stopping };
     let link = Arc::new(HsmLink::new());
     let facts = Arc::new(SharedFacts::new(parts.facts(&state)));
     parts.open_gate(listener, hsm_listener, &link, &state)?;
     parts.open_local(&facts)?;
+    let monitor = Arc::new(Monitor { link: Arc::clone(&link), facts: Arc::clone(&facts) });
+    tokio::spawn(monitor.serve(management, parts.stopping.clone()));
     let mut supervised = parts.supervise(start, &link, &facts, state.clone(), courier);
 
     let ended = tokio::select! {
@@ -159,6 +168,7 @@ async fn run(options: &DevOptions, out: &mut dyn Write) -> Result<(), DevError> 
 /// What the parts of the agent share.
 struct Parts {
     names: Names,
+    management_url: String,
     identity: Identity,
     authority: Arc<Authority>,
     client: Arc<Client>,
@@ -336,6 +346,7 @@ impl Parts {
             ("CASEMATE_HSM_URL", names.address_url()),
             ("CASEMATE_HSM_NAMED_URL", names.named_url()),
             ("CASEMATE_CONTROL_URL", names.base_url()),
+            ("CASEMATE_MANAGEMENT_URL", self.management_url.clone()),
             ("AZURE_AUTHORITY_HOST", names.base_url()),
             ("AZURE_TENANT_ID", "adfs".to_owned()),
             ("AZURE_CLIENT_ID", identity.principal.app_id.to_string()),

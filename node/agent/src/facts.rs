@@ -3,6 +3,8 @@
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::monitor::Questions;
+
 /// Facts about one HSM and its partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
@@ -30,20 +32,24 @@ pub struct Facts {
     pub urls: Vec<String>,
 }
 
-/// The facts, shared between the supervisor and the local socket.
+/// The facts, shared between the supervisor and those who show them.
 #[derive(Debug, Default)]
-pub(crate) struct SharedFacts(Mutex<Facts>);
+pub(crate) struct SharedFacts {
+    facts: Mutex<Facts>,
+    /// Questions to the partition for its counts.
+    pub(crate) questions: Questions,
+}
 
 impl SharedFacts {
     pub(crate) fn new(facts: Facts) -> Self {
-        Self(Mutex::new(facts))
+        Self { facts: Mutex::new(facts), questions: Questions::default() }
     }
 
     pub(crate) fn read(&self) -> Facts {
-        self.0.lock().clone()
+        self.facts.lock().clone()
     }
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut Facts)) {
-        change(&mut self.0.lock());
+        change(&mut self.facts.lock());
     }
 }

@@ -32,6 +32,11 @@ impl HsmLink {
         self.serving.send_replace(end);
     }
 
+    /// The partition that serves now, if one does.
+    pub(crate) fn now(&self) -> Option<Arc<AgentEnd>> {
+        self.serving.borrow().clone()
+    }
+
     /// Waits until a partition serves.
     pub(crate) async fn served(&self) {
         // The sender lives in self, so the wait cannot end otherwise.

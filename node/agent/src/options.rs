@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::limits::{LimitChange, LimitRefusal, changed};
+
 /// Days for which a deleted key is kept.
 pub const RETENTION_DAYS_DEFAULT: u32 = 90;
 
@@ -19,6 +21,10 @@ pub struct DevOptions {
     pub listen: SocketAddr,
     /// The HSM's own listener.
     pub hsm_listen: SocketAddr,
+    /// The management listener: metrics, health, readiness.
+    pub management_listen: SocketAddr,
+    /// Limits of the partition that shall be others than the built-in ones.
+    pub limits: Vec<LimitChange>,
     /// Days for which a deleted key is kept; fixed at creation.
     pub retention_days: Option<u32>,
     /// Whether deleted keys cannot be purged early; fixed at creation.
@@ -43,8 +49,17 @@ pub enum OptionRefusal {
         /// The address.
         address: SocketAddr,
     },
-    /// Both listeners at one place.
-    #[error("--listen and --hsm-listen are both {address}; give them different ports")]
+    /// A management listener that others can reach.
+    #[error(
+        "--management-listen {address} can be reached from other machines, and it asks nobody \
+         for a name; listen on a loopback address such as 127.0.0.1:0"
+    )]
+    ManagementNotLoopback {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Two listeners at one place.
+    #[error("two listeners are both at {address}; give each a port of its own")]
     SameListener {
         /// The address.
         address: SocketAddr,
@@ -67,6 +82,9 @@ pub enum OptionRefusal {
     /// Two places for data.
     #[error("--ephemeral keeps nothing, so --data-dir has no meaning beside it; leave one out")]
     EphemeralWithFolder,
+    /// A limit that cannot be.
+    #[error(transparent)]
+    Limit(#[from] LimitRefusal),
     /// No home.
     #[error("there is no home folder to keep data in; give --data-dir, or set HOME")]
     NoHome,
@@ -84,9 +102,17 @@ impl DevOptions {
                 return Err(OptionRefusal::NotLoopback { address });
             }
         }
-        if self.listen == self.hsm_listen && self.listen.port() != 0 {
-            return Err(OptionRefusal::SameListener { address: self.listen });
+        if !self.management_listen.ip().to_canonical().is_loopback() {
+            let address = self.management_listen;
+            return Err(OptionRefusal::ManagementNotLoopback { address });
         }
+        let listeners = [self.listen, self.hsm_listen, self.management_listen];
+        for (at, address) in listeners.into_iter().enumerate() {
+            if address.port() != 0 && listeners.iter().skip(at + 1).any(|other| *other == address) {
+                return Err(OptionRefusal::SameListener { address });
+            }
+        }
+        changed(&self.limits)?;
         if let Some(name) = self.name.as_ref().filter(|name| !is_hsm_name(name)) {
             return Err(OptionRefusal::Name { name: name.clone() });
         }
@@ -130,6 +156,8 @@ mod tests {
             name: None,
             listen: "127.0.0.1:8443".parse().unwrap(),
             hsm_listen: "127.0.0.1:8444".parse().unwrap(),
+            management_listen: "127.0.0.1:8445".parse().unwrap(),
+            limits: Vec::new(),
             retention_days: None,
             purge_protection: false,
             ephemeral: false,
@@ -142,7 +170,9 @@ mod tests {
     fn the_defaults_are_fine_and_so_are_two_free_ports() {
         assert_eq!(options().check(), Ok(()));
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        assert_eq!(DevOptions { listen: any, hsm_listen: any, ..options() }.check(), Ok(()));
+        let free = || DevOptions { listen: any, hsm_listen: any, ..options() };
+        assert_eq!(free().check(), Ok(()));
+        assert_eq!(DevOptions { management_listen: any, ..free() }.check(), Ok(()));
         let six = "[::1]:0".parse().unwrap();
         assert_eq!(DevOptions { listen: six, ..options() }.check(), Ok(()));
     }
@@ -158,6 +188,11 @@ mod tests {
             let told =
                 DevOptions { listen, i_know_this_is_a_development_issuer: true, ..options() };
             assert_eq!(told.check(), Ok(()));
+            // It asks for no token, so nothing makes it fit for others.
+            let management =
+                DevOptions { management_listen: listen, ..DevOptions { listen, ..told } };
+            let refused = OptionRefusal::ManagementNotLoopback { address: listen };
+            assert_eq!(management.check(), Err(refused));
         }
     }
 
@@ -184,6 +219,8 @@ mod tests {
     fn contradictions_are_refused() {
         let same = DevOptions { hsm_listen: options().listen, ..options() };
         assert!(matches!(same.check(), Err(OptionRefusal::SameListener { .. })));
+        let same = DevOptions { management_listen: options().listen, ..options() };
+        assert!(matches!(same.check(), Err(OptionRefusal::SameListener { .. })));
         let both = DevOptions { ephemeral: true, data_dir: Some("/x".into()), ..options() };
         assert_eq!(both.check(), Err(OptionRefusal::EphemeralWithFolder));
     }
@@ -192,6 +229,7 @@ mod tests {
     fn every_refusal_says_what_to_do() {
         let refusals = [
             OptionRefusal::NotLoopback { address: options().listen },
+            OptionRefusal::ManagementNotLoopback { address: options().listen },
             OptionRefusal::SameListener { address: options().listen },
             OptionRefusal::Name { name: String::new() },
             OptionRefusal::Retention { days: 1 },

@@ -155,6 +155,8 @@ mod tests {
             name: name.map(str::to_owned),
             listen: "127.0.0.1:0".parse().unwrap(),
             hsm_listen: "127.0.0.1:0".parse().unwrap(),
+            management_listen: "127.0.0.1:0".parse().unwrap(),
+            limits: Vec::new(),
             retention_days: days,
             purge_protection: protection,
             ephemeral: false,

@@ -247,6 +247,8 @@ impl Supervisor {
                 };
                 heard.refusal = Some((code, message));
             }
+            ToAgent::Metrics { id, family } => self.facts.questions.part(id, family)?,
+            ToAgent::MetricsEnd { id } => self.facts.questions.end(id),
             ToAgent::Stopped => {}
         }
         Ok(())

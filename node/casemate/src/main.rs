@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use casemate_agent::{
-    COURIER_COMMAND, DevOptions, PARTITION_COMMAND, default_data_dir, dev, doctor,
+    COURIER_COMMAND, DevOptions, LimitChange, PARTITION_COMMAND, default_data_dir, dev, doctor,
 };
 use casemate_cli::{
     Arguments, AuditCommand, Command, DevArguments, DevCommand, IdentityCommand, audit, identity,
@@ -72,11 +72,15 @@ fn add_identity(command: &IdentityCommand) -> Result<(), Box<dyn Error>> {
 }
 
 fn options(arguments: DevArguments) -> DevOptions {
+    let change = |(name, value)| LimitChange { name, value };
+    let limits = arguments.limit.into_iter().map(change).collect();
     DevOptions {
         data_dir: arguments.data_dir,
         name: arguments.name,
         listen: arguments.listen,
         hsm_listen: arguments.hsm_listen,
+        management_listen: arguments.management_listen,
+        limits,
         retention_days: arguments.retention_days,
         purge_protection: arguments.purge_protection,
         ephemeral: arguments.ephemeral,

@@ -13,11 +13,13 @@
 pub mod courier;
 mod end;
 mod message;
+mod metrics;
 mod packet;
 mod start;
 
 pub use end::{AgentEnd, ChannelError, PartitionEnd, Pending, receive_start};
 pub use message::{Listener, ToAgent, ToPartition};
+pub use metrics::{Family, MetricKind, PARTS_MAX, SAMPLES_PER_PART_MAX, Sample};
 pub use start::{Confine, Creation, ExternalName, Limits, Seal, Start};
 
 /// The version of the messages. Both ends come from one executable, so another one is an error.

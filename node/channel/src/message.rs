@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::Family;
 use crate::start::Start;
 
 /// From the agent to the partition.
@@ -36,6 +37,11 @@ pub enum ToPartition {
     /// A courier was started; the descriptor is the partition's end of their stream. Replaces the
     /// last one.
     Courier,
+    /// The counts for monitoring are wanted.
+    Metrics {
+        /// Number of the question, repeated in each part of the answer.
+        id: u64,
+    },
     /// Finish what runs, answer nothing new, and end.
     Stop,
 }
@@ -51,7 +57,7 @@ pub enum Listener {
 }
 
 /// From the partition to the agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToAgent {
     /// Which protections are active, as `(name, state)`; sent before anything from outside is read.
@@ -92,6 +98,18 @@ pub enum ToAgent {
         /// What happened and what to do.
         message: String,
     },
+    /// A part of the answer to [`ToPartition::Metrics`].
+    Metrics {
+        /// The number from the question.
+        id: u64,
+        /// Some samples.
+        family: Family,
+    },
+    /// The answer to [`ToPartition::Metrics`] is complete.
+    MetricsEnd {
+        /// The number from the question.
+        id: u64,
+    },
     /// The last message after [`ToPartition::Stop`].
     Stopped,
 }
@@ -103,7 +121,7 @@ impl ToPartition {
         match self {
             Self::Connection { .. } | Self::Courier => true,
             Self::Dialed { error, .. } => error.is_none(),
-            Self::Start(_) | Self::Certificate { .. } | Self::Stop => false,
+            Self::Start(_) | Self::Certificate { .. } | Self::Metrics { .. } | Self::Stop => false,
         }
     }
 }

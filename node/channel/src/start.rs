@@ -95,16 +95,18 @@ pub struct Limits {
     pub header_bytes_max: usize,
     /// Time for the TLS handshake.
     pub handshake_timeout_ms: u64,
-    /// Time for a request's header fields.
-    pub header_timeout_ms: u64,
     /// Time for a request's body.
     pub body_timeout_ms: u64,
-    /// How long a connection may be idle.
+    /// How long a connection may be idle, and how long a request's head may take.
     pub idle_timeout_ms: u64,
     /// Requests that one HTTP/2 connection may have open.
     pub streams_max: u32,
     /// Private-key operations that wait for the pool.
     pub pool_queue_max: usize,
+    /// The same of one caller.
+    pub caller_pool_queue_max: usize,
+    /// Requests that one caller may have under way.
+    pub caller_requests_max: usize,
     /// How long the partition finishes open requests after Stop.
     pub stop_grace_ms: u64,
 }
@@ -117,11 +119,12 @@ impl Default for Limits {
             body_bytes_max: 1024 * 1024,
             header_bytes_max: 64 * 1024,
             handshake_timeout_ms: 10_000,
-            header_timeout_ms: 15_000,
             body_timeout_ms: 30_000,
             idle_timeout_ms: 120_000,
             streams_max: 128,
             pool_queue_max: 1_024,
+            caller_pool_queue_max: 256,
+            caller_requests_max: 2_048,
             stop_grace_ms: 5_000,
         }
     }

@@ -34,6 +34,8 @@ pub(crate) enum Arrival {
         /// This end of the stream to it.
         stream: OwnedFd,
     },
+    /// The counts for monitoring are wanted, under this number.
+    Metrics(u64),
     /// The partition shall finish and end.
     Stop,
 }
@@ -137,6 +139,7 @@ impl Agent {
                 descriptor.map(|socket| Arrival::Connection { socket, peer })
             }
             ToPartition::Courier => descriptor.map(|stream| Arrival::Courier { stream }),
+            ToPartition::Metrics { id } => Some(Arrival::Metrics(id)),
             ToPartition::Stop => Some(Arrival::Stop),
             ToPartition::Dialed { id, error } => {
                 let waiting = self.dials.lock().remove(&id);

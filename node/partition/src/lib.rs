@@ -21,6 +21,7 @@ mod failure;
 mod fetch;
 mod files;
 mod ledger;
+mod metrics;
 mod open;
 mod places;
 mod pool;

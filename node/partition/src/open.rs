@@ -18,6 +18,7 @@ use crate::clock::millis;
 use crate::failure::Failure;
 use crate::files;
 use crate::ledger::Kept;
+use crate::metrics::{Counts, TimedStore};
 use crate::record_cipher::DomainCipher;
 use crate::resolve;
 use crate::seal::NodeSeal;
@@ -34,6 +35,7 @@ pub(crate) struct System {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pool: Arc<dyn Pool>,
     pub(crate) spawn: Arc<dyn Spawn>,
+    pub(crate) counts: Arc<Counts>,
 }
 
 /// The keys in use, each with its user.
@@ -80,10 +82,10 @@ pub(crate) async fn hsm(
     sentinel: &Arc<Sentinel>,
 ) -> Result<(Arc<Hsm>, Kept), Failure> {
     let embedded = EmbeddedStore::open(&start.folder).map_err(Failure::Store)?;
-    let store = sentinel.guard(Arc::new(embedded));
+    let System { clock, pool, spawn, counts } = system;
+    let store = sentinel.guard(TimedStore::around(Arc::new(embedded), counts));
     let may_be_new = start.create.is_some();
     let (store, records) = sealed(store, keys, seal, may_be_new).await?;
-    let System { clock, pool, spawn } = system;
     let engine = Arc::<SoftEngine>::clone(&keys.engine);
     let ports = Ports { engine, store, clock, pool, spawn };
     let limits = HsmLimits::default();

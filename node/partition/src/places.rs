@@ -44,6 +44,11 @@ impl Places {
         Some(Place { places: Arc::clone(self), address })
     }
 
+    /// How many are taken.
+    pub(crate) fn taken(&self) -> usize {
+        *self.count.borrow()
+    }
+
     /// Waits until all are free.
     pub(crate) async fn all_free(&self) {
         let mut count = self.count.subscribe();

@@ -21,8 +21,9 @@ use crate::due::purge_when_due;
 use crate::failure::{Failure, chain};
 use crate::fetch::AgentFetch;
 use crate::ledger::Remember;
+use crate::metrics::{Counts, Metrics};
 use crate::open::{self, System};
-use crate::pool::{Load, NicedPool};
+use crate::pool::{Bounds, Load, NicedPool};
 use crate::seal::NodeSeal;
 use crate::sentinel::Sentinel;
 use crate::serve::Server;
@@ -82,6 +83,7 @@ struct Partition {
     seal: NodeSeal,
     server: Arc<Server>,
     sentinel: Arc<Sentinel>,
+    metrics: Arc<Metrics>,
     stop_grace: Duration,
 }
 
@@ -95,13 +97,22 @@ impl Partition {
     ) -> Result<Self, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let load = Load::new(start.threads);
-        let pool = NicedPool::start(cores, start.limits.pool_queue_max, Arc::clone(&load))
-            .map_err(Failure::Threads)?;
+        let bounds = Bounds {
+            all_max: start.limits.pool_queue_max,
+            caller_max: start.limits.caller_pool_queue_max,
+        };
+        let pool = NicedPool::start(cores, bounds, Arc::clone(&load)).map_err(Failure::Threads)?;
         let mut seal = seal(start, &*clock)?;
         let keys = open::keys(&seal, memory_is_locked)?;
         let sentinel = Sentinel::new();
         let spawn = Arc::new(RuntimeSpawn(Handle::current()));
-        let system = System { clock: Arc::clone(&clock), pool, spawn };
+        let counts = Arc::new(Counts::default());
+        let system = System {
+            clock: Arc::clone(&clock),
+            pool: Arc::<NicedPool>::clone(&pool),
+            spawn,
+            counts: Arc::clone(&counts),
+        };
         let (hsm, kept) = open::hsm(start, &mut seal, &keys, system, &sentinel).await?;
         let ledger = open::ledger(start, kept, &seal, &keys, clock.now())?;
         let trail = open::trail(start, &hsm, ledger).await?;
@@ -118,10 +129,12 @@ impl Partition {
             Tls::open(Arc::clone(agent), keys.files, folder, names, clock.now()).await?;
         tokio::spawn(Arc::clone(&tls).keep_fresh(renew_at, clock));
         tokio::spawn(purge_when_due(Arc::clone(&hsm), trail.clone()));
-        let server = Server::new(plane, tls, load, &start.limits);
+        let server = Server::new(Arc::clone(&plane), tls, load, Arc::clone(&counts), &start.limits);
+        let (places, of) = (Arc::clone(server.places()), Arc::clone(&hsm));
+        let metrics = Arc::new(Metrics { counts, plane, hsm: of, pool, places });
         let stop_grace = Duration::from_millis(start.limits.stop_grace_ms);
         let agent = Arc::clone(agent);
-        Ok(Self { agent, hsm, trail, courier, seal, server, sentinel, stop_grace })
+        Ok(Self { agent, hsm, trail, courier, seal, server, sentinel, metrics, stop_grace })
     }
 
     /// Serves until told to stop.
@@ -155,6 +168,7 @@ impl Partition {
                 arrival = arrivals.recv() => match arrival {
                     Some(Arrival::Connection { socket, peer }) => self.server.accept(socket, peer),
                     Some(Arrival::Courier { stream }) => self.courier.attach(stream),
+                    Some(Arrival::Metrics(id)) => self.show_metrics(id),
                     Some(Arrival::Stop) => return Ok(()),
                     None => return Err(Failure::AgentGone),
                 },
@@ -172,6 +186,18 @@ impl Partition {
                 }
             }
         }
+    }
+}
+
+impl Partition {
+    /// Answers beside everything else: the agent may be slow to take it.
+    fn show_metrics(&self, id: u64) {
+        let (metrics, agent) = (Arc::clone(&self.metrics), Arc::clone(&self.agent));
+        tokio::spawn(async move {
+            if let Err(error) = metrics.tell(&agent, id).await {
+                tracing::warn!("{}", chain(&error));
+            }
+        });
     }
 }
 
@@ -246,6 +272,7 @@ fn plane(
         payload_bytes_max: bounds.payload_bytes_max.min(start.limits.body_bytes_max),
         body_bytes_max: bounds.body_bytes_max.min(start.limits.body_bytes_max),
         body_deadline: Duration::from_millis(start.limits.body_timeout_ms),
+        caller_requests_max: start.limits.caller_requests_max,
     };
     let config = Config {
         hsm: Arc::clone(hsm),

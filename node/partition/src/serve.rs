@@ -26,6 +26,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::fetch::adopt;
+use crate::metrics::{Counts, count};
 use crate::places::{Place, Places};
 use crate::pool::Load;
 use crate::tls::{H2, Tls};
@@ -47,6 +48,7 @@ pub(crate) struct Server {
     plane: Arc<DataPlane>,
     tls: Arc<Tls>,
     load: Arc<Load>,
+    counts: Arc<Counts>,
     places: Arc<Places>,
     stop: watch::Sender<bool>,
     handshake_timeout: Duration,
@@ -71,12 +73,14 @@ impl Server {
         plane: Arc<DataPlane>,
         tls: Arc<Tls>,
         load: Arc<Load>,
+        counts: Arc<Counts>,
         limits: &Limits,
     ) -> Arc<Self> {
         Arc::new(Self {
             plane,
             tls,
             load,
+            counts,
             places: Places::new(places_max(limits), limits.connections_per_address_max),
             stop: watch::Sender::new(false),
             handshake_timeout: Duration::from_millis(limits.handshake_timeout_ms),
@@ -92,8 +96,16 @@ impl Server {
             Some(place) => {
                 tokio::spawn(Arc::clone(self).serve(socket, peer, place));
             }
-            None => tracing::warn!(%peer, "no place for another connection"),
+            None => {
+                count(&self.counts.connections_refused);
+                tracing::warn!(%peer, "no place for another connection");
+            }
         }
+    }
+
+    /// The places of its connections.
+    pub(crate) fn places(&self) -> &Arc<Places> {
+        &self.places
     }
 
     /// Lets what has begun come to its end, for at most this long, and begins nothing new.
@@ -112,9 +124,16 @@ impl Server {
         let handshake = TlsAcceptor::from(self.tls.config()).accept(stream);
         let stream = match timeout(self.handshake_timeout, handshake).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(%peer, %error, "no TLS"),
-            Err(_) => return tracing::debug!(%peer, "the TLS hello took too long"),
+            Ok(Err(error)) => {
+                count(&self.counts.handshakes_failed);
+                return tracing::debug!(%peer, %error, "no TLS");
+            }
+            Err(_) => {
+                count(&self.counts.handshakes_late);
+                return tracing::debug!(%peer, "the TLS hello took too long");
+            }
         };
+        count(&self.counts.handshakes);
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(H2);
         let facts = ConnectionFacts::new(peer);
         let io = TokioIo::new(stream);

@@ -281,7 +281,7 @@ fn spawn(options: &Options, data_dir: &Path, log: &Path, scratch: &Path) -> Chil
         }
     };
     command.arg("dev").arg("--data-dir").arg(data_dir);
-    for listener in ["--listen", "--hsm-listen"] {
+    for listener in ["--listen", "--hsm-listen", "--management-listen"] {
         if !options.arguments.iter().any(|word| word == listener) {
             command.args([listener, "127.0.0.1:0"]);
         }

@@ -317,7 +317,11 @@ fn settings(az: &Az<'_>) {
     let update = setting(&[&["update"], &named[..], &["--value", "true"]].concat());
     assert_eq!(az.ok(&update)["value"], "true");
     let shown = az.ok(&setting(&[&["show"], &named[..]].concat()));
-    assert_eq!((&shown["value"], &shown["type"]), (&"true".into(), &"boolean".into()), "{shown}");
+    assert_eq!(
+        (&shown["value"], &shown["settingType"]),
+        (&"true".into(), &"boolean".into()),
+        "{shown}"
+    );
     let after = az.seen();
     assert_eq!(["SettingGet", "SettingUpdate"].map(|what| grew(&before, &after, what)), [2, 1]);
     let wrong = setting(&[&["update"], &named[..], &["--value", "maybe"]].concat());

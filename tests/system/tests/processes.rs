@@ -209,6 +209,10 @@ fn contradictions_and_open_doors_are_refused() {
         (&["--listen", "0.0.0.0:0"][..], "development-issuer"),
         (&["--hsm-listen", "[::]:0"], "development-issuer"),
         (&["--listen", "127.0.0.1:8443", "--hsm-listen", "127.0.0.1:8443"], "8443"),
+        (&["--management-listen", "0.0.0.0:0"], "loopback"),
+        (&["--management-listen", "127.0.0.1:8444"], "port"),
+        (&["--limit", "no_such_limit=1"], "caller_requests_max"),
+        (&["--limit", "pool_queue_max=0"], "pool_queue_max"),
         (&["--retention-days", "6"], "7"),
         (&["--retention-days", "91"], "90"),
         (&["--name", "no_underscores"], "name"),
@@ -241,6 +245,7 @@ fn ephemeral_keeps_nothing() {
     let parent = tempfile::tempdir().expect("a temporary folder");
     let mut child = Command::new(places::casemate())
         .args(["dev", "--ephemeral", "--listen", "127.0.0.1:0", "--hsm-listen", "127.0.0.1:0"])
+        .args(["--management-listen", "127.0.0.1:0"])
         .env("TMPDIR", parent.path())
         .env("HOME", parent.path())
         .env_remove("XDG_DATA_HOME")

@@ -394,7 +394,7 @@ impl Clock for HandClock {
 struct GatedPool(Arc<Semaphore>);
 
 impl Pool for GatedPool {
-    fn run(&self, job: Box<dyn FnOnce() + Send>) -> Result<(), PoolBusy> {
+    fn run(&self, _: Uuid, job: Box<dyn FnOnce() + Send>) -> Result<(), PoolBusy> {
         let gate = Arc::clone(&self.0);
         tokio::spawn(async move {
             let _turn = gate.acquire().await;
@@ -403,11 +403,11 @@ impl Pool for GatedPool {
         Ok(())
     }
 
-    fn takes(&self, cost: Cost) -> bool {
+    fn takes(&self, _: Uuid, cost: Cost) -> bool {
         cost == Cost::Pool
     }
 
-    fn turn(&self) -> BoxFuture<'_, Result<Turn, PoolBusy>> {
+    fn turn(&self, _: Uuid) -> BoxFuture<'_, Result<Turn, PoolBusy>> {
         Box::pin(async { Ok::<Turn, _>(Box::new(())) })
     }
 }

@@ -93,7 +93,8 @@ impl Hsm {
         let id = self.new_version_id()?;
         let engine = Arc::clone(&self.engine);
         let place = place(name, id);
-        let material = self.on_pool(move || engine.generate(spec, &place)).await??;
+        let caller = permit.principal().id;
+        let material = self.on_pool(caller, move || engine.generate(spec, &place)).await??;
         self.add_version(permit, id, material, wanted).await
     }
 }

@@ -100,8 +100,9 @@ impl Hsm {
         let id = self.new_version_id().map_err(refusal)?;
         let engine = Arc::clone(&self.engine);
         let place = place(name, id);
-        let material =
-            self.on_pool(move || engine.import(material, &place)).await?.map_err(refusal)?;
+        let caller = permit.principal().id;
+        let imported = self.on_pool(caller, move || engine.import(material, &place)).await?;
+        let material = imported.map_err(refusal)?;
         if !self.engine.supports(material.spec) {
             return Err(ImportRefusal::Unsupported { engine: self.engine.name() });
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use casemate_engine_port::{Cost, EngineError, KeyHandle, KeyUse, OperationError};
 use futures_channel::oneshot;
+use uuid::Uuid;
 
 use super::find::{key_of, live_version};
 use super::{FindRefusal, GcmBudget, KeyOp, KeyRef, Selector};
@@ -182,7 +183,7 @@ impl Hsm {
         F: FnOnce(&dyn KeyHandle) -> Result<T, OperationError> + Send + 'static,
     {
         let cost = opened.handle.cost(key_use);
-        if !self.pool.takes(cost) {
+        if !self.pool.takes(permit.principal().id, cost) {
             let turn = match cost {
                 Cost::Pool => Some(self.turn(permit, &opened.used).await?),
                 Cost::Inline | Cost::PoolUnderLoad => None,
@@ -193,7 +194,7 @@ impl Hsm {
         }
         let hsm = Arc::clone(self);
         let permit = permit.duplicate();
-        self.on_pool(move || {
+        self.on_pool(permit.principal().id, move || {
             hsm.still_authorized(&permit)?;
             hsm.still_usable(&opened.used)?;
             job(opened.handle.as_ref()).map_err(refusal)
@@ -207,7 +208,7 @@ impl Hsm {
         permit: &Permit<A>,
         used: &Used,
     ) -> Result<Turn, UseRefusal> {
-        let turn = self.pool.turn().await.map_err(PoolFailure::from)?;
+        let turn = self.pool.turn(permit.principal().id).await.map_err(PoolFailure::from)?;
         self.still_authorized(permit)?;
         self.still_usable(used)?;
         Ok(turn)
@@ -215,19 +216,21 @@ impl Hsm {
 
     /// Tells the pool of a request that uses no key: it should not have to wait for those that do.
     pub fn light_request(&self) {
-        let _stays = self.pool.takes(Cost::Inline);
+        let _stays = self.pool.takes(Uuid::nil(), Cost::Inline);
     }
 
-    /// Runs a job on the pool and waits for it.
+    /// Runs a principal's job on the pool and waits for it.
     pub(super) async fn on_pool<T: Send + 'static>(
         &self,
+        caller: Uuid,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PoolFailure> {
         let (tell, told) = oneshot::channel();
-        self.pool.run(Box::new(move || {
+        let job = Box::new(move || {
             // Who waited may be gone: then the result is dropped, and wiped if it is a secret.
             let _ = tell.send(job());
-        }))?;
+        });
+        self.pool.run(caller, job)?;
         told.await.map_err(|oneshot::Canceled| PoolFailure::Died)
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct TestPool {
 }
 
 impl Pool for TestPool {
-    fn run(&self, job: Box<dyn FnOnce() + Send>) -> Result<(), PoolBusy> {
+    fn run(&self, _: Uuid, job: Box<dyn FnOnce() + Send>) -> Result<(), PoolBusy> {
         self.jobs.fetch_add(1, Ordering::SeqCst);
         let gate = self.gate.lock().unwrap().take();
         std::thread::spawn(move || {
@@ -52,11 +52,11 @@ impl Pool for TestPool {
         Ok(())
     }
 
-    fn takes(&self, cost: Cost) -> bool {
+    fn takes(&self, _: Uuid, cost: Cost) -> bool {
         cost == Cost::Pool
     }
 
-    fn turn(&self) -> BoxFuture<'_, Result<Turn, PoolBusy>> {
+    fn turn(&self, _: Uuid) -> BoxFuture<'_, Result<Turn, PoolBusy>> {
         Box::pin(async { Ok::<Turn, _>(Box::new(())) })
     }
 }

@@ -45,6 +45,8 @@ fn agent(data_dir: &str) -> Outcome {
         name: None,
         listen: any,
         hsm_listen: any,
+        management_listen: any,
+        limits: Vec::new(),
         retention_days: None,
         purge_protection: false,
         ephemeral: false,

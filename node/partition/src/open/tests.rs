@@ -9,6 +9,7 @@ use casemate_hsm::{OpenFailure, PoolBusy, Turn, UnixSeconds};
 use casemate_store_embedded::DATABASE_FILE;
 use casemate_store_port::BoxFuture;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::*;
 use crate::clock::SystemClock;
@@ -16,16 +17,16 @@ use crate::clock::SystemClock;
 struct Inline;
 
 impl Pool for Inline {
-    fn run(&self, job: Box<dyn FnOnce() + Send>) -> Result<(), PoolBusy> {
+    fn run(&self, _: Uuid, job: Box<dyn FnOnce() + Send>) -> Result<(), PoolBusy> {
         job();
         Ok(())
     }
 
-    fn takes(&self, cost: Cost) -> bool {
+    fn takes(&self, _: Uuid, cost: Cost) -> bool {
         cost == Cost::Pool
     }
 
-    fn turn(&self) -> BoxFuture<'_, Result<Turn, PoolBusy>> {
+    fn turn(&self, _: Uuid) -> BoxFuture<'_, Result<Turn, PoolBusy>> {
         Box::pin(async { Ok::<Turn, _>(Box::new(())) })
     }
 }
@@ -79,8 +80,12 @@ async fn open(start: &Start) -> Result<(Arc<Hsm>, NodeSeal), Failure> {
 async fn open_all(start: &Start) -> Result<(Arc<Hsm>, NodeSeal, Ledger), Failure> {
     let mut seal = seal(start);
     let keys = keys(&seal, false)?;
-    let system =
-        System { clock: Arc::new(SystemClock), pool: Arc::new(Inline), spawn: Arc::new(Tokio) };
+    let system = System {
+        clock: Arc::new(SystemClock),
+        pool: Arc::new(Inline),
+        spawn: Arc::new(Tokio),
+        counts: Arc::default(),
+    };
     let (hsm, kept) = hsm(start, &mut seal, &keys, system, &Sentinel::new()).await?;
     let ledger = ledger(start, kept, &seal, &keys, UnixSeconds(0))?;
     Ok((hsm, seal, ledger))

@@ -1,0 +1,335 @@
+//! The management listener: metrics for Prometheus, health, readiness. Plain HTTP, meant for
+//! loopback or a network of the operators' own; it shows no key, no caller and no secret.
+//!
+//! The partition has no network, so its counts are asked for over the channel, and checked before
+//! they are passed on.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use casemate_channel::{Family, PARTS_MAX, ToPartition};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::time::timeout;
+
+use crate::exposition::{agents_own, text};
+use crate::facts::SharedFacts;
+use crate::hsm::HsmLink;
+
+/// Connections served at once.
+const CONNECTIONS_MAX: usize = 16;
+/// Time for a request's head, and for the next one on an idle connection.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Size of a request's head.
+const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Time for a partition to tell its counts. Prometheus waits 10 seconds unless told otherwise.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Questions to one partition at once.
+const QUESTIONS_MAX: usize = 8;
+/// The pause after the system refused to accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The text format of Prometheus, version 0.0.4.
+const EXPOSITION: HeaderValue =
+    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// Questions for counts that wait for their answers.
+#[derive(Debug, Default)]
+pub(crate) struct Questions {
+    next: AtomicU64,
+    waiting: Mutex<Vec<Question>>,
+}
+
+#[derive(Debug)]
+struct Question {
+    id: u64,
+    families: Vec<Family>,
+    /// How many parts they came in.
+    parts: usize,
+    answer: oneshot::Sender<Vec<Family>>,
+}
+
+/// Why an answer is not taken: the partition does not do what every partition does.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadCounts {
+    /// Words or samples that are not of the agreed form.
+    #[error("its counts are not of the agreed form")]
+    Unsound,
+    /// More than one answer may hold.
+    #[error("its counts have more than {PARTS_MAX} parts")]
+    TooMany,
+}
+
+/// What the listener shows.
+pub(crate) struct Monitor {
+    /// The HSM.
+    pub(crate) link: Arc<HsmLink>,
+    /// What is known about its partition.
+    pub(crate) facts: Arc<SharedFacts>,
+}
+
+impl Questions {
+    fn ask(&self) -> Option<(u64, oneshot::Receiver<Vec<Family>>)> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        let mut waiting = self.waiting.lock();
+        waiting.retain(|question| !question.answer.is_closed());
+        if waiting.len() >= QUESTIONS_MAX {
+            return None;
+        }
+        waiting.push(Question { id, families: Vec::new(), parts: 0, answer });
+        Some((id, answered))
+    }
+
+    /// Takes a part of an answer. One that nobody waits for any more is dropped.
+    pub(crate) fn part(&self, id: u64, family: Family) -> Result<(), BadCounts> {
+        if !family.is_sound() {
+            return Err(BadCounts::Unsound);
+        }
+        let mut waiting = self.waiting.lock();
+        let Some(question) = waiting.iter_mut().find(|question| question.id == id) else {
+            return Ok(());
+        };
+        question.parts += 1;
+        if question.parts > PARTS_MAX {
+            return Err(BadCounts::TooMany);
+        }
+        match question.families.iter_mut().find(|known| known.is_of(&family)) {
+            Some(known) => known.samples.extend(family.samples),
+            None => question.families.push(family),
+        }
+        Ok(())
+    }
+
+    /// The answer is complete.
+    pub(crate) fn end(&self, id: u64) {
+        let mut waiting = self.waiting.lock();
+        let at = waiting.iter().position(|question| question.id == id);
+        if let Some(Question { families, answer, .. }) = at.map(|at| waiting.swap_remove(at)) {
+            // Who asked may have given up.
+            let _given_up = answer.send(families);
+        }
+    }
+}
+
+impl Monitor {
+    /// Serves until told to stop.
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = stopping.wait_for(|stop| *stop) => return,
+            };
+            let Ok((stream, _)) = accepted else {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            // Who finds no place is closed; a scrape is repeated anyway.
+            if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                let monitor = Arc::clone(&self);
+                tokio::spawn(async move {
+                    monitor.connection(stream).await;
+                    drop(place);
+                });
+            }
+        }
+    }
+
+    async fn connection(&self, stream: TcpStream) {
+        let service = service_fn(|request: Request<Incoming>| async move {
+            let answer = self.answer(request.method(), request.uri().path()).await;
+            Ok::<_, Infallible>(answer.map(Full::new))
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_buf_size(HEADER_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), service);
+        // A connection that breaks has nobody left to be told.
+        let _broken = connection.await;
+    }
+
+    async fn answer(&self, method: &Method, path: &str) -> Response<Bytes> {
+        if method != Method::GET && method != Method::HEAD {
+            let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned());
+            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return answer;
+        }
+        match path {
+            "/metrics" => self.metrics().await,
+            "/healthz" => plain(StatusCode::OK, "the agent runs\n".to_owned()),
+            "/readyz" => self.readiness(None),
+            other => match other.strip_prefix("/readyz/") {
+                Some(hsm) => self.readiness(Some(hsm)),
+                None => {
+                    let text = "there are /metrics, /healthz, /readyz and /readyz/HSM\n";
+                    plain(StatusCode::NOT_FOUND, text.to_owned())
+                }
+            },
+        }
+    }
+
+    fn readiness(&self, asked: Option<&str>) -> Response<Bytes> {
+        let facts = self.facts.read();
+        if asked.is_some_and(|name| !name.eq_ignore_ascii_case(&facts.hsm)) {
+            return plain(StatusCode::NOT_FOUND, "there is no HSM of this name\n".to_owned());
+        }
+        let hsm = &facts.hsm;
+        match (facts.ready, facts.last_end) {
+            (true, _) => plain(StatusCode::OK, format!("{hsm}: ready\n")),
+            (false, None) => {
+                let text = format!("{hsm}: starting\n");
+                plain(StatusCode::SERVICE_UNAVAILABLE, text)
+            }
+            (false, Some(end)) => {
+                let text = format!("{hsm}: not ready; its partition last ended: {end}\n");
+                plain(StatusCode::SERVICE_UNAVAILABLE, text)
+            }
+        }
+    }
+
+    /// What the agent knows is shown in any case; what the partition does not tell is missing, and
+    /// `casemate_partition_scraped` says so.
+    async fn metrics(&self) -> Response<Bytes> {
+        let told = self.ask().await;
+        let facts = self.facts.read();
+        let mut families = agents_own(&facts, told.is_some());
+        families.extend(told.unwrap_or_default());
+        match text(&facts.hsm, &families) {
+            Ok(text) => {
+                let mut answer = plain(StatusCode::OK, text);
+                answer.headers_mut().insert(header::CONTENT_TYPE, EXPOSITION);
+                answer
+            }
+            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        }
+    }
+
+    async fn ask(&self) -> Option<Vec<Family>> {
+        let end = self.link.now()?;
+        let (id, answered) = self.facts.questions.ask()?;
+        let asked = async {
+            end.send(&ToPartition::Metrics { id }, None).await.ok()?;
+            answered.await.ok()
+        };
+        timeout(ANSWER_TIMEOUT, asked).await.ok().flatten()
+    }
+}
+
+fn plain(status: StatusCode, text: String) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, PLAIN);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use casemate_channel::{MetricKind, Sample};
+
+    use super::*;
+    use crate::facts::Facts;
+
+    fn monitor(facts: Facts) -> Monitor {
+        let link = Arc::new(HsmLink::new());
+        Monitor { link, facts: Arc::new(SharedFacts::new(facts)) }
+    }
+
+    fn part(name: &str, value: f64) -> Family {
+        let sample = Sample { labels: Vec::new(), value, counts: Vec::new() };
+        Family {
+            name: name.to_owned(),
+            help: "A.".to_owned(),
+            kind: MetricKind::Gauge,
+            labels: Vec::new(),
+            bounds: Vec::new(),
+            samples: vec![sample],
+        }
+    }
+
+    async fn get(monitor: &Monitor, path: &str) -> (u16, String) {
+        let answer = monitor.answer(&Method::GET, path).await;
+        let text = String::from_utf8(answer.body().to_vec()).unwrap();
+        (answer.status().as_u16(), text)
+    }
+
+    #[tokio::test]
+    async fn health_is_the_agents_and_readiness_the_hsms() {
+        let facts = || Facts { hsm: "dev".to_owned(), ..Facts::default() };
+        let starting = monitor(facts());
+        assert_eq!(get(&starting, "/healthz").await.0, 200);
+        assert_eq!(get(&starting, "/readyz").await, (503, "dev: starting\n".to_owned()));
+        let ready = monitor(Facts { ready: true, ..facts() });
+        for path in ["/readyz", "/readyz/dev", "/readyz/DEV"] {
+            assert_eq!(get(&ready, path).await.0, 200, "{path}");
+        }
+        let gone = monitor(Facts { last_end: Some("killed".to_owned()), ..facts() });
+        let (status, text) = get(&gone, "/readyz/dev").await;
+        assert!(status == 503 && text.contains("killed"), "{text}");
+        for path in ["/readyz/other", "/readyz/", "/", "/metrics/x", "/healthz/"] {
+            assert_eq!(get(&ready, path).await.0, 404, "{path}");
+        }
+        let posted = ready.answer(&Method::POST, "/metrics").await;
+        assert_eq!(posted.status(), 405);
+        assert_eq!(posted.headers()["allow"], "GET, HEAD");
+    }
+
+    #[tokio::test]
+    async fn without_a_partition_the_agents_own_counts_are_shown() {
+        let monitor = monitor(Facts { hsm: "dev".to_owned(), restarts: 3, ..Facts::default() });
+        let (status, text) = get(&monitor, "/metrics").await;
+        assert_eq!(status, 200);
+        assert!(text.contains("casemate_partition_restarts_total{hsm=\"dev\"} 3\n"), "{text}");
+        assert!(text.contains("casemate_partition_scraped{hsm=\"dev\"} 0\n"), "{text}");
+        assert!(text.contains("casemate_partition_ready{hsm=\"dev\"} 0\n"), "{text}");
+    }
+
+    #[test]
+    fn parts_are_put_together_and_unsound_ones_refused() {
+        let questions = Questions::default();
+        let (id, mut answered) = questions.ask().unwrap();
+        questions.part(id, part("casemate_a", 1.0)).unwrap();
+        questions.part(id, part("casemate_b", 2.0)).unwrap();
+        questions.part(id, part("casemate_a", 3.0)).unwrap();
+        assert_eq!(questions.part(id, part("up", 1.0)), Err(BadCounts::Unsound));
+        questions.part(id + 1, part("casemate_c", 4.0)).unwrap();
+        questions.end(id + 1);
+        assert!(answered.try_recv().is_err());
+        questions.end(id);
+        let families = answered.try_recv().unwrap();
+        let sizes: Vec<_> =
+            families.iter().map(|one| (one.name.as_str(), one.samples.len())).collect();
+        assert_eq!(sizes, [("casemate_a", 2), ("casemate_b", 1)]);
+    }
+
+    #[test]
+    fn an_answer_without_end_is_cut_off_and_questions_are_few() {
+        let questions = Questions::default();
+        let (id, _first) = questions.ask().unwrap();
+        let endless =
+            (0..=PARTS_MAX).map(|n| questions.part(id, part(&format!("casemate_{n}"), 0.0)));
+        assert_eq!(endless.last(), Some(Err(BadCounts::TooMany)));
+        let (id, _answered) = questions.ask().unwrap();
+        let same = (0..=PARTS_MAX).map(|_| questions.part(id, part("casemate_0", 0.0)));
+        assert_eq!(same.last(), Some(Err(BadCounts::TooMany)));
+        let _held: Vec<_> = (2..QUESTIONS_MAX).map(|_| questions.ask().unwrap()).collect();
+        assert!(questions.ask().is_none());
+    }
+}
