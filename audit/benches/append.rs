@@ -25,8 +25,8 @@ use nix::sys::time::TimeValLike;
 use uuid::Uuid;
 
 #[expect(clippy::unwrap_used, dead_code, reason = "shared with the tests, a part is used")]
-#[path = "../tests/common/mod.rs"]
-mod common;
+#[path = "../tests/signed/mod.rs"]
+mod signed;
 
 const RUN: Duration = Duration::from_secs(3);
 
@@ -93,7 +93,7 @@ fn signatures(
     key: Arc<Key>,
     audited: bool,
 ) -> Result<u64, Box<dyn std::error::Error>> {
-    let trail = Trail::open(dir, &Origin::default(), common::ledger(None), Arc::new(|| 0))?;
+    let trail = Trail::open(dir, &Origin::default(), signed::ledger(None), Arc::new(|| 0))?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let end = Instant::now() + RUN;
@@ -136,7 +136,7 @@ fn measure(dir: &std::path::Path, tasks: u64) -> Result<String, Box<dyn std::err
         tenant: Some(Uuid::from_u128(7)),
         development: true,
     };
-    let trail = Trail::open(dir, &origin, common::ledger(None), Arc::new(|| 1_767_225_600_123))?;
+    let trail = Trail::open(dir, &origin, signed::ledger(None), Arc::new(|| 1_767_225_600_123))?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let (before, start) = (cpu_us()?, Instant::now());

@@ -1,7 +1,7 @@
 //! A log's folder: files, lines, tree, tiles, checkpoint, and what is left over.
 //!
-//! It may be written to meanwhile. The checkpoint is read first; what it covers must be there whole.
-//! Then the records seen beyond it must come under a checkpoint within a few seconds.
+//! It may be written to meanwhile. The checkpoint is read first; what it covers must be there
+//! whole. Then the records seen beyond it must come under a checkpoint within a few seconds.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
