@@ -1,8 +1,8 @@
 //! How many records a second the trail takes, and what one costs in CPU time; then how many
-//! signatures (ECDSA P-256, RSA 2048) 64 callers get per second with a durable record before each answer, and
-//! how many with a sink that takes nothing down. The real server does more per call than sign (TLS,
-//! HTTP, token, rights), so its share lies nearer to 100 % than this one; and with a few dozen
-//! callers the disk's latency counts: run it on a quiet machine.
+//! signatures (ECDSA P-256, RSA 2048) 64 callers get per second with a durable record before each
+//! answer, and how many with a sink that takes nothing down. The real server does more per call
+//! than sign (TLS, HTTP, token, rights), so its share lies nearer to 100 % than this one; and with
+//! a few dozen callers the disk's latency counts: run it on a quiet machine.
 //!
 //! `cargo bench -p casemate-audit [-- FOLDER]`; the folder should be on the disk that counts.
 
