@@ -1,7 +1,8 @@
 //! How many records a second the trail takes, and what one costs in CPU time; then how many
-//! signatures (ECDSA P-256) 64 callers get per second with a durable record before each answer, and
-//! how many with a sink that takes nothing down. The real server does more per call than sign (TLS,
-//! HTTP, token, rights), so its share lies nearer to 100 % than this one.
+//! signatures (ECDSA P-256, RSA 2048) 64 callers get per second with a durable record before each
+//! answer, and how many with a sink that takes nothing down. The real server does more per call
+//! than sign (TLS, HTTP, token, rights), so its share lies nearer to 100 % than this one; and with
+//! a few dozen callers the disk's latency counts: run it on a quiet machine.
 //!
 //! `cargo bench -p casemate-audit [-- FOLDER]`; the folder should be on the disk that counts.
 
@@ -12,7 +13,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+};
 use casemate_audit::{
     Call, Identity, KeyFacts, Origin, PermitFacts, Phase, Record, Trail, Verdict,
 };
@@ -21,8 +25,8 @@ use nix::sys::time::TimeValLike;
 use uuid::Uuid;
 
 #[expect(clippy::unwrap_used, dead_code, reason = "shared with the tests, a part is used")]
-#[path = "../tests/common/mod.rs"]
-mod common;
+#[path = "../tests/signed/mod.rs"]
+mod signed;
 
 const RUN: Duration = Duration::from_secs(3);
 
@@ -36,28 +40,60 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let dir = tempfile::tempdir_in(&folder)?;
         writeln!(out, "{}", measure(dir.path(), tasks)?)?;
     }
-    let mut rates = [0_u64; 2];
-    // Turn by turn, so that a busy machine is busy for both.
-    for round in 0..6_usize {
-        let dir = tempfile::tempdir_in(&folder)?;
-        let audited = round % 2 == 1;
-        rates[round % 2] += signatures(dir.path(), audited)?;
-    }
-    let [null, audited] = rates.map(|rate| rate / 3);
     writeln!(out)?;
     writeln!(out, "| signatures/s, 64 callers | null sink | audit log | share |")?;
     writeln!(out, "|---|---|---|---|")?;
-    writeln!(out, "| ES256 | {null} | {audited} | {} % |", audited * 100 / null.max(1))?;
+    let random = SystemRandom::new();
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)?;
+    let ec = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref())?;
+    let rsa = RsaKeyPair::generate(KeySize::Rsa2048)?;
+    for key in [Key::Ec(ec), Key::Rsa(Box::new(rsa))] {
+        writeln!(out, "{}", share(&folder, Arc::new(key))?)?;
+    }
     Ok(())
 }
 
+/// What the callers of the second table sign with.
+enum Key {
+    Ec(EcdsaKeyPair),
+    Rsa(Box<RsaKeyPair>),
+}
+
+impl Key {
+    fn sign(&self, random: &SystemRandom) -> bool {
+        const DIGEST: &[u8] = b"a digest of thirty-two bytes, ..";
+        match self {
+            Self::Ec(key) => key.sign(random, DIGEST).is_ok(),
+            Self::Rsa(key) => {
+                let mut signature = vec![0; key.public_modulus_len()];
+                key.sign(&RSA_PKCS1_SHA256, random, DIGEST, &mut signature).is_ok()
+            }
+        }
+    }
+}
+
+fn share(folder: &std::path::Path, key: Arc<Key>) -> Result<String, Box<dyn std::error::Error>> {
+    let mut rates = [0_u64; 2];
+    // Turn by turn, so that a busy machine is busy for both.
+    for round in 0..6_usize {
+        let dir = tempfile::tempdir_in(folder)?;
+        rates[round % 2] += signatures(dir.path(), Arc::clone(&key), round % 2 == 1)?;
+    }
+    let [null, audited] = rates.map(|rate| rate / 3);
+    let name = match *key {
+        Key::Ec(_) => "ES256",
+        Key::Rsa(_) => "RS256 2048",
+    };
+    Ok(format!("| {name} | {null} | {audited} | {} % |", audited * 100 / null.max(1)))
+}
+
 /// Signatures per second of 64 callers, each with its record before it, or without any.
-fn signatures(dir: &std::path::Path, audited: bool) -> Result<u64, Box<dyn std::error::Error>> {
-    let random = SystemRandom::new();
-    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)?;
-    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref())?;
-    let key = Arc::new(key);
-    let trail = Trail::open(dir, &Origin::default(), common::ledger(None), Arc::new(|| 0))?;
+fn signatures(
+    dir: &std::path::Path,
+    key: Arc<Key>,
+    audited: bool,
+) -> Result<u64, Box<dyn std::error::Error>> {
+    let trail = Trail::open(dir, &Origin::default(), signed::ledger(None), Arc::new(|| 0))?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let end = Instant::now() + RUN;
@@ -75,10 +111,10 @@ fn signatures(dir: &std::path::Path, audited: bool) -> Result<u64, Box<dyn std::
     Ok(signed / RUN.as_secs())
 }
 
-async fn sign_until(key: Arc<EcdsaKeyPair>, trail: Trail, audited: bool, end: Instant) -> u64 {
+async fn sign_until(key: Arc<Key>, trail: Trail, audited: bool, end: Instant) -> u64 {
     let (random, mut signed) = (SystemRandom::new(), 0);
     while Instant::now() < end {
-        if key.sign(&random, b"a digest of thirty-two bytes, ..").is_err() {
+        if !key.sign(&random) {
             break;
         }
         if audited && trail.append(&record(&call())).await.is_err() {
@@ -100,7 +136,7 @@ fn measure(dir: &std::path::Path, tasks: u64) -> Result<String, Box<dyn std::err
         tenant: Some(Uuid::from_u128(7)),
         development: true,
     };
-    let trail = Trail::open(dir, &origin, common::ledger(None), Arc::new(|| 1_767_225_600_123))?;
+    let trail = Trail::open(dir, &origin, signed::ledger(None), Arc::new(|| 1_767_225_600_123))?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let (before, start) = (cpu_us()?, Instant::now());

@@ -1,9 +1,9 @@
 //! The audit room: what happened in one HSM, one record per call, durable before the answer.
 //!
 //! [`Trail`] is the only door for those who record: it appends JSON lines to a file and syncs them
-//! in groups. Behind it the lines become a Merkle tree whose checkpoints are signed, so that nothing
-//! can be altered, dropped or put in between unnoticed (`docs/design/audit.md`). [`Reader`] is the
-//! door for those who read, and needs no key.
+//! in groups. Behind it the lines become a Merkle tree whose checkpoints are signed, so that
+//! nothing can be altered, dropped or put in between unnoticed (`docs/design/audit.md`).
+//! [`Reader`] is the door for those who read, and needs no key.
 //!
 //! It does not decide what is recorded, and it forwards nothing to other systems. It hashes and
 //! verifies; whoever opens a trail brings what signs ([`Signer`]), so no private key is in here.

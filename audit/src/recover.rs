@@ -98,7 +98,8 @@ fn newest_file(
 }
 
 /// The tree over all records, checked against the floor. Tiles below the floor are believed if they
-/// give its root, as far as a power cut left them whole; otherwise everything is computed from the records, and the tiles written anew.
+/// give its root, as far as a power cut left them whole; otherwise everything is computed from the
+/// records, and the tiles written anew.
 fn tree(dir: &Path, size: u64, floor: Option<Head>) -> Result<Tree, TrailError> {
     let full = floor.map_or(0, |floor| floor.size / TILE_LEAVES);
     let known = tiles::whole_up_to(dir, full) * TILE_LEAVES;

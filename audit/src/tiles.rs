@@ -44,8 +44,9 @@ pub(crate) fn write(dir: &Path, tile: &Tile) -> io::Result<()> {
     fs::rename(new, path)
 }
 
-/// How many of the first `full` tiles of leaves are whole, judged by their length. Only the last ones
-/// can have been taken by a power cut: what is older than its file system's own interval is on disk.
+/// How many of the first `full` tiles of leaves are whole, judged by their length. Only the last
+/// can have been taken by a power cut: what is older than the file system's own interval is on the
+/// disk.
 pub(crate) fn whole_up_to(dir: &Path, full: u64) -> u64 {
     let is_whole = |index: &u64| {
         let found = fs::metadata(dir.join(path(0, *index)));

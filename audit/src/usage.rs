@@ -157,20 +157,20 @@ impl UsageIndex {
     /// The uses of a key, or of all; of a key the latest first.
     #[must_use]
     pub fn rows(&self, key: Option<&str>) -> Vec<UsageRow> {
-        let folded = key.map(str::to_lowercase);
-        let wanted = |name: &String| folded.as_ref().is_none_or(|folded| folded == name);
-        let keys = self.keys.iter().filter(|(name, _)| wanted(name));
-        let mut rows: Vec<UsageRow> = keys
-            .flat_map(|(name, callers)| {
-                callers.iter().map(|(caller, used)| UsageRow {
-                    key: name.clone(),
-                    caller: caller.clone(),
-                    count: used.count,
-                    last_used: used.last.clone(),
-                    last_operation: used.operation.clone(),
-                })
-            })
-            .collect();
+        let row = |name: &String, (caller, used): (&Caller, &Use)| UsageRow {
+            key: name.clone(),
+            caller: caller.clone(),
+            count: used.count,
+            last_used: used.last.clone(),
+            last_operation: used.operation.clone(),
+        };
+        let of = |(name, callers): (&String, &BTreeMap<Caller, Use>)| -> Vec<UsageRow> {
+            callers.iter().map(|entry| row(name, entry)).collect()
+        };
+        let mut rows: Vec<UsageRow> = match key.map(str::to_lowercase) {
+            Some(key) => self.keys.get_key_value(&key).into_iter().flat_map(of).collect(),
+            None => self.keys.iter().flat_map(of).collect(),
+        };
         if key.is_some() {
             rows.sort_by(|one, other| other.last_used.cmp(&one.last_used));
         }

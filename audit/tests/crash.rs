@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use casemate_audit::{Call, Phase, Record, Trail, Verdict};
 
-mod common;
+mod signed;
 
 const CHILD: &str = "CASEMATE_AUDIT_TEST_DIR";
 const ROUNDS: u64 = 12;
@@ -35,7 +35,7 @@ fn every_answered_record_survives_kill_9_in_order_and_without_a_gap() {
 #[test]
 fn child() {
     let Some(dir) = std::env::var_os(CHILD) else { return };
-    let trail = common::open(Path::new(&dir)).unwrap();
+    let trail = signed::open(Path::new(&dir)).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     runtime.block_on(async {
         let tasks: Vec<_> = (0..TASKS).map(|_| tokio::spawn(forever(trail.clone()))).collect();
@@ -86,7 +86,7 @@ fn run_and_kill(dir: &Path, after: Duration) -> u64 {
 
 /// Opens the trail as a restart does, checks every line and returns the highest number.
 fn lines(dir: &Path) -> u64 {
-    let trail = common::open(dir).unwrap();
+    let trail = signed::open(dir).unwrap();
     let next = trail.next_sequence();
     trail.close();
     let text = std::fs::read_to_string(dir.join("audit-00000000000000000001.jsonl")).unwrap();

@@ -10,7 +10,7 @@ use casemate_audit::{Append, Call, Phase, Record, Trail, TrailError, Verdict};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 
-mod common;
+mod signed;
 
 const LIMIT_BYTES: u64 = 64 << 10;
 
@@ -37,7 +37,7 @@ fn append(trail: &Trail) -> Append {
 async fn a_full_disk_refuses_until_there_is_space() {
     block_file_size_signal();
     let dir = tempfile::tempdir().unwrap();
-    let trail = common::open(dir.path()).unwrap();
+    let trail = signed::open(dir.path()).unwrap();
     let (soft, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
     setrlimit(Resource::RLIMIT_FSIZE, LIMIT_BYTES, hard).unwrap();
 

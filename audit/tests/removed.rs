@@ -2,14 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
-mod common;
+mod signed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use casemate_audit::{Anchor, Append, Call, Phase, Record, Trail, TrailError, Verdict, verify};
-use common::{anchored, identity_key, log_key, open};
+use signed::{anchored, identity_key, log_key, open};
 
 fn append(trail: &Trail) -> Append {
     trail.append(&Record {

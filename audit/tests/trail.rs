@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use casemate_audit::{Append, Call, Phase, Record, Trail, TrailError, Verdict};
 use serde_json::Value;
 
-mod common;
+mod signed;
 
-use common::open;
+use signed::open;
 
 fn append(trail: &Trail, operation: &str) -> Append {
     trail.append(&Record {

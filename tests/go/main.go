@@ -59,6 +59,9 @@ func check(key string, given proof) error {
 			return fmt.Errorf("the proof is for %d records, the checkpoint for %d", given.Size, size)
 		}
 		leaf := tlog.RecordHash([]byte(given.Entry))
+		if leaf != given.From {
+			return fmt.Errorf("the entry does not have the leaf's hash")
+		}
 		return tlog.CheckRecord(given.Proof, size, root, given.Index, leaf)
 	case "consistency":
 		return tlog.CheckTree(given.Proof, given.Size, given.Root, given.Old, given.From)

@@ -1,4 +1,4 @@
-//! Proofs of RFC 6962, section 2.1: that a record is in the tree, and that a tree grew from another.
+//! Proofs of RFC 6962, section 2.1: that a record is in the tree, that a tree grew from another.
 
 use super::{Hash, node};
 

@@ -1,7 +1,7 @@
 //! A log's folder: files, lines, tree, tiles, checkpoint, and what is left over.
 //!
-//! It may be written to meanwhile. The checkpoint is read first; what it covers must be there whole.
-//! Then the records seen beyond it must come under a checkpoint within a few seconds.
+//! It may be written to meanwhile. The checkpoint is read first; what it covers must be there
+//! whole. Then the records seen beyond it must come under a checkpoint within a few seconds.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -22,6 +22,8 @@ use crate::{ReadError, Reader, tiles};
 /// How long a writer has to sign what was seen. It signs every second.
 const SIGNED_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
+/// How often a log in use is looked through for what does not belong there.
+const LOOKS: u32 = 8;
 
 /// Checks the log in this folder. `trust` is the audit key or the identity key.
 #[must_use]
@@ -49,7 +51,7 @@ pub fn folder(dir: &Path, trust: Option<&VerifierKey>) -> Report {
     scan.read(None, &mut report);
     scan.settle(&mut report);
     report.records = scan.tree.size();
-    stray::look(dir, report.records, &mut report);
+    scan.look_for_strays(&mut report);
     report
 }
 
@@ -165,6 +167,18 @@ impl Scan {
             if let Some(signed) = checkpoint(&self.dir, report).filter(|at| at.size >= seen) {
                 self.read_on(signed, report);
             }
+        }
+    }
+
+    /// In a log in use, tiles may have been filled since the records were read.
+    fn look_for_strays(&mut self, report: &mut Report) {
+        for again in (0..LOOKS).rev() {
+            while report.in_use && self.cursor.next_written().is_ok_and(|entry| entry.is_some()) {}
+            let strays = stray::look(&self.dir, self.cursor.index(), report.in_use);
+            if strays.is_empty() || !report.in_use || again == 0 {
+                return strays.into_iter().for_each(|stray| report.find(stray));
+            }
+            sleep(PAUSE);
         }
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Finding, Report};
+use super::Finding;
 use crate::file::first_of;
 use crate::merkle::TILE_LEAVES;
 use crate::read::{CERTIFICATE_FILE, CHECKPOINT_FILE};
@@ -15,49 +15,72 @@ use crate::tiles::{self, TILE_FOLDER};
 /// Deepest folder below the tiles: a level, and groups of three digits of a 64-bit number.
 const DEPTH_MAX: usize = 9;
 
-/// Looks at all names; tiles may be there as far as `size` records fill them.
-pub(super) fn look(dir: &Path, size: u64, report: &mut Report) {
-    let names = match names(dir) {
-        Ok(names) => names,
-        Err(error) => return report.find(unreadable(dir, error)),
-    };
-    for path in names {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let is_file = fs::symlink_metadata(&path).is_ok_and(|facts| facts.is_file());
-        let known = match name {
-            TILE_FOLDER if !is_file => {
-                look_at_tiles(dir, &path, size, 0, report);
-                true
-            }
-            LOCK_FILE => is_file && fs::metadata(&path).is_ok_and(|facts| facts.len() == 0),
-            CHECKPOINT_FILE | CERTIFICATE_FILE => is_file,
-            _ => is_file && (first_of(name).is_some() || is_new(&path, report)),
-        };
-        if !known {
-            report.find(Finding::Stray { path });
-        }
-    }
+/// What there is beside the log, if `size` records fill its tiles.
+pub(super) fn look(dir: &Path, size: u64, in_use: bool) -> Vec<Finding> {
+    let mut strays = Strays { dir, size, in_use, found: Vec::new() };
+    strays.look();
+    strays.found
 }
 
-fn look_at_tiles(dir: &Path, folder: &Path, size: u64, depth: usize, report: &mut Report) {
-    let names = match names(folder) {
-        Ok(names) if depth < DEPTH_MAX => names,
-        Ok(_) => return report.find(Finding::Stray { path: folder.to_owned() }),
-        Err(error) => return report.find(unreadable(folder, error)),
-    };
-    // A folder is there for the sake of a tile.
-    if names.is_empty() {
-        report.find(Finding::Stray { path: folder.to_owned() });
-    }
-    for path in names {
-        match fs::symlink_metadata(&path) {
-            Ok(facts) if facts.is_dir() => look_at_tiles(dir, &path, size, depth + 1, report),
-            Ok(facts)
-                if facts.is_file() && (is_tile(dir, &path, size) || is_new(&path, report)) => {}
-            // A tile that was being written has its name by now.
-            Err(_) if report.in_use => {}
-            Ok(_) | Err(_) => report.find(Finding::Stray { path }),
+struct Strays<'a> {
+    dir: &'a Path,
+    size: u64,
+    in_use: bool,
+    found: Vec<Finding>,
+}
+
+impl Strays<'_> {
+    fn look(&mut self) {
+        let names = match names(self.dir) {
+            Ok(names) => names,
+            Err(error) => return self.found.push(unreadable(self.dir, error)),
+        };
+        for path in names {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let facts = fs::symlink_metadata(&path).ok();
+            let is_file = facts.as_ref().is_some_and(fs::Metadata::is_file);
+            let known = match name {
+                TILE_FOLDER if !is_file => {
+                    self.look_at_tiles(&path, 0);
+                    true
+                }
+                LOCK_FILE => is_file && facts.is_some_and(|facts| facts.len() == 0),
+                CHECKPOINT_FILE | CERTIFICATE_FILE => is_file,
+                _ => is_file && first_of(name).is_some() || self.is_new(&path),
+            };
+            if !known {
+                self.found.push(Finding::Stray { path });
+            }
         }
+    }
+
+    fn look_at_tiles(&mut self, folder: &Path, depth: usize) {
+        let names = match names(folder) {
+            Ok(names) if depth < DEPTH_MAX => names,
+            Ok(_) => return self.found.push(Finding::Stray { path: folder.to_owned() }),
+            Err(error) => return self.found.push(unreadable(folder, error)),
+        };
+        // A folder is there for the sake of a tile.
+        if names.is_empty() {
+            self.found.push(Finding::Stray { path: folder.to_owned() });
+        }
+        for path in names {
+            let facts = fs::symlink_metadata(&path).ok();
+            if facts.as_ref().is_some_and(fs::Metadata::is_dir) {
+                self.look_at_tiles(&path, depth + 1);
+                continue;
+            }
+            let is_file = facts.is_some_and(|facts| facts.is_file());
+            let known = is_file && is_tile(self.dir, &path, self.size) || self.is_new(&path);
+            if !known {
+                self.found.push(Finding::Stray { path });
+            }
+        }
+    }
+
+    /// While the log is in use a file may be about to get its name, or have got it just now.
+    fn is_new(&self, path: &Path) -> bool {
+        self.in_use && path.extension().is_some_and(|end| end == "new")
     }
 }
 
@@ -72,11 +95,6 @@ fn is_tile(dir: &Path, path: &Path, size: u64) -> bool {
     let Ok(index) = digits.parse::<u64>() else { return false };
     let full = (0..=level).fold(size, |count, _| count / TILE_LEAVES);
     index < full && dir.join(tiles::path(level, index)) == path
-}
-
-/// While the log is in use a file may be about to get its name.
-fn is_new(path: &Path, report: &Report) -> bool {
-    report.in_use && path.extension().is_some_and(|end| end == "new")
 }
 
 fn names(folder: &Path) -> io::Result<Vec<PathBuf>> {

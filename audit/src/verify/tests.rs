@@ -1,4 +1,4 @@
-//! Whatever is done to a log or a copy of it, is found: everything on a small one, much on a larger.
+//! Whatever is done to a log or a copy of it, is found: all on a small one, much on a larger.
 //!
 //! `CASEMATE_TAMPER` says how many random changes are tried (default 400), `CASEMATE_SEED` which.
 

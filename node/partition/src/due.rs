@@ -31,7 +31,8 @@ async fn purge(
     trail: &Trail,
     name: &KeyName,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let intent = record(trail, name, Verdict::Pending, None).await?;
+    let call = Call { consistency: hsm.sequence(), ..Call::default() };
+    let intent = record(trail, name, &call, Verdict::Pending, None).await?;
     let done = hsm.purge_due_key(&intent, name).await;
     let description = done.as_ref().err().map(|refusal| chain(refusal)).unwrap_or_default();
     let verdict = match &done {
@@ -40,20 +41,21 @@ async fn purge(
             Verdict::Failure { status: None, code: code(refusal), description: &description }
         }
     };
-    record(trail, name, verdict, Some(&intent)).await?;
+    record(trail, name, &call, verdict, Some(&intent)).await?;
     Ok(done?)
 }
 
 async fn record(
     trail: &Trail,
     name: &KeyName,
+    call: &Call<'_>,
     verdict: Verdict<'_>,
     intent: Option<&Recorded>,
 ) -> Result<Recorded, TrailError> {
     let appended = trail.append(&Record {
         phase: Phase::Service,
         operation: OPERATION,
-        call: &Call::default(),
+        call,
         verdict,
         permit: None,
         key: Some(KeyFacts { name: name.as_str(), ..KeyFacts::default() }),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::RangedI64ValueParser;
 use clap::{Args, Subcommand};
 
 use super::AuditError;
@@ -43,7 +44,7 @@ pub enum AuditCommand {
         #[command(flatten)]
         place: AuditPlace,
         /// How many.
-        #[arg(short = 'n', long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(..=100_000))]
+        #[arg(short = 'n', long, default_value_t = 10, value_parser = line_count())]
         lines: u32,
         /// Go on with those that follow.
         #[arg(short, long)]
@@ -117,6 +118,11 @@ pub struct Filter {
     /// Print no more than this many.
     #[arg(long, value_name = "COUNT")]
     pub limit: Option<u64>,
+}
+
+/// So many lines are kept in memory.
+fn line_count() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(..=100_000)
 }
 
 /// The beginning of a time, as records write it.

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::clock::SystemClock;
+use crate::ledger::Remember;
 
 struct Inline;
 
@@ -187,4 +188,95 @@ async fn the_trail_begins_with_the_start_and_is_ours_alone() {
     assert_eq!(line["operationName"], "PartitionStart");
     assert_eq!(line["development"], true);
     assert_eq!(line["tenantId"], "11111111-1111-1111-1111-111111111111");
+}
+
+/// A trail that was closed in order, and remembered.
+async fn remembered(message: &Start) {
+    let (hsm, _, ledger) = open_all(message).await.unwrap();
+    let trail = trail(message, &hsm, ledger).await.unwrap();
+    trail.close();
+    Remember::new().now(&trail, &hsm).await;
+}
+
+#[tokio::test]
+async fn a_trail_that_is_gone_or_older_than_remembered_is_not_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let message = start(&dir, Some(settings()));
+    let (audit, older) = (dir.path().join(AUDIT_FOLDER), dir.path().join("older"));
+    remembered(&message).await;
+    fs::create_dir(&older).unwrap();
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    };
+    copy(&audit, &older);
+    remembered(&message).await;
+    for put_back in [false, true] {
+        fs::remove_dir_all(&audit).unwrap();
+        if put_back {
+            fs::create_dir(&audit).unwrap();
+            copy(&older, &audit);
+        }
+        let (hsm, _, ledger) = open_all(&message).await.unwrap();
+        let failure = trail(&message, &hsm, ledger).await.err().unwrap();
+        assert_eq!((failure.code(), failure.lasts()), ("audit", true), "{}", failure.text());
+        assert!(matches!(failure, Failure::Audit(TrailError::Lost { .. })));
+    }
+}
+
+#[tokio::test]
+async fn a_lost_audit_key_is_replaced_under_the_same_identity() {
+    let dir = tempfile::tempdir().unwrap();
+    let message = start(&dir, Some(settings()));
+    let keys = || {
+        let reader = casemate_audit::Reader::new(&dir.path().join(AUDIT_FOLDER));
+        casemate_audit::Certificate::read(&reader.certificate().unwrap().unwrap()).unwrap()
+    };
+    remembered(&message).await;
+    let first = keys();
+    remembered(&message).await;
+    assert_eq!(keys(), first, "kept across starts");
+    fs::remove_file(dir.path().join("audit.key")).unwrap();
+    remembered(&message).await;
+    assert_ne!(keys().log, first.log);
+    assert_eq!(keys().identity, first.identity);
+    let folder = dir.path().join(AUDIT_FOLDER);
+    let clean = |key| casemate_audit::verify::folder(&folder, Some(key)).is_clean();
+    assert!(clean(&first.identity), "the whole log is signed by the new key");
+    assert!(!clean(&first.log), "who trusted the old key notices");
+}
+
+#[tokio::test]
+async fn changes_that_a_crash_left_open_get_their_outcome() {
+    let dir = tempfile::tempdir().unwrap();
+    let message = start(&dir, Some(settings()));
+    let (hsm, _, ledger) = open_all(&message).await.unwrap();
+    let first = trail(&message, &hsm, ledger).await.unwrap();
+    let call = Call { consistency: hsm.sequence(), ..Call::default() };
+    let intent = first.append(&AuditRecord {
+        phase: Phase::Intent,
+        operation: "KeyCreate",
+        call: &call,
+        verdict: Verdict::Pending,
+        permit: None,
+        key: Some(casemate_audit::KeyFacts { name: "never", ..Default::default() }),
+        intent: None,
+    });
+    let intent = intent.await.unwrap().sequence();
+    first.close();
+    drop((first, hsm));
+    remembered(&message).await;
+    let text =
+        fs::read_to_string(dir.path().join(AUDIT_FOLDER).join("audit-00000000000000000001.jsonl"));
+    let records: Vec<Value> =
+        text.unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let outcomes: Vec<_> = records.iter().filter(|one| one["intent"] == intent).collect();
+    let [outcome] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+    assert_eq!(
+        (&outcome["resultType"], &outcome["errorCode"]),
+        (&json!("Failed"), &json!("Interrupted"))
+    );
+    remembered(&message).await;
 }
