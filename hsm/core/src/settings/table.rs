@@ -185,6 +185,7 @@ mod tests {
             purge_protection: false,
             oct_key_ops: OctKeyOps::Omit,
             escalation: Escalation::Strict,
+            separation: Separation::default(),
             arm_key_operations: false,
             development: false,
         }
