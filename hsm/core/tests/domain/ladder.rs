@@ -91,7 +91,9 @@ async fn remove(bench: &Bench, by: &Principal, dice: &mut Dice) -> bool {
     let Some(read) = may::<Within<act::RoleAssignmentsRead>>(bench, by, scope) else {
         return false;
     };
-    let all = bench.hsm.assignments(&read, AssignmentsFilter::All);
+    // The Administrator who asks at the end stays.
+    let all = bench.hsm.assignments(&read, AssignmentsFilter::All).into_iter();
+    let all: Vec<_> = all.filter(|one| one.principal != ROOT).collect();
     let Some(permit) = may::<act::RoleAssignmentsDelete>(bench, by, scope) else { return false };
     if all.is_empty() {
         return false;
