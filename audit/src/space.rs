@@ -14,7 +14,7 @@ const RELIEF_BYTES: u64 = 16 << 20;
 /// Whether the disk is nearly full, given whether it was; `None` when the system does not say.
 pub(crate) fn is_low(dir: &Path, was_low: bool) -> Option<bool> {
     let facts = statvfs(dir).ok()?;
-    let free = u64::from(facts.blocks_available()).saturating_mul(u64::from(facts.fragment_size()));
+    let free = facts.blocks_available().saturating_mul(facts.fragment_size());
     Some(judge(free, was_low))
 }
 

@@ -376,8 +376,8 @@ mod tests {
         names.sort();
         assert!(names.len() > 2, "{names:?}");
         let mut expected = 1;
-        for name in names {
-            let text = std::fs::read_to_string(&name).unwrap();
+        for name in &names {
+            let text = std::fs::read_to_string(name).unwrap();
             let begins = format!("audit-{expected:020}.jsonl");
             assert_eq!(name.file_name().unwrap(), begins.as_str());
             assert!(text.len() <= 1000);
@@ -387,6 +387,19 @@ mod tests {
             }
         }
         assert_eq!(expected, 21);
+        for name in &names[..names.len() - 1] {
+            let good = std::fs::read(name).unwrap();
+            for harm in [None, Some(&good[..good.len() - 1]), Some(&good[..300]), Some(&b""[..])] {
+                match harm {
+                    None => std::fs::remove_file(name).unwrap(),
+                    Some(bytes) => std::fs::write(name, bytes).unwrap(),
+                }
+                let refused = recover::open(dir.path(), ledger()).err();
+                assert!(matches!(refused, Some(TrailError::Lost { .. })), "{refused:?}");
+            }
+            std::fs::write(name, good).unwrap();
+        }
+        assert!(recover::open(dir.path(), ledger()).is_ok(), "all files are back");
     }
 
     #[tokio::test]

@@ -80,7 +80,7 @@ fn what_is_no_note_is_told_from_a_forged_one() {
     let note = note();
     let cut = &note[..note.len() - 1];
     let control = note.replacen("1\n", "\u{1}\n", 1);
-    let many = format!("{note}{}", note.lines().last().unwrap().repeat(1)).repeat(40);
+    let many = format!("{note}{}", note.lines().last().unwrap()).repeat(40);
     for bad in ["", "\n", "\n\n", "a\n\nb\n", cut, &control, &many] {
         assert_eq!(key().open(bad), Err(NoteError::Form), "{bad:?}");
     }

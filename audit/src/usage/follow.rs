@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::thread::{JoinHandle, park_timeout};
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ pub(crate) fn start(shared: &Arc<Shared>, path: &Path) -> io::Result<JoinHandle<
     std::thread::Builder::new().name("usage".to_owned()).spawn(run)
 }
 
-fn run(shared: &Weak<Shared>, path: &PathBuf) {
+fn run(shared: &Weak<Shared>, path: &Path) {
     let Some(first) = shared.upgrade() else { return };
     let mut index = stored(path).unwrap_or_default();
     if index.covered() > first.durable() {

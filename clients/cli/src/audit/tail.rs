@@ -35,7 +35,11 @@ pub(crate) fn tail(
         print(&line, out)?;
     }
     out.flush()?;
-    while follow {
+    if !follow {
+        return Ok(());
+    }
+    // Until it is interrupted, or nobody reads any more.
+    loop {
         let mut more = false;
         while let Some(entry) = cursor.next_written()? {
             print(entry.bytes, out)?;
@@ -46,7 +50,6 @@ pub(crate) fn tail(
         }
         sleep(PAUSE);
     }
-    Ok(())
 }
 
 /// A record and a newline.
