@@ -5,8 +5,8 @@
 //!
 //! Not on the list of a process that is handed its sockets, so refused: `socket`, `connect`,
 //! `bind`, `listen`, `accept`, `execve`, `fork`, `ptrace`, `process_vm_*`, `mount`, `setuid` and
-//! its family, `bpf`, `perf_event_open`, `userfaultfd`, `keyctl`, `open_by_handle_at`, `io_uring_*`,
-//! `pidfd_*`, `kexec_*`, `unshare`, …
+//! its family, `bpf`, `perf_event_open`, `userfaultfd`, `keyctl`, `open_by_handle_at`,
+//! `io_uring_*`, `pidfd_*`, `kexec_*`, `unshare`, …
 
 use std::collections::BTreeMap;
 
