@@ -149,14 +149,15 @@ fn a_storm_of_rsa_4096_leaves_another_its_gcm_and_its_rsa() {
     // One connection alone has the machine for itself; with 64 more it still has a good part.
     assert!(gcm * 20 >= alone, "{gcm} encryptions during the storm, {alone} without it");
 
-    // The same costly work by another: one connection of it gets its share of the time, which is
-    // far more than one in 65. Work that waited in one line would give it less than a fortieth.
+    // The same costly work by another: one connection of it waits for what runs and for about one
+    // of the storm's, so it gets one in 10 or so, and one in 15 on a machine that is busy otherwise.
+    // Work that waited in one line would give it one in 64.
     let before = storm.seen.good();
     let (rsa, seen) = answers(&dev, &other, "/keys/rsa/sign", &sign());
     let of_storm = storm.seen.good() - before;
     assert_eq!(seen.throttled(), 0, "the other is not refused");
     seen.nothing_else();
-    assert!(rsa * 12 >= of_storm, "{rsa} signatures beside {of_storm} of the storm");
+    assert!(rsa * 30 >= of_storm, "{rsa} signatures beside {of_storm} of the storm");
     let seen = storm.end();
     assert_eq!(seen.throttled(), 0, "64 connections are no overload");
     seen.nothing_else();
