@@ -1,7 +1,7 @@
 //! Bodies of requests: read whole, bounded in size and time, wiped after use; then read as JSON.
 //!
-//! Read only after the caller was authenticated. A body that nobody wants to see is let pass
-//! unread before its answer: a client that still sends when an answer ends the exchange may drop it.
+//! Read only after the caller was authenticated. A body that nobody wants to see is let pass before
+//! its answer: a client that still sends when an answer ends the exchange may never read that.
 
 use std::pin::pin;
 use std::time::Duration;

@@ -10,8 +10,8 @@ pub trait Pool: Send + Sync + 'static {
     /// Refused when too much is queued, altogether or for this one.
     fn run(&self, caller: Uuid, job: Box<dyn FnOnce() + Send>) -> Result<(), PoolBusy>;
 
-    /// Told of each request's principal and cost; answers whether work of this cost should leave the
-    /// worker that it arrived at, given what else was asked of late, and by whom.
+    /// Told of each request's principal and cost; answers whether work of this cost should leave
+    /// the worker that it arrived at, given what else was asked of late, and by whom.
     fn takes(&self, caller: Uuid, cost: Cost) -> bool;
 
     /// A turn for costly work that stays on its worker, for as long as the result is held: only so

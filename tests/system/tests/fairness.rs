@@ -150,8 +150,8 @@ fn a_storm_of_rsa_4096_leaves_another_its_gcm_and_its_rsa() {
     assert!(gcm * 20 >= alone, "{gcm} encryptions during the storm, {alone} without it");
 
     // The same costly work by another: one connection of it waits for what runs and for about one
-    // of the storm's, so it gets one in 10 or so, and one in 15 on a machine that is busy otherwise.
-    // Work that waited in one line would give it one in 64.
+    // of the storm's, so it gets one in 10 or so, and one in 15 on a machine that is busy
+    // otherwise. Work that waited in one line would give it one in 64.
     let before = storm.seen.good();
     let (rsa, seen) = answers(&dev, &other, "/keys/rsa/sign", &sign());
     let of_storm = storm.seen.good() - before;
