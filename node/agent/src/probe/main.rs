@@ -83,7 +83,8 @@ async fn serve(start: Start, end: PartitionEnd) -> Outcome {
         return Ok(end.send(&failed, None).await?);
     }
     if told(&start, "slow") {
-        std::fs::write(start.folder.join("pid"), std::process::id().to_string())?;
+        let folder = start.confine.root.as_ref().unwrap_or(&start.folder);
+        std::fs::write(folder.join("pid"), std::process::id().to_string())?;
         return std::future::pending().await;
     }
     let tls = TlsAcceptor::from(certificate(&start, &end).await?);
