@@ -159,7 +159,8 @@ impl Reader<'_> {
             "properties": {
                 "tenantId": self.settings.tenant,
                 "initialAdminObjectIds": hsm.initial_admins,
-                "hsmUri": hsm.uri,
+                // Azure's ends with a slash.
+                "hsmUri": format!("{}/", hsm.uri),
                 "enableSoftDelete": true,
                 "softDeleteRetentionInDays": hsm.retention_days,
                 "enablePurgeProtection": hsm.purge_protection,

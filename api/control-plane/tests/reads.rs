@@ -211,7 +211,7 @@ async fn the_managed_hsm_is_found_on_every_way_to_it() {
             (&id.as_str().into(), &"Dev".into(), &"local".into())
         );
         let properties = &hsm["properties"];
-        assert_eq!(properties["hsmUri"], "https://dev.managedhsm.localhost:8443");
+        assert_eq!(properties["hsmUri"], "https://dev.managedhsm.localhost:8443/");
         assert_eq!(properties["softDeleteRetentionInDays"], 7);
         assert_eq!(properties["enablePurgeProtection"], true);
         assert_eq!(properties["tenantId"], TENANT.to_string());

@@ -22,7 +22,7 @@ use crate::metadata;
 use crate::refusal::Refusal;
 use crate::replay::Replays;
 use crate::signing_key::SigningKey;
-use crate::store::{FileMark, Folder};
+use crate::store::{DIRECTORY_FILE, FileMark, Folder};
 use crate::token_endpoint::Desk;
 use crate::user_info::user_info;
 
@@ -71,6 +71,12 @@ enum Route<'a> {
 // === impl DevIssuer ===
 
 impl DevIssuer {
+    /// Whether an issuer was made in this folder: its tenant and its principals are there.
+    #[must_use]
+    pub fn is_in(dir: &Path) -> bool {
+        dir.join(DIRECTORY_FILE).exists()
+    }
+
     /// Opens the issuer of a folder; the first time, makes its tenant and its signing key.
     ///
     /// # Errors

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use crate::directory::{DIRECTORY_FORMAT, Directory};
 use crate::error::IssuerError;
 
-const DIRECTORY_FILE: &str = "directory.json";
+/// The tenant and its principals.
+pub(crate) const DIRECTORY_FILE: &str = "directory.json";
 const KEY_FILE: &str = "signing-key.der";
 const LOCK_FILE: &str = "lock";
 

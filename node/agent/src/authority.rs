@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rcgen::{
@@ -33,13 +34,29 @@ pub enum AuthorityError {
     #[error(transparent)]
     Folder(#[from] FolderError),
     /// The library refused.
-    #[error("the development CA could not {action}; if ca.pem or ca.key is damaged, remove both")]
+    #[error(
+        "the development CA could not {action}; if ca.pem or ca.key is damaged, restore \
+         both from a copy of the data folder, or use another --data-dir"
+    )]
     Library {
         /// What was tried.
         action: &'static str,
         /// What it said.
         #[source]
         cause: rcgen::Error,
+    },
+    /// The HSM is there, and the CA that it trusts is not.
+    #[error(
+        "{path} is missing, but the HSM {hsm} and its clients trust the CA that it belongs to; \
+         restore ca.pem and ca.key from a copy of the data folder, or start a new HSM with \
+         another --data-dir",
+        path = path.display()
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The HSM.
+        hsm: String,
     },
     /// TLS could not be set up with its certificate.
     #[error("the agent's certificate cannot be used for TLS")]
@@ -65,11 +82,15 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// The folder's CA; made the first time.
+    /// The folder's CA; made the first time, and never again once an HSM trusts it.
     pub(crate) fn open(folder: &Folder) -> Result<Self, AuthorityError> {
         let (pem, key_pem) = match (folder.read(CA_FILE)?, folder.read(CA_KEY_FILE)?) {
             (Some(pem), Some(key_pem)) => (pem, key_pem),
-            _ => {
+            (pem, _) => {
+                if let Some(hsm) = folder.hsm()? {
+                    let file = if pem.is_none() { CA_FILE } else { CA_KEY_FILE };
+                    return Err(AuthorityError::Missing { path: folder.join(file), hsm });
+                }
                 let (pem, key_pem) = make()?;
                 folder.write(CA_KEY_FILE, key_pem.as_bytes())?;
                 folder.write(CA_FILE, pem.as_bytes())?;
@@ -211,6 +232,29 @@ mod tests {
         let chain = again.sign_request(&csr, &[], &allowed()).unwrap();
         assert_eq!(chain.matches("BEGIN CERTIFICATE").count(), 2);
         assert!(chain.ends_with(first.pem()));
+    }
+
+    #[test]
+    fn a_ca_that_an_hsm_trusts_is_not_made_again() {
+        for lost in [&[CA_KEY_FILE][..], &[CA_FILE], &[CA_FILE, CA_KEY_FILE]] {
+            let (_parent, folder) = folder();
+            Authority::open(&folder).unwrap();
+            let hsm = folder.make("hsm/alpha").unwrap();
+            std::fs::write(hsm.join("seal.bin"), "").unwrap();
+            Authority::open(&folder).unwrap();
+            let kept = |name| folder.read(name).unwrap();
+            for name in lost {
+                folder.remove(name).unwrap();
+            }
+            let before = (kept(CA_FILE), kept(CA_KEY_FILE));
+            let error = Authority::open(&folder).err().unwrap();
+            assert!(matches!(error, AuthorityError::Missing { .. }), "{lost:?}: {error}");
+            let said = error.to_string();
+            assert!(said.contains(lost[0]) && said.contains("restore"), "{lost:?}: {said}");
+            assert_eq!((kept(CA_FILE), kept(CA_KEY_FILE)), before, "nothing is written");
+            std::fs::remove_file(hsm.join("seal.bin")).unwrap();
+            Authority::open(&folder).unwrap();
+        }
     }
 
     #[test]

@@ -16,8 +16,11 @@ const SYSTEM: [&str; 5] = [
 /// Variables that name the roots a user has chosen.
 pub(crate) const CHOSEN: [&str; 3] = ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"];
 
-/// The bundle's text: the chosen roots, or else the system's, then `ours`. Files that are not there
-/// are left out, and so is `own`, the bundle of an earlier run.
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const END: &str = "-----END CERTIFICATE-----";
+
+/// The bundle's text: the certificates of the chosen roots, or else the system's, then `ours`.
+/// Files that are not there are left out, and so is `own`, the bundle of an earlier run.
 pub(crate) fn bundle(chosen: &[OsString], own: &Path, ours: &str) -> String {
     let mut files: Vec<PathBuf> = Vec::new();
     for path in chosen.iter().map(PathBuf::from) {
@@ -39,7 +42,29 @@ pub(crate) fn bundle(chosen: &[OsString], own: &Path, ours: &str) -> String {
 }
 
 fn roots(path: &Path) -> Option<String> {
-    fs::read_to_string(path).ok().filter(|text| text.contains("-----BEGIN"))
+    let bytes = fs::read(path).ok()?;
+    Some(certificates(&String::from_utf8_lossy(&bytes))).filter(|found| !found.is_empty())
+}
+
+/// The whole certificates in a text and nothing else of it: a private key may stand beside them.
+fn certificates(text: &str) -> String {
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
+    let mut found = String::new();
+    let mut block: Option<String> = None;
+    for line in text.lines().map(str::trim) {
+        if line == BEGIN {
+            block = Some(format!("{BEGIN}\n"));
+        } else if line == END {
+            if let Some(whole) = block.take() {
+                found.extend([&whole, END, "\n"]);
+            }
+        } else if !line.bytes().all(is_base64) {
+            block = None;
+        } else if let Some(begun) = &mut block {
+            begun.extend([line, "\n"]);
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -48,23 +73,54 @@ mod tests {
 
     const OURS: &str = "-----BEGIN CERTIFICATE-----\nours\n-----END CERTIFICATE-----\n";
 
+    fn block(of: &str) -> String {
+        format!("{BEGIN}\n{of}\n{END}\n")
+    }
+
+    #[test]
+    fn nothing_but_whole_certificates_is_taken_from_a_chosen_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let chosen = folder.path().join("client.pem");
+        let key = "-----BEGIN PRIVATE KEY-----\nSECRET\n-----END PRIVATE KEY-----\n";
+        let proxy = format!("{BEGIN}\nSECRET\n{key}{END}\n");
+        let one = [key, &block("one"), "# SECRET\n", key, &proxy].concat();
+        // A comment in an old encoding, Windows line ends, and an end that never comes.
+        let two = block("two").replace('\n', "\r\n");
+        let mut bytes = [one.as_bytes(), b"# Ren\xe9\n", two.as_bytes()].concat();
+        bytes.extend(format!("{BEGIN}\nSECRET\n").bytes());
+        fs::write(&chosen, bytes).unwrap();
+        let text = bundle(&[chosen.into_os_string()], Path::new("/own"), OURS);
+        assert_eq!(text, [&block("one"), &block("two"), OURS].concat());
+    }
+
+    #[test]
+    fn a_chosen_file_with_a_key_alone_is_no_bundle() {
+        let folder = tempfile::tempdir().unwrap();
+        let chosen = folder.path().join("key.pem");
+        let key = "-----BEGIN PRIVATE KEY-----\nSECRET\n-----END PRIVATE KEY-----\n";
+        fs::write(&chosen, key).unwrap();
+        let text = bundle(&[chosen.into_os_string()], Path::new("/own"), OURS);
+        assert!(!text.contains("PRIVATE KEY") && !text.contains("SECRET"));
+        assert!(text.ends_with(OURS));
+    }
+
     #[test]
     fn chosen_roots_come_once_and_before_ours() {
         let folder = tempfile::tempdir().unwrap();
         let theirs = folder.path().join("theirs.pem");
-        fs::write(&theirs, "-----BEGIN CERTIFICATE-----\ntheirs").unwrap();
+        fs::write(&theirs, block("theirs")).unwrap();
         let chosen = [theirs.clone().into_os_string(), theirs.into_os_string()];
         let text = bundle(&chosen, Path::new("/own"), OURS);
-        assert_eq!(text, format!("-----BEGIN CERTIFICATE-----\ntheirs\n{OURS}"));
+        assert_eq!(text, format!("{}{OURS}", block("theirs")));
     }
 
     #[test]
     fn an_older_bundle_of_ours_is_not_taken_in_again() {
         let folder = tempfile::tempdir().unwrap();
         let own = folder.path().join("own.pem");
-        fs::write(&own, "-----BEGIN CERTIFICATE-----\n(an earlier run)").unwrap();
+        fs::write(&own, block("earlierRun")).unwrap();
         let text = bundle(&[own.clone().into_os_string()], &own, OURS);
-        assert!(!text.contains("(an earlier run)"));
+        assert!(!text.contains("earlierRun"));
         assert!(text.ends_with(OURS));
     }
 

@@ -65,6 +65,18 @@ pub enum DevError {
         "the development issuer cannot be used; what it keeps is in `issuer` in the data folder"
     )]
     Issuer(#[from] IssuerError),
+    /// The HSM is there, and the issuer that it trusts is not.
+    #[error(
+        "{path} is missing or empty, but the HSM {hsm} takes tokens of no other issuer; restore \
+         the folder from a copy, or start a new HSM with another --data-dir",
+        path = path.display()
+    )]
+    NoIssuer {
+        /// The issuer's folder.
+        path: PathBuf,
+        /// The HSM.
+        hsm: String,
+    },
     /// A listener.
     #[error(
         "cannot listen on {address}; choose another one with {option}, port 0 picks a free one"
@@ -106,7 +118,10 @@ pub enum DevError {
 /// # Errors
 /// When it cannot start, or the HSM cannot go on.
 pub fn dev(options: &DevOptions, out: &mut dyn Write) -> Result<(), DevError> {
-    options.check()?;
+    if let Err(refusal) = options.check() {
+        prepare::remove_old_env(options);
+        return Err(refusal.into());
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()
@@ -431,4 +446,48 @@ fn announce(state: &State) {
     say(format_args!(
         "{doing} HSM {name} (retention {retention_days} days, purge protection {protection})"
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Options that are refused.
+    fn refused(data_dir: &Path) -> DevOptions {
+        DevOptions {
+            data_dir: Some(data_dir.to_owned()),
+            name: None,
+            listen: "127.0.0.1:0".parse().unwrap(),
+            hsm_listen: "127.0.0.1:0".parse().unwrap(),
+            management_listen: "127.0.0.1:0".parse().unwrap(),
+            limits: Vec::new(),
+            retention_days: Some(6),
+            purge_protection: false,
+            ephemeral: false,
+            imds: None,
+            i_know_this_is_a_development_issuer: false,
+        }
+    }
+
+    #[test]
+    fn refused_options_take_the_dev_env_of_a_killed_run_away_but_not_that_of_a_running_one() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("d");
+        let folder = Folder::open(&path).unwrap();
+        folder.write(ENV_FILE, b"old").unwrap();
+        let run = || dev(&refused(&path), &mut Vec::new()).unwrap_err();
+        assert!(matches!(run(), DevError::Options(OptionRefusal::Retention { days: 6 })));
+        assert!(folder.join(ENV_FILE).exists(), "the folder is in use");
+        drop(folder);
+        assert!(matches!(run(), DevError::Options(OptionRefusal::Retention { days: 6 })));
+        assert!(!path.join(ENV_FILE).exists());
+    }
+
+    #[test]
+    fn refused_options_make_no_folder() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("d");
+        assert!(dev(&refused(&path), &mut Vec::new()).is_err());
+        assert!(!path.exists());
+    }
 }

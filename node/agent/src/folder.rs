@@ -40,7 +40,11 @@ pub enum FolderError {
         path: PathBuf,
     },
     /// A file or folder cannot be used.
-    #[error("could not {action} {path}; check its owner and mode", path = path.display())]
+    #[error(
+        "could not {action} {path}; {advice}",
+        path = path.display(),
+        advice = advice(cause)
+    )]
     File {
         /// What was tried.
         action: &'static str,
@@ -51,6 +55,24 @@ pub enum FolderError {
         cause: io::Error,
     },
 }
+
+/// What helps, by what the system said.
+fn advice(cause: &io::Error) -> &'static str {
+    use io::ErrorKind as Kind;
+    match cause.kind() {
+        Kind::PermissionDenied => "check its owner and mode",
+        Kind::ReadOnlyFilesystem => {
+            "its file system is read-only: mount it writable, or choose another --data-dir"
+        }
+        Kind::StorageFull | Kind::QuotaExceeded => {
+            "there is no room for it: free some, or choose another --data-dir"
+        }
+        _ => "mend what the system says of it, or choose another --data-dir",
+    }
+}
+
+/// The lock, with the process id of who holds it.
+pub(crate) const LOCK_FILE: &str = "agent.lock";
 
 /// The folder, locked for this process.
 #[derive(Debug)]
@@ -73,7 +95,7 @@ impl Folder {
         if owner != nix::unistd::geteuid().as_raw() || mode & 0o022 != 0 {
             return Err(FolderError::NotOursAlone { path, owner, mode });
         }
-        let lock_path = path.join("agent.lock");
+        let lock_path = path.join(LOCK_FILE);
         let mut lock = OpenOptions::new()
             .read(true)
             .write(true)
@@ -130,6 +152,26 @@ impl Folder {
             }
             Ok(()) | Err(_) => Ok(()),
         }
+    }
+
+    /// The name of an HSM that lies here: one whose own folder has anything in it. What the HSM
+    /// trusts is then sealed, and cannot be made anew by us.
+    pub(crate) fn hsm(&self) -> Result<Option<String>, FolderError> {
+        let all = self.join("hsm");
+        let entries = match fs::read_dir(&all) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(cause) => return Err(fails("read", &all)(cause)),
+        };
+        for entry in entries {
+            let path = entry.map_err(fails("read", &all))?.path();
+            if path.is_dir() && fs::read_dir(&path).map_err(fails("read", &path))?.next().is_some()
+            {
+                let name = path.file_name().unwrap_or_default();
+                return Ok(Some(name.to_string_lossy().into_owned()));
+            }
+        }
+        Ok(None)
     }
 
     /// Makes a folder inside, of mode 0700, and returns its path.
@@ -189,6 +231,33 @@ mod tests {
         let file = parent.path().join("file");
         fs::write(&file, "").unwrap();
         assert!(matches!(Folder::open(&file), Err(FolderError::NotAFolder { .. })));
+    }
+
+    #[test]
+    fn the_advice_fits_what_the_system_said() {
+        for (number, says) in [
+            (nix::libc::EACCES, "owner and mode"),
+            (nix::libc::EROFS, "read-only"),
+            (nix::libc::ENOSPC, "no room"),
+            (nix::libc::EDQUOT, "no room"),
+            (nix::libc::EIO, "what the system says"),
+        ] {
+            let cause = io::Error::from_raw_os_error(number);
+            let text = fails("write", Path::new("/d/agent.lock"))(cause).to_string();
+            assert!(text.contains(says), "{text}");
+            assert_eq!(text.contains("owner"), number == nix::libc::EACCES, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_hsm_is_there_once_anything_is_in_its_folder() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = Folder::open(&parent.path().join("d")).unwrap();
+        assert_eq!(folder.hsm().unwrap(), None);
+        let hsm = folder.make("hsm/alpha").unwrap();
+        assert_eq!(folder.hsm().unwrap(), None);
+        fs::write(hsm.join("seal.key"), "").unwrap();
+        assert_eq!(folder.hsm().unwrap().as_deref(), Some("alpha"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod dev;
 mod dial;
 mod doctor;
 mod env_file;
+mod ephemeral;
 mod exposition;
 mod facts;
 mod folder;

@@ -1,6 +1,6 @@
 //! What `casemate dev` is told, and what it refuses to do.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::limits::{LimitChange, LimitRefusal, changed};
@@ -46,6 +46,15 @@ pub enum OptionRefusal {
          on 127.0.0.1, or add --i-know-this-is-a-development-issuer"
     )]
     NotLoopback {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// A listener whose URLs would lead elsewhere.
+    #[error(
+        "--listen {address} is not where `localhost` leads, and the URLs of this listener say \
+         localhost; use 127.0.0.1, and another address only for --hsm-listen"
+    )]
+    NotLocalhost {
         /// The address.
         address: SocketAddr,
     },
@@ -102,6 +111,9 @@ impl DevOptions {
                 return Err(OptionRefusal::NotLoopback { address });
             }
         }
+        if !is_at_localhost(self.listen.ip()) {
+            return Err(OptionRefusal::NotLocalhost { address: self.listen });
+        }
         if !self.management_listen.ip().to_canonical().is_loopback() {
             let address = self.management_listen;
             return Err(OptionRefusal::ManagementNotLoopback { address });
@@ -136,6 +148,11 @@ pub fn default_data_dir() -> Result<PathBuf, OptionRefusal> {
         .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
         .map(|data| data.join("casemate/dev"))
         .ok_or(OptionRefusal::NoHome)
+}
+
+/// Whether a client that resolves `localhost` gets to a listener at this address.
+fn is_at_localhost(ip: IpAddr) -> bool {
+    ip.is_unspecified() || ip.to_canonical() == IpAddr::V4(Ipv4Addr::LOCALHOST)
 }
 
 fn is_hsm_name(name: &str) -> bool {
@@ -174,7 +191,23 @@ mod tests {
         assert_eq!(free().check(), Ok(()));
         assert_eq!(DevOptions { management_listen: any, ..free() }.check(), Ok(()));
         let six = "[::1]:0".parse().unwrap();
-        assert_eq!(DevOptions { listen: six, ..options() }.check(), Ok(()));
+        assert_eq!(DevOptions { hsm_listen: six, ..options() }.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_listener_that_localhost_does_not_lead_to_is_refused() {
+        for text in ["127.0.0.2:0", "127.1.2.3:8443", "[::1]:0", "192.0.2.1:0"] {
+            let listen = text.parse().unwrap();
+            let told =
+                DevOptions { listen, i_know_this_is_a_development_issuer: true, ..options() };
+            assert_eq!(told.check(), Err(OptionRefusal::NotLocalhost { address: listen }));
+            let told = DevOptions {
+                hsm_listen: listen,
+                i_know_this_is_a_development_issuer: true,
+                ..options()
+            };
+            assert_eq!(told.check(), Ok(()), "{text}");
+        }
     }
 
     #[test]
@@ -185,14 +218,22 @@ mod tests {
             assert_eq!(refused.check(), Err(OptionRefusal::NotLoopback { address: listen }));
             let refused = DevOptions { hsm_listen: listen, ..options() };
             assert!(refused.check().is_err());
+            let told = DevOptions {
+                hsm_listen: listen,
+                i_know_this_is_a_development_issuer: true,
+                ..options()
+            };
+            assert_eq!(told.check(), Ok(()));
+            // It asks for no token, so nothing makes it fit for others.
+            let management = DevOptions { management_listen: listen, ..told };
+            let refused = OptionRefusal::ManagementNotLoopback { address: listen };
+            assert_eq!(management.check(), Err(refused));
+        }
+        for text in ["0.0.0.0:8443", "[::]:8443", "[::ffff:127.0.0.1]:8443"] {
+            let listen = text.parse().unwrap();
             let told =
                 DevOptions { listen, i_know_this_is_a_development_issuer: true, ..options() };
             assert_eq!(told.check(), Ok(()));
-            // It asks for no token, so nothing makes it fit for others.
-            let management =
-                DevOptions { management_listen: listen, ..DevOptions { listen, ..told } };
-            let refused = OptionRefusal::ManagementNotLoopback { address: listen };
-            assert_eq!(management.check(), Err(refused));
         }
     }
 
@@ -229,6 +270,7 @@ mod tests {
     fn every_refusal_says_what_to_do() {
         let refusals = [
             OptionRefusal::NotLoopback { address: options().listen },
+            OptionRefusal::NotLocalhost { address: options().listen },
             OptionRefusal::ManagementNotLoopback { address: options().listen },
             OptionRefusal::SameListener { address: options().listen },
             OptionRefusal::Name { name: String::new() },

@@ -2,15 +2,12 @@
 //! message for the partition.
 
 use std::ffi::OsString;
-use std::fs::DirEntry;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use casemate_channel::{Confine, Creation, Limits, Seal, Start, VERSION};
 use casemate_dev_issuer::{AppCreated, DevIssuer};
 use serde_json::json;
-use tempfile::TempDir;
 
 use crate::authority::Authority;
 use crate::bundle::{CHOSEN, bundle};
@@ -18,6 +15,7 @@ use crate::client::Client;
 use crate::courier::CourierPlace;
 use crate::dev::DevError;
 use crate::env_file::ENV_FILE;
+use crate::ephemeral::{self, Ephemeral};
 use crate::folder::{Folder, fails};
 use crate::names::Names;
 use crate::options::{DevOptions, default_data_dir};
@@ -39,7 +37,7 @@ const FIRST_ROLES: [&str; 3] =
 pub(crate) struct Place {
     pub(crate) folder: Arc<Folder>,
     /// Removed with all that is in it when `dev` ends.
-    _ephemeral: Option<TempDir>,
+    _ephemeral: Option<Ephemeral>,
 }
 
 /// Who `dev` is.
@@ -48,48 +46,33 @@ pub(crate) struct Identity {
     pub(crate) principal: AppCreated,
 }
 
-/// A run that began later than this ago may not have locked its folder yet.
-const BEGINNING: Duration = Duration::from_secs(60);
-const EPHEMERAL_PREFIX: &str = "casemate-dev-";
-
 /// Opens the data folder; an old `dev.env` goes first of all.
 pub(crate) fn place(options: &DevOptions) -> Result<Place, DevError> {
-    let (path, ephemeral) = if options.ephemeral {
-        remove_abandoned(&std::env::temp_dir());
-        let folder = tempfile::Builder::new()
-            .prefix(EPHEMERAL_PREFIX)
-            .tempdir()
-            .map_err(fails("make a folder in", &std::env::temp_dir()))?;
-        (folder.path().to_owned(), Some(folder))
-    } else {
-        let path = match &options.data_dir {
-            Some(path) => path.clone(),
-            None => default_data_dir()?,
-        };
-        (path, None)
-    };
-    let folder = Folder::open(&path)?;
+    if options.ephemeral {
+        let parent = std::env::temp_dir();
+        ephemeral::remove_abandoned(&parent);
+        let (folder, ephemeral) = ephemeral::make(&parent)?;
+        return Ok(Place { folder: Arc::new(folder), _ephemeral: Some(ephemeral) });
+    }
+    let folder = Folder::open(&data_dir(options)?)?;
     folder.remove(ENV_FILE)?;
-    Ok(Place { folder: Arc::new(folder), _ephemeral: ephemeral })
+    ephemeral::keep(&folder)?;
+    Ok(Place { folder: Arc::new(folder), _ephemeral: None })
 }
 
-/// Removes what killed ephemeral runs of this user left behind: keys must not lie about.
-fn remove_abandoned(parent: &Path) {
-    let ours = |entry: std::io::Result<DirEntry>| {
-        let entry = entry.ok()?;
-        let name = entry.file_name();
-        name.to_str()?.starts_with(EPHEMERAL_PREFIX).then(|| entry.path())
-    };
-    let Ok(entries) = std::fs::read_dir(parent) else { return };
-    for path in entries.filter_map(ours) {
-        let is_old = path
-            .metadata()
-            .and_then(|facts| facts.modified())
-            .is_ok_and(|at| at.elapsed().is_ok_and(|age| age > BEGINNING));
-        // A folder whose lock can be had, and that is ours alone, belongs to no running agent.
-        if is_old && path.join("agent.lock").exists() && Folder::open(&path).is_ok() {
-            let _another_time = std::fs::remove_dir_all(&path);
-        }
+/// Removes the `dev.env` of a killed run where this run's options are refused; makes nothing.
+pub(crate) fn remove_old_env(options: &DevOptions) {
+    let Ok(path) = data_dir(options) else { return };
+    if path.is_dir() && !options.ephemeral {
+        // A folder that is in use, or not ours, keeps its file; what is said is the refusal.
+        let _ = Folder::open(&path).and_then(|folder| folder.remove(ENV_FILE));
+    }
+}
+
+fn data_dir(options: &DevOptions) -> Result<PathBuf, DevError> {
+    match &options.data_dir {
+        Some(path) => Ok(path.clone()),
+        None => Ok(default_data_dir()?),
     }
 }
 
@@ -104,9 +87,16 @@ pub(crate) fn identity(
     // that there is no graph it takes from the 404, but not from a refused token.
     let graph = format!("{}/graph", names.base_url());
     let audiences = AZURE_AUDIENCES.map(str::to_owned).into_iter().chain([graph]);
-    let issuer = DevIssuer::open(&folder.join("issuer"))?
-        .with_audiences(audiences.collect())
-        .with_key_fetch(Arc::<Client>::clone(client));
+    let path = folder.join("issuer");
+    if !DevIssuer::is_in(&path)
+        && let Some(hsm) = folder.hsm()?
+    {
+        return Err(DevError::NoIssuer { path, hsm });
+    }
+    let issuer =
+        DevIssuer::open(&path)?
+            .with_audiences(audiences.collect())
+            .with_key_fetch(Arc::<Client>::clone(client));
     let principal = issuer.ensure_app(PRINCIPAL)?;
     issuer.set_managed_identity(PRINCIPAL)?;
     if let Some(name) = &options.imds {

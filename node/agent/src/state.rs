@@ -1,5 +1,7 @@
 //! What the agent remembers about its HSM: never a key, never a record, only what it made when.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -43,6 +45,19 @@ pub enum StateError {
         #[source]
         cause: serde_json::Error,
     },
+    /// The HSM is there, and what it was created with is not.
+    #[error(
+        "{path} is missing, but the HSM {hsm} is in this folder; restore the file from a copy of \
+         the folder or write it again (the manual for `casemate dev` shows how), or start a new \
+         HSM with another --data-dir",
+        path = path.display()
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The HSM.
+        hsm: String,
+    },
     /// Written by a newer program.
     #[error("{path} has format {found}, this program knows {FORMAT}; use the newer program")]
     Format {
@@ -70,15 +85,20 @@ impl State {
     /// The folder's state, or a new one by the options.
     pub(crate) fn open(folder: &Folder, options: &DevOptions) -> Result<Self, StateError> {
         let state = match folder.read(FILE)? {
-            None => Self::new(options),
+            None => match folder.hsm()? {
+                Some(hsm) => return Err(StateError::Missing { path: folder.join(FILE), hsm }),
+                None => Self::new(options),
+            },
             Some(text) => {
                 let path = folder.join(FILE).display().to_string();
                 let known = Self::parse(&text, path)?;
-                if known.created {
+                // Once the partition has written anything, the options may be sealed in it, whether
+                // or not its first start came to its end.
+                if known.created || folder.hsm()?.is_some() {
                     known.compare(options)?;
                     known
                 } else {
-                    // A creation that never ended: the options of today count.
+                    // A creation that never began: the options of today count.
                     Self {
                         subscription: known.subscription,
                         user: known.user,
@@ -192,11 +212,39 @@ mod tests {
     }
 
     #[test]
-    fn a_creation_that_never_ended_takes_new_options() {
+    fn a_creation_that_never_began_takes_new_options() {
         let (_parent, folder) = folder();
         State::open(&folder, &options(Some("one"), Some(7), true)).unwrap();
         let state = State::open(&folder, &options(None, None, false)).unwrap();
         assert_eq!((state.name.as_str(), state.retention_days), ("dev", 90));
+    }
+
+    #[test]
+    fn what_a_creation_that_was_cut_off_may_have_sealed_stays() {
+        let (_parent, folder) = folder();
+        let first = State::open(&folder, &options(Some("one"), Some(7), true)).unwrap();
+        let hsm = folder.make("hsm/one").unwrap();
+        std::fs::write(hsm.join("seal.bin"), "").unwrap();
+        let error = State::open(&folder, &options(None, Some(8), false)).unwrap_err();
+        assert!(matches!(error, StateError::Fixed { .. }), "{error}");
+        assert_eq!(State::open(&folder, &options(None, None, false)).unwrap(), first);
+        assert!(!first.created);
+    }
+
+    #[test]
+    fn an_hsm_without_its_state_file_is_not_served_with_guesses() {
+        let (_parent, folder) = folder();
+        let hsm = folder.make("hsm/one").unwrap();
+        State::open(&folder, &options(Some("one"), None, false)).unwrap();
+        folder.remove(FILE).unwrap();
+        std::fs::write(hsm.join("seal.bin"), "").unwrap();
+        for asked in [options(None, None, false), options(Some("one"), Some(7), true)] {
+            let error = State::open(&folder, &asked).unwrap_err();
+            assert!(matches!(error, StateError::Missing { .. }), "{error}");
+            let said = error.to_string();
+            assert!(said.contains(FILE) && said.contains("HSM one") && said.contains("restore"));
+            assert!(folder.read(FILE).unwrap().is_none(), "none is made up");
+        }
     }
 
     #[test]

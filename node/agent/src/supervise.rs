@@ -154,9 +154,15 @@ impl Supervisor {
         self.facts.change(|facts| facts.partition_pid = Some(pid));
         let stopped = self.converse(&end, &mut heard).await;
         self.link.set(None);
-        let how = match stopped {
-            true => self.stop(&end, &mut process).await,
-            false => close(&mut process).await,
+        let how = match (stopped, heard.ready) {
+            (true, true) => self.stop(&end, &mut process).await,
+            // It has nothing to finish, and may not read its channel for a while yet. Wherever its
+            // start is cut off, the next one goes on from there.
+            (true, false) => {
+                process.kill();
+                process.ended().await
+            }
+            (false, _) => close(&mut process).await,
         };
         if let Some(courier) = heard.courier.take() {
             courier.let_go().await;

@@ -222,3 +222,47 @@ fn a_second_run_in_the_same_folder_is_told_of_the_first() {
     assert!(said.contains(&format!("process {}", first.child.id())), "{said}");
     assert!(parent.path().join("dev.env").exists());
 }
+
+#[test]
+fn a_stop_does_not_wait_for_a_partition_that_is_still_starting() {
+    let parent = tempfile::tempdir().unwrap();
+    std::fs::write(parent.path().join("slow"), "").unwrap();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let seen = parent.path().join("hsm/dev/pid");
+        let _ = std::fs::remove_file(&seen);
+        let mut dev = Dev::start(parent.path());
+        let partition: u32 = until(|| std::fs::read_to_string(&seen).ok()?.parse().ok());
+        let told = Instant::now();
+        dev.signal(signal);
+        let (status, said) = dev.end();
+        assert!(status.success(), "{signal}: {said}");
+        assert!(told.elapsed() < Duration::from_secs(3), "{signal}: {:?}", told.elapsed());
+        assert!(is_gone(partition), "{signal}");
+        assert!(!parent.path().join("dev.env").exists(), "{signal}");
+    }
+}
+
+#[test]
+fn an_hsm_is_not_started_without_what_it_trusts() {
+    for lost in ["ca.key", "ca.pem", "issuer", "issuer/directory.json", "agent.json"] {
+        let parent = tempfile::tempdir().unwrap();
+        let mut dev = Dev::start(parent.path());
+        dev.env();
+        dev.signal(Signal::SIGTERM);
+        assert!(dev.end().0.success());
+        std::fs::write(parent.path().join("hsm/dev/seal.bin"), "").unwrap();
+        let path = parent.path().join(lost);
+        if path.is_dir() {
+            std::fs::remove_dir_all(&path).unwrap();
+        } else {
+            std::fs::remove_file(&path).unwrap();
+        }
+        let mut again = Dev::start(parent.path());
+        let (status, said) = again.end();
+        assert!(!status.success(), "{lost}: {said}");
+        let name = lost.split('/').next().unwrap();
+        assert!(said.contains(name) && said.contains("restore"), "{lost}: {said}");
+        assert!(!path.exists(), "{lost} is not made anew");
+        assert!(!parent.path().join("dev.env").exists(), "{lost}");
+    }
+}

@@ -2,7 +2,8 @@
 //! answers every request with 401. `casemate-agent-probe DATA-DIR`.
 //!
 //! A file `refuse` in the data folder makes the stand-in refuse to start; a file `foreign` makes it
-//! ask for a certificate that is not its own.
+//! ask for a certificate that is not its own; a file `slow` makes it start and never get further,
+//! without reading its channel.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -80,6 +81,11 @@ async fn serve(start: Start, end: PartitionEnd) -> Outcome {
         let message = "the records do not fit the head; restore the folder".to_owned();
         let failed = ToAgent::Failed { code: "RecordsDoNotFit".to_owned(), message };
         return Ok(end.send(&failed, None).await?);
+    }
+    if told(&start, "slow") {
+        let folder = start.confine.root.as_ref().unwrap_or(&start.folder);
+        std::fs::write(folder.join("pid"), std::process::id().to_string())?;
+        return std::future::pending().await;
     }
     let tls = TlsAcceptor::from(certificate(&start, &end).await?);
     // Its end of the courier's stream, held as long as this process lives.
