@@ -471,16 +471,14 @@ mod tests {
 
     #[test]
     fn refused_options_take_the_dev_env_of_a_killed_run_away_but_not_that_of_a_running_one() {
-        let parent = tempfile::tempdir().unwrap();
-        let path = parent.path().join("d");
-        let folder = Folder::open(&path).unwrap();
-        folder.write(ENV_FILE, b"old").unwrap();
-        let run = || dev(&refused(&path), &mut Vec::new()).unwrap_err();
-        assert!(matches!(run(), DevError::Options(OptionRefusal::Retention { days: 6 })));
-        assert!(folder.join(ENV_FILE).exists(), "the folder is in use");
-        drop(folder);
-        assert!(matches!(run(), DevError::Options(OptionRefusal::Retention { days: 6 })));
-        assert!(!path.join(ENV_FILE).exists());
+        let (left, used) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let _running = Folder::open(used.path()).unwrap();
+        for (folder, stays) in [(left.path(), false), (used.path(), true)] {
+            std::fs::write(folder.join(ENV_FILE), "old").unwrap();
+            let error = dev(&refused(folder), &mut Vec::new()).unwrap_err();
+            assert!(matches!(error, DevError::Options(OptionRefusal::Retention { days: 6 })));
+            assert_eq!(folder.join(ENV_FILE).exists(), stays);
+        }
     }
 
     #[test]

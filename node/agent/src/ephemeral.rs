@@ -94,12 +94,13 @@ mod tests {
         fs::File::open(path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
     }
 
+    /// What a killed run leaves. Made without a lock: a program that another test starts at that
+    /// moment would hold it for a while.
     fn killed(parent: &Path) -> PathBuf {
-        let (folder, ephemeral) = make(parent).unwrap();
-        fs::create_dir_all(folder.join("hsm/dev")).unwrap();
-        fs::write(folder.join("hsm/dev/seal.key"), "secret").unwrap();
-        let path = folder.path().to_owned();
-        std::mem::forget(ephemeral);
+        let path = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).unwrap().keep();
+        fs::write(path.join(MARK), MARK_TEXT).unwrap();
+        fs::create_dir_all(path.join("hsm/dev")).unwrap();
+        fs::write(path.join("hsm/dev/seal.key"), "secret").unwrap();
         path
     }
 
