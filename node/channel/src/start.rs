@@ -123,7 +123,7 @@ impl Default for Limits {
             idle_timeout_ms: 120_000,
             streams_max: 128,
             pool_queue_max: 1_024,
-            caller_pool_queue_max: 256,
+            caller_pool_queue_max: 768,
             caller_requests_max: 2_048,
             stop_grace_ms: 5_000,
         }

@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn what_nobody_changed_is_safe() {
-        let safe = ["false", "strict", "omit"];
+        let safe = ["false", "strict", "warn", "omit"];
         let shown: Vec<_> = SETTINGS.iter().map(|setting| (setting.show)(&settings())).collect();
         assert_eq!(shown.get(..safe.len()).unwrap(), safe);
         assert!(setting("allowkeymanagementoperationsthrougharm").is_some());
