@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(Cursor::open(dir.path(), &one).unwrap().next(), 1);
         cursor.rewind(0);
         assert_eq!(cursor.next(), 0);
-        forget_others(dir.path(), &[one.clone()]).unwrap();
+        forget_others(dir.path(), std::slice::from_ref(&one)).unwrap();
         assert!(dir.path().join("a.cursor").exists());
         forget_others(dir.path(), &[]).unwrap();
         assert!(!dir.path().join("a.cursor").exists());

@@ -276,7 +276,7 @@ async fn explanations_name_what_allows_and_what_is_missing() {
         "/explain".to_owned(),
         format!("/explain?principal={user}&action=rng/action"),
         format!("/explain?principal={user}&action=fly&scope=/"),
-        format!("/explain?principal=me&action=rng/action&scope=/"),
+        "/explain?principal=me&action=rng/action&scope=/".to_owned(),
         format!("/explain?principal={user}&action=rng/action&scope=/nowhere"),
         format!("/explain?principal={user}&action=rng/action&scope=/&groups=us"),
     ] {

@@ -113,9 +113,11 @@ fn written(dice: &mut Dice) -> NewDefinition {
         ..Permission::default()
     });
     let permissions = Permissions::new(permissions.collect()).unwrap();
+    let id = *dice.one(&CUSTOM);
+    let name = dice.one::<&str>(&["", "One", "Two"]);
     NewDefinition {
-        id: *dice.one(&CUSTOM),
-        role_name: RoleName::new(*dice.one(&["", "One", "Two"])).unwrap(),
+        id,
+        role_name: RoleName::new(name).unwrap(),
         description: Description::default(),
         permissions,
     }

@@ -58,8 +58,11 @@ pub(crate) struct Receiver {
     manner: Arc<Mutex<Manner>>,
     taken: Arc<Mutex<Vec<Taken>>>,
     seen: Arc<Mutex<usize>>,
-    blobs: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    blobs: Arc<Mutex<Vec<Blob>>>,
 }
+
+/// An append blob's name and bytes.
+type Blob = (String, Vec<u8>);
 
 impl Authority {
     pub(crate) fn new() -> Self {
