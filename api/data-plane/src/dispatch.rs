@@ -8,8 +8,8 @@ use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::route::{KeyUse, Route};
 use crate::{
-    audit_sinks, audit_usage, crypto, deleted_keys, explain, keys, random, role_assignments,
-    role_definitions, settings,
+    audit_sinks, audit_usage, crypto, cut_off, deleted_keys, explain, keys, random,
+    role_assignments, role_definitions, settings,
 };
 
 /// Hands the request to its handler.
@@ -47,6 +47,7 @@ pub(crate) async fn dispatch(
         Route::GetSetting(setting) => settings::get(x, setting).await,
         Route::UpdateSetting(setting) => settings::update(x, setting, body).await,
         Route::KeyUsage(name) => audit_usage::get(x, name).await,
+        Route::CutOffTokens(principal) => cut_off::cut_off(x, principal).await,
         Route::GetAuditSinks => audit_sinks::get(x).await,
         Route::PutAuditSinks => audit_sinks::put(x, body).await,
         Route::PutDefinition(scope, name) => role_definitions::put(x, scope, name, body).await,

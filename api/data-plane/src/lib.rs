@@ -19,6 +19,7 @@ mod authority;
 mod body;
 mod copies;
 mod crypto;
+mod cut_off;
 mod deleted_keys;
 mod dispatch;
 mod exchange;

@@ -19,7 +19,9 @@ use casemate_hsm::rbac::{
     AssignRefusal, DefineRefusal, DeleteAssignmentRefusal, DeleteDefinitionRefusal, ExplainRefusal,
     NotAuthorized,
 };
-use casemate_hsm::{ChangeSettingRefusal, CommitRefusal, PoolFailure, SetSinksRefusal};
+use casemate_hsm::{
+    ChangeSettingRefusal, CommitRefusal, CutOffRefusal, PoolFailure, SetSinksRefusal,
+};
 use casemate_token::{GroupsUnknown, TokenRefusal};
 use casemate_wire::ApiVersion;
 use http::StatusCode as S;
@@ -105,6 +107,9 @@ pub(crate) enum Refusal {
     Sinks(#[from] SinksError),
     #[error(transparent)]
     SetSinks(#[from] SetSinksRefusal),
+    /// Tokens not cut off.
+    #[error(transparent)]
+    CutOff(#[from] CutOffRefusal),
     /// The synchronous copy.
     #[error(transparent)]
     Copy {
@@ -241,6 +246,11 @@ impl Refusal {
                 Problem::bad(sentence(refusal))
             }
             Self::SetSinks(SetSinksRefusal::Commit(refusal)) => commit(refusal),
+            Self::CutOff(CutOffRefusal::TooMany) => Problem::conflict(format!(
+                "{} Take away the principal's roles instead.",
+                sentence(self)
+            )),
+            Self::CutOff(CutOffRefusal::Commit(refusal)) => commit(refusal),
             Self::Copy { cause } => Problem::unavailable(format!(
                 "The audit sink '{}' has not acknowledged the record of this call in time; what \
                  was asked for may have been done. An Administrator can look at /audit/sinks.",
@@ -292,7 +302,7 @@ fn route(refusal: RouteRefusal) -> Problem {
         }
         RouteRefusal::Version => bad_id("A key version is 32 hexadecimal digits."),
         RouteRefusal::Guid => {
-            Problem::bad("Role assignments and definitions are named by a GUID in the path.")
+            Problem::bad("Principals and their roles are named by a GUID in the path.")
         }
         RouteRefusal::Setting => Problem::new(
             S::NOT_FOUND,

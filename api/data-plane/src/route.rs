@@ -62,6 +62,8 @@ pub enum Route {
     DeleteDefinition(Scope, Uuid),
     /// Why somebody may do something: our own.
     Explain,
+    /// Refuse a principal's tokens of until now: our own.
+    CutOffTokens(Uuid),
     /// An operation of the API that this release does not have.
     NotInRelease(Absent),
 }
@@ -220,6 +222,7 @@ impl Route {
             Self::PutDefinition(..) => "RoleDefinitionCreateOrUpdate",
             Self::DeleteDefinition(..) => "RoleDefinitionDelete",
             Self::Explain => "RightsExplain",
+            Self::CutOffTokens(_) => "TokensCutOff",
             Self::NotInRelease(absent) => absent.operation(),
         }
     }
@@ -240,6 +243,7 @@ impl Route {
                 | Self::PutAuditSinks
                 | Self::PutDefinition(..)
                 | Self::DeleteDefinition(..)
+                | Self::CutOffTokens(_)
         )
     }
 
@@ -257,7 +261,7 @@ impl Route {
 
     /// Whether it is an operation of our own, which no api-version of Azure's knows.
     pub fn is_own(&self) -> bool {
-        matches!(self, Self::Explain)
+        matches!(self, Self::Explain | Self::CutOffTokens(_))
     }
 
     /// How much body it takes.
@@ -291,6 +295,7 @@ impl Route {
             | Self::GetAuditSinks
             | Self::DeleteDefinition(..)
             | Self::Explain
+            | Self::CutOffTokens(_)
             | Self::NotInRelease(_) => BodyKind::None,
         }
     }
@@ -333,6 +338,7 @@ impl Route {
             | Self::ListDeletedKeys
             | Self::RandomBytes
             | Self::Explain
+            | Self::CutOffTokens(_)
             | Self::ListSettings
             | Self::GetSetting(_)
             | Self::UpdateSetting(_)
@@ -415,6 +421,13 @@ fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
     }
     if is(first, "explain") && rest.is_empty() {
         return by_method(method, &[("GET", &|| Ok(Route::Explain))]);
+    }
+    if let [principal, cut_off] = rest
+        && is(first, "principals")
+        && is(cut_off, "cutofftokens")
+    {
+        let principal = || Uuid::try_parse(principal).map_err(|_| RouteRefusal::Guid);
+        return by_method(method, &[("POST", &|| principal().map(Route::CutOffTokens))]);
     }
     let known = absent.into_iter().find(|(name, _)| is(first, name));
     known.map(|(_, absent)| Route::NotInRelease(absent)).ok_or(RouteRefusal::UnknownPath)

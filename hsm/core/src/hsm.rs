@@ -281,6 +281,10 @@ fn load(stored: Vec<Record>) -> Result<(Settings, State), OpenFailure> {
                 let sinks = sealed.open().map_err(unreadable)?;
                 state.apply(Applied::AuditSinks(Arc::new(sinks)), record.generation);
             }
+            Kind::CutOffs => {
+                let cut_offs = Arc::new(read(&record)?);
+                state.apply(Applied::CutOffs(cut_offs), record.generation);
+            }
             Kind::Other => {}
         }
     }

@@ -13,6 +13,7 @@
 mod audit_sinks;
 mod clock;
 mod commit;
+mod cut_off;
 mod handles;
 mod hsm;
 mod keep;
@@ -27,6 +28,7 @@ mod state;
 pub use audit_sinks::SetSinksRefusal;
 pub use clock::{Clock, UnixSeconds};
 pub use commit::CommitRefusal;
+pub use cut_off::{CutOff, CutOffRefusal};
 pub use hsm::{Hsm, HsmLimits, OpenFailure, Ports};
 pub use names::{KeyName, KeyPrefix, NameError, VersionId};
 pub use ports::{Pool, PoolBusy, PoolFailure, Spawn, Turn};

@@ -122,6 +122,11 @@ pub(crate) fn audit_sinks_path() -> Path {
     path("audit-sinks".to_owned())
 }
 
+/// Where the times are from which on principals' tokens must have been issued.
+pub(crate) fn cut_offs_path() -> Path {
+    path("token-cut-offs".to_owned())
+}
+
 /// Where a role assignment is.
 pub(crate) fn assignment_path(name: Uuid) -> Path {
     path(format!("{ASSIGNMENTS}/{name}"))
@@ -150,6 +155,7 @@ pub(crate) enum Kind {
     },
     Assignment,
     AuditSinks,
+    CutOffs,
     Definition,
     /// Written by a newer release or another part of the HSM: left alone.
     Other,
@@ -162,6 +168,7 @@ pub(crate) fn kind(path: &Path) -> Kind {
         [SETTINGS] => Kind::Settings,
         [SETTINGS, name] => setting(name).map_or(Kind::Other, Kind::Setting),
         ["audit-sinks"] => Kind::AuditSinks,
+        ["token-cut-offs"] => Kind::CutOffs,
         [KEYS, _] => Kind::Key,
         [KEYS, key, "versions", _] => Kind::Version { key: (*key).to_owned() },
         [KEYS, key, "gcm", version] => match VersionId::parse(version) {

@@ -7,6 +7,7 @@ use casemate_audit_sinks::Sinks;
 use casemate_store_port::Generation;
 use uuid::Uuid;
 
+use crate::CutOff;
 use crate::VersionId;
 use crate::keys::GcmBudget;
 use crate::rbac::{ActionSet, Assignment, Definition, Role};
@@ -22,6 +23,8 @@ pub(crate) struct State {
     pub(crate) assignments_by_principal: HashMap<Uuid, Vec<Held>>,
     /// Where copies of the audit log go, once that was set.
     pub(crate) audit_sinks: (Arc<Sinks>, Option<Generation>),
+    /// From when on principals' tokens must have been issued.
+    pub(crate) cut_offs: (Arc<Vec<CutOff>>, Option<Generation>),
     /// Those that somebody wrote.
     pub(crate) definitions: HashMap<Uuid, (Arc<Definition>, Generation)>,
     /// Grows with every change of rights; a permit carries the one it was given at.
@@ -70,6 +73,7 @@ pub(crate) enum Applied {
     AssignmentGone(Uuid),
     Setting(&'static Setting, Arc<SettingRecord>),
     AuditSinks(Arc<Sinks>),
+    CutOffs(Arc<Vec<CutOff>>),
     Definition(Arc<Definition>),
     DefinitionGone(Uuid),
 }
@@ -95,6 +99,7 @@ impl State {
                 self.settings.insert(setting.name, HeldSetting { setting, record, generation });
             }
             Applied::AuditSinks(sinks) => self.audit_sinks = (sinks, Some(generation)),
+            Applied::CutOffs(cut_offs) => self.cut_offs = (cut_offs, Some(generation)),
             Applied::Definition(definition) => {
                 let id = definition.id;
                 self.definitions.insert(id, (definition, generation));

@@ -121,6 +121,9 @@ impl Partition {
         let fetch = Arc::new(AgentFetch::new(Arc::clone(agent), &outbound));
         let groups = Groups::new(group_sources(start, &hsm), Arc::<AgentFetch>::clone(&fetch));
         let validator = Arc::new(Validator::new(trust(start, &hsm), fetch));
+        for cut_off in hsm.cut_offs().iter() {
+            validator.cut_off(cut_off.principal, cut_off.not_before.0);
+        }
         let courier = courier(start, &hsm, &trail);
         let plane = plane(start, &hsm, Callers { validator, groups }, &trail, &courier)?;
         let folder = start.folder.clone();

@@ -51,6 +51,11 @@ fn settings() {
 }
 
 #[test]
+fn tokens_that_were_cut_off() {
+    passes("cut_off.py");
+}
+
+#[test]
 fn more_groups_than_a_token_lists() {
     passes("groups.py");
 }

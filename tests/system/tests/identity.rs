@@ -1,9 +1,15 @@
 //! Who is calling: every kind of proof is taken, everything else is refused to the letter.
 
 use std::process::Command;
+use std::time::Duration;
 
 use casemate_system_tests::{casemate, python};
-use casemate_test_kit::{Dev, Options, places};
+use casemate_test_kit::rest::Rest;
+use casemate_test_kit::{Dev, Options, places, process};
+use nix::sys::signal::Signal;
+
+/// How long a partition may take to die, and the next one to serve.
+const WITHIN: Duration = Duration::from_secs(20);
 
 #[test]
 fn every_kind_of_proof() {
@@ -46,6 +52,32 @@ fn identities_are_kept_over_a_restart() {
     assert_eq!((first.0.as_str(), first.1.as_str()), second);
     assert!(!again.token_of(id, secret, "https://managedhsm.azure.net/.default").is_empty());
     again.stop();
+}
+
+#[test]
+fn a_cut_off_outlives_its_partition() {
+    let dev = Dev::fresh();
+    let app = casemate(&dev, &["dev", "identity", "add-app", "cut-off"]);
+    let [id, secret, principal] =
+        ["appId", "secret", "objectId"].map(|name| app[name].as_str().unwrap_or_default());
+    let token = dev.token_of(id, secret, "https://managedhsm.azure.net/.default");
+    let mut theirs = dev.anonymous().with_token(&token);
+    let status = |theirs: &mut Rest| theirs.ask("GET", "/keys").map(|answer| answer.status).ok();
+    assert_eq!(status(&mut theirs), Some(403), "believed, and without a role");
+    let path = format!("/principals/{principal}/cutOffTokens");
+    dev.rest().ask("POST", &path).expect("an answer").expect_ok("cut off");
+    assert_eq!(status(&mut theirs), Some(401));
+    assert!(process::dies_of(dev.partition(), Signal::SIGKILL, WITHIN), "it dies");
+    let again = || {
+        theirs.hang_up();
+        status(&mut theirs).is_some()
+    };
+    assert!(process::eventually(WITHIN, again), "it is served again");
+    let answer = theirs.ask("GET", "/keys").expect("an answer");
+    assert_eq!(answer.status, 401, "{}", answer.text());
+    let challenge = answer.header("www-authenticate").unwrap_or_default().to_owned();
+    assert!(challenge.contains("error=\"insufficient_claims\""), "{challenge}");
+    dev.stop();
 }
 
 #[test]

@@ -1,0 +1,28 @@
+//! Cutting off the tokens of a principal: a call of our own.
+
+use casemate_hsm::rbac::{Scope, act};
+use http::StatusCode;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::answer::Answer;
+use crate::exchange::Exchange;
+use crate::refusal::Refusal;
+use crate::render::json;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    principal_id: Uuid,
+    not_before: i64,
+}
+
+pub(crate) async fn cut_off(x: &mut Exchange, principal: Uuid) -> Result<Answer, Refusal> {
+    let permit = x.authorize::<act::SettingsWrite>(Scope::Root)?;
+    let intent = x.intend().await?;
+    let made = x.hsm().cut_off_tokens(&permit, &intent, principal).await?;
+    let not_before = made.not_before.0;
+    x.plane.validator.cut_off(principal, not_before);
+    let body = json(&Shown { principal_id: principal, not_before });
+    x.changed(&permit, Answer::json(StatusCode::OK, body)).await
+}
