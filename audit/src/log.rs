@@ -41,9 +41,10 @@ impl Log {
 
     /// Adds durable lines to the tree.
     pub(crate) fn account(&mut self, lines: &[u8]) {
-        let lines = lines.strip_suffix(b"\n").unwrap_or(lines);
-        for line in lines.split(|&byte| byte == b'\n') {
-            self.tree.push(line, &mut self.full);
+        let mut begin = 0;
+        for end in memchr::memchr_iter(b'\n', lines) {
+            self.tree.push(lines.get(begin..end).unwrap_or_default(), &mut self.full);
+            begin = end + 1;
         }
     }
 

@@ -67,6 +67,8 @@ pub struct UsageIndex {
     pairs: usize,
     keys: BTreeMap<String, BTreeMap<Caller, Use>>,
     left_out: u64,
+    /// The last `identity`, as written and as read: who calls once mostly calls again.
+    last_identity: (String, Caller),
 }
 
 #[derive(Debug)]
@@ -143,15 +145,30 @@ impl UsageIndex {
         let Ok(line) = serde_json::from_slice::<Line<'_>>(record) else { return };
         let done = line.phase == "use" && line.result_type == "Success";
         let Some(key) = line.key.filter(|_| done) else { return };
-        let caller = line.identity.as_deref().map(Caller::from_identity).unwrap_or_default();
+        self.identify(line.identity.as_deref().unwrap_or_default());
+        let caller = &self.last_identity.1;
+        let key = in_lower_case(key.name);
+        if let Some(used) = self.keys.get_mut(&*key).and_then(|callers| callers.get_mut(caller)) {
+            used.count += 1;
+            line.time.as_ref().clone_into(&mut used.last);
+            line.operation_name.as_ref().clone_into(&mut used.operation);
+            return;
+        }
         let row = UsageRow {
-            key: key.name.to_lowercase(),
-            caller,
+            key: key.into_owned(),
+            caller: caller.clone(),
             count: 1,
             last_used: line.time.into_owned(),
             last_operation: line.operation_name.into_owned(),
         };
         self.add(row);
+    }
+
+    /// Reads an identity, unless it is the last one again.
+    fn identify(&mut self, identity: &str) {
+        if self.last_identity.0 != identity {
+            self.last_identity = (identity.to_owned(), Caller::from_identity(identity));
+        }
     }
 
     /// The uses of a key, or of all; of a key the latest first.
@@ -217,6 +234,12 @@ impl UsageIndex {
             self.left_out += row.count;
         }
     }
+}
+
+/// Names of keys are compared without case.
+fn in_lower_case(name: Cow<'_, str>) -> Cow<'_, str> {
+    let is_lower = !name.bytes().any(|byte| byte.is_ascii_uppercase());
+    if is_lower { name } else { Cow::Owned(name.to_ascii_lowercase()) }
 }
 
 #[cfg(test)]
