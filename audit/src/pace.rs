@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 /// A larger batch than this saves nothing worth waiting for.
-const ENOUGH_MAX: usize = 32;
+const ENOUGH_MAX: usize = 48;
 /// The wait's bound for each record expected, counted from the start of the last sync.
 const WAIT_PER_RECORD: Duration = Duration::from_millis(1);
 /// The bound of the bound.
