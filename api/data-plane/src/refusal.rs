@@ -246,11 +246,7 @@ impl Refusal {
                 Problem::bad(sentence(refusal))
             }
             Self::SetSinks(SetSinksRefusal::Commit(refusal)) => commit(refusal),
-            Self::CutOff(CutOffRefusal::TooMany) => Problem::conflict(format!(
-                "{} Take away the principal's roles instead.",
-                sentence(self)
-            )),
-            Self::CutOff(CutOffRefusal::Commit(refusal)) => commit(refusal),
+            Self::CutOff(refusal) => cut_off(refusal),
             Self::Copy { cause } => Problem::unavailable(format!(
                 "The audit sink '{}' has not acknowledged the record of this call in time; what \
                  was asked for may have been done. An Administrator can look at /audit/sinks.",
@@ -517,6 +513,16 @@ fn engine(error: &EngineError) -> Problem {
     match error {
         EngineError::Unsupported | EngineError::BadKey(_) => Problem::bad(sentence(error)),
         EngineError::NotAuthentic | EngineError::Failed(_) => Problem::internal(),
+    }
+}
+
+fn cut_off(refusal: &CutOffRefusal) -> Problem {
+    match refusal {
+        CutOffRefusal::TooMany => Problem::conflict(format!(
+            "{} Take away the principal's roles instead.",
+            sentence(refusal)
+        )),
+        CutOffRefusal::Commit(refusal) => commit(refusal),
     }
 }
 
