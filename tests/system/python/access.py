@@ -135,7 +135,7 @@ def assignments():
     equal(admin.get_role_assignment(KeyVaultRoleScope.KEYS, name).role_assignment_id,
           made.role_assignment_id, "read back")
     check(name in {one.name for one in admin.list_role_assignments(KeyVaultRoleScope.KEYS)}, "list")
-    refused(409, "RoleAssignmentExists", lambda: admin.create_role_assignment(
+    refused(409, "Conflict", lambda: admin.create_role_assignment(
         KeyVaultRoleScope.KEYS, role, app["objectId"]), "the same grant twice")
     admin.delete_role_assignment(KeyVaultRoleScope.KEYS, name)
     admin.delete_role_assignment(KeyVaultRoleScope.KEYS, name)

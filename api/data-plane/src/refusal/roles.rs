@@ -12,7 +12,7 @@ const SEPARATION: &str = "SeparationOfDuties";
 pub(super) fn assign(refusal: &AssignRefusal) -> Problem {
     let exists = || {
         let message = format!("{} Delete that one first to replace it.", sentence(refusal));
-        Problem::new(S::CONFLICT, "RoleAssignmentExists", message)
+        Problem::conflict(message)
     };
     match refusal {
         AssignRefusal::RoleNotFound(_) => Problem::bad(sentence(refusal)),

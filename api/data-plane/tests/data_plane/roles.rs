@@ -103,7 +103,7 @@ async fn wrong_assignments_are_refused() {
     let taken = Uuid::new_v4();
     let path = |name: Uuid| format!("{ROLES}/roleAssignments/{name}");
     assert_eq!(world.call("PUT", &path(taken), assignment(CRYPTO_USER, user)).await.status, 201);
-    let exists = (409, "RoleAssignmentExists".to_owned());
+    let exists = (409, "Conflict".to_owned());
     let other = assignment(CRYPTO_USER, Uuid::new_v4());
     assert_eq!(world.call("PUT", &path(taken), other).await.code(), exists);
     let twin = world.call("PUT", &path(Uuid::new_v4()), assignment(CRYPTO_USER, user)).await;
