@@ -30,8 +30,8 @@ class Watched:
         return self.credential.get_token(*scopes, **options)
 
 
-def user():
-    app = casemate("dev", "identity", "add-app", "cut-off")
+def user(name):
+    app = casemate("dev", "identity", "add-app", name)
     access_client().create_role_assignment(KeyVaultRoleScope.GLOBAL, USER, app["objectId"])
     credential = ClientSecretCredential("adfs", app["appId"], app["secret"])
     return app["objectId"], Watched(credential)
@@ -45,7 +45,7 @@ def claims_of(challenge):
 
 
 def the_sdk_gets_a_new_token_by_itself():
-    principal, watched = user()
+    principal, watched = user("cut-off")
     client = key_client(watched)
     client.create_ec_key("cut-off", curve="P-256", hardware_protected=True)
     equal(watched.claims, [], "nothing was asked for before")
@@ -67,7 +67,7 @@ def the_sdk_gets_a_new_token_by_itself():
 
 
 def others_cannot():
-    principal, watched = user()
+    principal, watched = user("other")
     raw = Raw(watched)
     raw.refused(403, "AccessDenied", "POST", f"/principals/{principal}/cutOffTokens")
     raw.ok("GET", "/keys")
