@@ -61,6 +61,8 @@ pub(crate) struct State {
     pub(crate) refused: Option<TrailError>,
     /// The disk is nearly full: only what is owed for work already begun is taken.
     pub(crate) low: bool,
+    /// How much of the disk is to stay free.
+    pub(crate) reserve_bytes: u64,
     /// The last checkpoint.
     pub(crate) published: Option<Anchor>,
     pub(crate) intents: Intents,
@@ -108,6 +110,7 @@ impl Trail {
                 wake_at: usize::MAX,
                 refused: None,
                 low: false,
+                reserve_bytes: space::RESERVE_BYTES,
                 published: None,
                 intents,
                 left_open: open,
@@ -132,6 +135,14 @@ impl Trail {
         let memory = Arc::new(Memory::default());
         let trail = Self { inner: Arc::new(Inner::Memory(Arc::clone(&memory))) };
         (trail, MemoryTrail::new(memory))
+    }
+
+    /// From now on no new work is taken with less than this much of the disk free. Below what may
+    /// wait in memory and a little more, work under way may find no room for its outcome.
+    pub fn keep_free(&self, bytes: u64) {
+        if let Inner::File { shared, .. } = &*self.inner {
+            shared.state.lock().reserve_bytes = bytes;
+        }
     }
 
     /// Replaces what every later line says about its HSM: the tenant and the development mark are
@@ -288,7 +299,7 @@ impl Shared {
             return Append::refused(refused.clone());
         }
         if state.low && !record.phase.is_owed() {
-            let source = Arc::new(space::nearly_full());
+            let source = Arc::new(space::nearly_full(state.reserve_bytes));
             return Append::refused(TrailError::Full { dir: self.dir.clone(), source });
         }
         if state.pending.len() + line.len() > PENDING_BYTES_MAX {

@@ -104,8 +104,11 @@ fn look(shared: &Shared, log: &Log) {
     if !log.file.is_in_place() {
         shared.refuse(TrailError::Removed { file: log.file.path() });
     }
-    let was_low = shared.state.lock().low;
-    if let Some(low) = space::is_low(&shared.dir, was_low) {
+    let (was_low, reserve) = {
+        let state = shared.state.lock();
+        (state.low, state.reserve_bytes)
+    };
+    if let Some(low) = space::is_low(&shared.dir, reserve, was_low) {
         shared.state.lock().low = low;
     }
 }

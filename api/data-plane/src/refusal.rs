@@ -376,7 +376,7 @@ fn create(refusal: &CreateRefusal) -> Problem {
         CreateRefusal::NameIsBeingPurged(_) => {
             Problem::conflict(sentence(refusal)).inner("ObjectIsBeingDeleted")
         }
-        CreateRefusal::TooManyVersions(_) | CreateRefusal::TooManyKeys => {
+        CreateRefusal::TooManyVersions(..) | CreateRefusal::TooManyKeys => {
             Problem::conflict(sentence(refusal))
         }
         CreateRefusal::Pool(failure) => pool(failure),
@@ -394,7 +394,7 @@ fn import(refusal: &ImportRefusal) -> Problem {
         ImportRefusal::NameIsBeingPurged(_) => {
             Problem::conflict(sentence(refusal)).inner("ObjectIsBeingDeleted")
         }
-        ImportRefusal::TooManyVersions(_) | ImportRefusal::TooManyKeys => {
+        ImportRefusal::TooManyVersions(..) | ImportRefusal::TooManyKeys => {
             Problem::conflict(sentence(refusal))
         }
         ImportRefusal::Pool(failure) => pool(failure),

@@ -40,6 +40,8 @@ pub struct Ports {
 pub struct HsmLimits {
     /// Most keys, deleted ones included.
     pub keys_max: usize,
+    /// Most versions of one key.
+    pub versions_max: usize,
     /// Most opened keys kept.
     pub handles_max: usize,
     /// Most role assignments.
@@ -52,6 +54,7 @@ impl Default for HsmLimits {
     fn default() -> Self {
         Self {
             keys_max: 100_000,
+            versions_max: 100,
             handles_max: 4_096,
             assignments_max: 20_000,
             definitions_max: 2_000,

@@ -27,7 +27,7 @@ use crate::facts::{Facts, SharedFacts};
 use crate::folder::{Folder, FolderError};
 use crate::gate::Gate;
 use crate::hsm::HsmLink;
-use crate::limits;
+use crate::limits::{self, AgentLimits};
 use crate::local::{Local, SOCKET, bind};
 use crate::monitor::Monitor;
 use crate::names::Names;
@@ -134,6 +134,7 @@ async fn run(options: &DevOptions, out: &mut dyn Write) -> Result<(), DevError> 
     let mut signals = Signals::new().map_err(DevError::Runtime)?;
     // More connections than the soft limit are welcome; with fewer it works as well.
     let _ = casemate_harden::raise_nofile();
+    let limits = limits::changed(&options.limits).map_err(OptionRefusal::from)?;
     let place = prepare::place(options)?;
     let folder = &place.folder;
     say(format_args!("data in {}", folder.path().display()));
@@ -148,7 +149,7 @@ async fn run(options: &DevOptions, out: &mut dyn Write) -> Result<(), DevError> 
     let client = Arc::new(Client::new(names.listen, roots));
     let identity = prepare::identity(folder, options, &names, &client)?;
     let mut start = prepare::start(folder, &mut state, &names, &identity, &authority)?;
-    start.limits = limits::changed(&options.limits).map_err(OptionRefusal::from)?;
+    start.limits = limits.partition;
     let management_url = format!("http://{}", bound(&management)?);
     let courier = prepare::courier(folder, &state)?;
     announce(&state);
@@ -157,11 +158,13 @@ async fn run(options: &DevOptions, out: &mut dyn Write) -> Result<(), DevError> 
     let folder_of = Arc::clone(folder);
     let parts =
         Parts { names, management_url, identity, authority, client, folder: folder_of, stopping };
-    let link = Arc::new(HsmLink::new());
+    let link = Arc::new(HsmLink::new(Duration::from_millis(limits.agent.partition_wait_ms)));
     let facts = Arc::new(SharedFacts::new(parts.facts(&state)));
-    parts.open_gate(listener, hsm_listener, &link, &state)?;
+    parts.open_gate([listener, hsm_listener], &limits.agent, &link, &state)?;
     parts.open_local(&facts)?;
-    let monitor = Arc::new(Monitor { link: Arc::clone(&link), facts: Arc::clone(&facts) });
+    let connections_max = limits.agent.management_connections_max;
+    let (link_of, facts_of) = (Arc::clone(&link), Arc::clone(&facts));
+    let monitor = Arc::new(Monitor { link: link_of, facts: facts_of, connections_max });
     tokio::spawn(monitor.serve(management, parts.stopping.clone()));
     let mut supervised = parts.supervise(start, &link, &facts, state.clone(), courier);
 
@@ -205,8 +208,8 @@ impl Parts {
 
     fn open_gate(
         &self,
-        listener: TcpListener,
-        hsm_listener: TcpListener,
+        [listener, hsm_listener]: [TcpListener; 2],
+        limits: &AgentLimits,
         link: &Arc<HsmLink>,
         state: &State,
     ) -> Result<(), DevError> {
@@ -224,7 +227,11 @@ impl Parts {
             hsm: Arc::clone(link),
             own_names: own_hosts.into_iter().collect(),
             own: Arc::new(own),
-            slots: Slots::new(SlotLimits::default()),
+            slots: Slots::new(SlotLimits {
+                per_address_max: limits.waiting_per_address_max,
+                total_max: limits.waiting_max,
+            }),
+            hello_timeout: Duration::from_millis(limits.hello_timeout_ms),
         });
         let stopping = || self.stopping.clone();
         tokio::spawn(Arc::clone(&gate).serve(listener, Listener::Named, stopping()));

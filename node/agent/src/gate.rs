@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::hello::{HELLO_TIMEOUT, Hello, peek};
+use crate::hello::{Hello, peek};
 use crate::hsm::HsmLink;
 use crate::own_service::OwnService;
 use crate::slots::{Slot, Slots};
@@ -43,6 +43,8 @@ pub(crate) struct Gate {
     pub(crate) own: Arc<OwnService>,
     /// Bounds.
     pub(crate) slots: Slots,
+    /// Time for a client to send its hello.
+    pub(crate) hello_timeout: Duration,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -80,7 +82,7 @@ impl Gate {
     }
 
     async fn pass(&self, stream: TcpStream, peer: SocketAddr, kind: Listener, slot: Slot) {
-        let hello = peek(&stream, HELLO_TIMEOUT).await;
+        let hello = peek(&stream, self.hello_timeout).await;
         match self.destination(kind, hello) {
             Destination::Hsm(sni) => self.hsm.hand_over(stream, peer, kind, sni).await,
             Destination::Own => self.own.serve(stream, slot).await,

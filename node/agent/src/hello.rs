@@ -15,9 +15,6 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::sni::{HELLO_BYTES_MAX, Sni, parse};
 
-/// How long a client may take to send its hello.
-pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Looks that may bring no byte before a pause. A new socket counts as readable before its first
 /// event, so the first look is often too early; a pause then would be every connection's.
 const FRUITLESS_MAX: u32 = 3;
@@ -96,6 +93,8 @@ fn judge(bytes: &[u8]) -> Option<Hello> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
     use std::io::Write;
     use std::net::TcpStream as Client;
 

@@ -10,9 +10,6 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-/// How long a connection waits for a partition that is being started again.
-const WAIT: Duration = Duration::from_secs(10);
-
 /// The pause before the next try when a partition has just gone.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -20,11 +17,13 @@ const PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(crate) struct HsmLink {
     serving: watch::Sender<Option<Arc<AgentEnd>>>,
+    wait: Duration,
 }
 
 impl HsmLink {
-    pub(crate) fn new() -> Self {
-        Self { serving: watch::Sender::new(None) }
+    /// A connection waits so long for a partition that is being started again.
+    pub(crate) fn new(wait: Duration) -> Self {
+        Self { serving: watch::Sender::new(None), wait }
     }
 
     /// From now on this partition serves, or none.
@@ -54,7 +53,7 @@ impl HsmLink {
         // Out of our runtime: from here on only the partition reads it.
         let Ok(socket) = stream.into_std() else { return };
         let message = ToPartition::Connection { peer, listener, sni };
-        let passed = timeout(WAIT, async {
+        let passed = timeout(self.wait, async {
             let mut serving = self.serving.subscribe();
             loop {
                 let end = match serving.wait_for(Option::is_some).await {
@@ -89,7 +88,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_waits_for_the_next_partition() {
-        let link = Arc::new(HsmLink::new());
+        let link = Arc::new(HsmLink::new(Duration::from_secs(10)));
         let (stream, peer, mut client) = connected().await;
         let passing = tokio::spawn({
             let link = Arc::clone(&link);

@@ -26,8 +26,6 @@ use crate::exposition::{agents_own, text};
 use crate::facts::SharedFacts;
 use crate::hsm::HsmLink;
 
-/// Connections served at once.
-const CONNECTIONS_MAX: usize = 16;
 /// Time for a request's head, and for the next one on an idle connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Size of a request's head.
@@ -77,6 +75,8 @@ pub(crate) struct Monitor {
     pub(crate) link: Arc<HsmLink>,
     /// What is known about its partition.
     pub(crate) facts: Arc<SharedFacts>,
+    /// Connections served at once.
+    pub(crate) connections_max: usize,
 }
 
 impl Questions {
@@ -130,7 +130,7 @@ impl Monitor {
         listener: TcpListener,
         mut stopping: watch::Receiver<bool>,
     ) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let places = Arc::new(Semaphore::new(self.connections_max));
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -248,8 +248,8 @@ mod tests {
     use crate::facts::Facts;
 
     fn monitor(facts: Facts) -> Monitor {
-        let link = Arc::new(HsmLink::new());
-        Monitor { link, facts: Arc::new(SharedFacts::new(facts)) }
+        let link = Arc::new(HsmLink::new(Duration::from_secs(10)));
+        Monitor { link, facts: Arc::new(SharedFacts::new(facts)), connections_max: 16 }
     }
 
     fn part(name: &str, value: f64) -> Family {

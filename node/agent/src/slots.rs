@@ -18,12 +18,6 @@ pub(crate) struct SlotLimits {
     pub(crate) total_max: usize,
 }
 
-impl Default for SlotLimits {
-    fn default() -> Self {
-        Self { per_address_max: 1_024, total_max: 8_192 }
-    }
-}
-
 /// The slots of one gate.
 #[derive(Debug, Clone)]
 pub(crate) struct Slots {

@@ -107,6 +107,18 @@ pub struct Limits {
     pub caller_pool_queue_max: usize,
     /// Requests that one caller may have under way.
     pub caller_requests_max: usize,
+    /// Keys, deleted ones included.
+    pub keys_max: usize,
+    /// Versions of one key.
+    pub versions_max: usize,
+    /// Opened keys kept in memory.
+    pub handles_max: usize,
+    /// Role assignments.
+    pub assignments_max: usize,
+    /// Role definitions beside the built-in ones.
+    pub definitions_max: usize,
+    /// Free bytes of the audit log's disk below which no new work is taken.
+    pub disk_reserve_bytes: u64,
     /// How long the partition finishes open requests after Stop.
     pub stop_grace_ms: u64,
 }
@@ -125,6 +137,12 @@ impl Default for Limits {
             pool_queue_max: 1_024,
             caller_pool_queue_max: 768,
             caller_requests_max: 2_048,
+            keys_max: 100_000,
+            versions_max: 100,
+            handles_max: 4_096,
+            assignments_max: 20_000,
+            definitions_max: 2_000,
+            disk_reserve_bytes: 48 * 1024 * 1024,
             stop_grace_ms: 5_000,
         }
     }

@@ -88,7 +88,7 @@ pub(crate) async fn hsm(
     let (store, records) = sealed(store, keys, seal, may_be_new).await?;
     let engine = Arc::<SoftEngine>::clone(&keys.engine);
     let ports = Ports { engine, store, clock, pool, spawn };
-    let limits = HsmLimits::default();
+    let limits = limits(start);
     let mut kept = Kept::from_records(&records)?;
     let hsm = match (&start.create, records.is_empty()) {
         (Some(message), true) => Hsm::create(ports, creation(message)?, limits).await?,
@@ -97,6 +97,17 @@ pub(crate) async fn hsm(
     kept.complete(&hsm).await?;
     seal.remember(hsm.sequence())?;
     Ok((hsm, kept))
+}
+
+/// The bounds of the domain among those of the partition.
+fn limits(start: &Start) -> HsmLimits {
+    HsmLimits {
+        keys_max: start.limits.keys_max,
+        versions_max: start.limits.versions_max,
+        handles_max: start.limits.handles_max,
+        assignments_max: start.limits.assignments_max,
+        definitions_max: start.limits.definitions_max,
+    }
 }
 
 /// The verified records. Only a store that never held any may be empty.
@@ -133,6 +144,7 @@ fn creation(message: &CreationMessage) -> Result<Creation, Failure> {
 pub(crate) async fn trail(start: &Start, hsm: &Hsm, ledger: Ledger) -> Result<Trail, Failure> {
     let folder = audit_folder(start);
     let trail = Trail::open(&folder, &origin(start, hsm, &resource_id(start)), ledger, millis())?;
+    trail.keep_free(start.limits.disk_reserve_bytes);
     trail.follow_usage(&start.folder.join(USAGE_FILE))?;
     record_service(&trail, "PartitionStart").await?;
     resolve::left_open(&trail, hsm).await?;

@@ -7,7 +7,7 @@ use casemate_engine_port::{EngineError, ImportedKey};
 
 use super::attributes::{AttributesRefusal, NewAttributes, Tags};
 use super::find::key_of;
-use super::make_version::{NameRefusal, VERSIONS_MAX, Wanted};
+use super::make_version::{NameRefusal, Wanted};
 use super::{KeyOp, KeyView};
 use crate::commit::CommitRefusal;
 use crate::handles::place;
@@ -49,8 +49,8 @@ pub enum ImportRefusal {
     #[error("the key '{0}' is being purged; try again when that is done")]
     NameIsBeingPurged(KeyName),
     /// The key has as many versions as it can.
-    #[error("the key '{0}' has {VERSIONS_MAX} versions, the most a key can have")]
-    TooManyVersions(KeyName),
+    #[error("the key '{0}' has {1} versions, the most a key can have")]
+    TooManyVersions(KeyName, usize),
     /// The HSM holds as many keys as it can.
     #[error("the HSM holds as many keys as it can")]
     TooManyKeys,
@@ -70,7 +70,7 @@ impl From<NameRefusal> for ImportRefusal {
         match refusal {
             NameRefusal::Deleted(name) => Self::NameIsDeleted(name),
             NameRefusal::BeingPurged(name) => Self::NameIsBeingPurged(name),
-            NameRefusal::TooManyVersions(name) => Self::TooManyVersions(name),
+            NameRefusal::TooManyVersions(name, most) => Self::TooManyVersions(name, most),
             NameRefusal::TooManyKeys => Self::TooManyKeys,
             NameRefusal::Commit(commit) => Self::Commit(commit),
         }

@@ -12,10 +12,7 @@ use crate::commit::{Attempt, CommitRefusal};
 use crate::rbac::{DataAction, Permit};
 use crate::records::{self, KeyRecord, Life, VersionRecord};
 use crate::state::{Applied, State};
-use crate::{Hsm, KeyName, UnixSeconds, VersionId};
-
-/// Most versions of one key.
-pub(super) const VERSIONS_MAX: usize = 100;
+use crate::{Hsm, HsmLimits, KeyName, UnixSeconds, VersionId};
 
 /// Why a version cannot be added under a name.
 #[derive(Debug, thiserror::Error)]
@@ -24,8 +21,8 @@ pub(super) enum NameRefusal {
     Deleted(KeyName),
     #[error("the key '{0}' is being purged")]
     BeingPurged(KeyName),
-    #[error("the key '{0}' has {VERSIONS_MAX} versions, the most a key can have")]
-    TooManyVersions(KeyName),
+    #[error("the key '{0}' has {1} versions, the most a key can have")]
+    TooManyVersions(KeyName, usize),
     #[error("the HSM holds as many keys as it can")]
     TooManyKeys,
     #[error(transparent)]
@@ -78,7 +75,7 @@ impl Wanted {
 impl Hsm {
     /// Whether a version may be added under the name: asked before the costly material is made.
     pub(super) fn check_name(&self, name: &KeyName) -> Result<(), NameRefusal> {
-        decide_key(&self.state.read(), name, None, self.limits.keys_max, self.now()).map(drop)
+        decide_key(&self.state.read(), name, None, self.limits, self.now()).map(drop)
     }
 
     /// A random version id.
@@ -107,7 +104,7 @@ impl Hsm {
         let version_bytes = records::encode(&version);
         self.attempt_by(permit, name.folded(), || {
             let (key, condition) =
-                decide_key(&self.state.read(), name, Some(id), self.limits.keys_max, now)?;
+                decide_key(&self.state.read(), name, Some(id), self.limits, now)?;
             let key_path = records::key_path(name);
             let view = self.view_records(&key, &version);
             let bytes = records::encode(&key);
@@ -141,11 +138,11 @@ fn decide_key(
     state: &State,
     name: &KeyName,
     added: Option<VersionId>,
-    keys_max: usize,
+    limits: HsmLimits,
     now: UnixSeconds,
 ) -> Result<(KeyRecord, Condition), NameRefusal> {
     let Some(entry) = state.keys.get(name.folded()) else {
-        if state.keys.len() >= keys_max {
+        if state.keys.len() >= limits.keys_max {
             return Err(NameRefusal::TooManyKeys);
         }
         let versions = added.into_iter().collect();
@@ -157,8 +154,9 @@ fn decide_key(
         Life::Deleted { .. } => return Err(NameRefusal::Deleted(entry.record.name.clone())),
         Life::Purging => return Err(NameRefusal::BeingPurged(entry.record.name.clone())),
     }
-    if entry.record.versions.len() >= VERSIONS_MAX {
-        return Err(NameRefusal::TooManyVersions(entry.record.name.clone()));
+    let versions_max = limits.versions_max;
+    if entry.record.versions.len() >= versions_max {
+        return Err(NameRefusal::TooManyVersions(entry.record.name.clone(), versions_max));
     }
     let mut record = KeyRecord::clone(&entry.record);
     record.versions.extend(added);

@@ -57,7 +57,7 @@ async fn a_key_has_at_most_a_hundred_versions() {
     }
     let permit = bench.permit(ROOT, "/keys/a");
     let refused = bench.hsm.create_key(&permit, &bench.intent().await, plain(oct())).await;
-    assert!(matches!(refused, Err(CreateRefusal::TooManyVersions(_))));
+    assert!(matches!(refused, Err(CreateRefusal::TooManyVersions(_, 100))));
 }
 
 #[tokio::test]
