@@ -58,6 +58,17 @@ impl Append {
         Self { on_its_way: Err(error) }
     }
 
+    /// A record that nobody keeps: what the benchmark compares with.
+    #[cfg(feature = "null-sink")]
+    pub(crate) fn dropped() -> Self {
+        static DONE: std::sync::LazyLock<Arc<Batch>> = std::sync::LazyLock::new(|| {
+            let batch = Batch::default();
+            batch.finish(Ok(()));
+            Arc::new(batch)
+        });
+        Self::queued(0, Arc::clone(&DONE))
+    }
+
     pub(crate) fn queued(sequence: u64, batch: Arc<Batch>) -> Self {
         Self { on_its_way: Ok(Ticket { sequence, batch, place: None }) }
     }

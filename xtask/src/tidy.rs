@@ -7,6 +7,7 @@ mod arrows;
 mod attributes;
 mod banned;
 mod crates;
+mod features;
 mod functions;
 mod glossary;
 mod links;
@@ -77,6 +78,7 @@ pub(crate) fn tidy(workspace: &Workspace) -> Result<(), Failure> {
     breaches.extend(reach::check(&metadata));
     breaches.extend(banned::check(workspace)?);
     breaches.extend(crates::check(&metadata, &files));
+    breaches.extend(features::check(&files));
     breaches.extend(links::check(&files));
     breaches.extend(mutants::check(&files));
     breaches.extend(glossary::check(&files));

@@ -53,7 +53,7 @@ pub(crate) fn all(plan: &Plan) -> Outcome<Vec<Extra>> {
     Ok(extras)
 }
 
-fn line(what: &str, result: &str) -> Extra {
+pub(crate) fn line(what: &str, result: &str) -> Extra {
     report::say(&format!("{what}: {result}"));
     Extra { what: what.to_owned(), result: result.to_owned() }
 }

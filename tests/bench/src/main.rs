@@ -13,6 +13,7 @@ mod cpu;
 mod extras;
 mod load;
 mod measure;
+mod null_sink;
 mod operations;
 mod report;
 
@@ -40,6 +41,7 @@ pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>
 
 fn run(plan: &Plan) -> Outcome<()> {
     let rows = measure::all(plan)?;
-    let extras = extras::all(plan)?;
+    let mut extras = null_sink::compare(plan)?;
+    extras.extend(extras::all(plan)?);
     report::write(plan, &rows, &extras)
 }

@@ -128,11 +128,24 @@ fn requests(
     index: usize,
     operation: &Operation,
 ) -> Outcome<(Vec<u8>, Option<Vec<u8>>)> {
-    let to = |path: String| format!("{path}?api-version=2025-07-01");
-    let method = if matches!(operation.act, Act::Empty | Act::Get) { "GET" } else { "POST" };
+    let path = format!("/{index}");
     if operation.act == Act::Empty {
-        return Ok((bare.request(method, &format!("/{index}"), b""), None));
+        return Ok((bare.request("GET", &path, b""), None));
     }
+    let (to_hsm, body) = request_to_hsm(rest, hsm, operation)?;
+    Ok((bare.request(method(operation), &path, &body), Some(to_hsm)))
+}
+
+fn method(operation: &Operation) -> &'static str {
+    if matches!(operation.act, Act::Empty | Act::Get) { "GET" } else { "POST" }
+}
+
+/// The request to the HSM and its body; the key is created.
+pub(crate) fn request_to_hsm(
+    rest: &mut Rest,
+    hsm: &Target,
+    operation: &Operation,
+) -> Outcome<(Vec<u8>, Vec<u8>)> {
     let create = format!("/keys/{}/create", operation.key_name());
     let bundle = rest.call("POST", &create, &operation.creation())?.expect_ok("create");
     let kid = bundle["key"]["kid"].as_str().ok_or("the bundle has no kid")?;
@@ -148,8 +161,8 @@ fn requests(
         Some(body) => serde_json::to_vec(&body)?,
         None => Vec::new(),
     };
-    let to_hsm = hsm.request(method, &to(format!("{path}{}", operation.verb())), &body);
-    Ok((bare.request(method, &format!("/{index}"), &body), Some(to_hsm)))
+    let path = format!("{path}{}?api-version=2025-07-01", operation.verb());
+    Ok((hsm.request(method(operation), &path, &body), body))
 }
 
 /// CPU time of one operation of the library on this thread.

@@ -104,7 +104,7 @@ fn rate(spells: &[Spell]) -> f64 {
 }
 
 /// The median.
-fn middle(numbers: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn middle(numbers: impl Iterator<Item = f64>) -> f64 {
     let mut sorted: Vec<f64> = numbers.collect();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or_default()
