@@ -8,7 +8,8 @@ mod audit;
 mod identity;
 
 pub use arguments::{
-    Arguments, Command, DataDir, DevArguments, DevCommand, IdentityCommand, parse_error_code,
+    Arguments, Command, DataDir, DevArguments, DevCommand, HsmCommand, HsmCreate, IdentityCommand,
+    NodeFile, parse_error_code,
 };
 pub use audit::{AuditCommand, AuditError, AuditPlace, audit};
 pub use identity::{IdentityError, identity};

@@ -1,6 +1,5 @@
 //! `casemate dev`: the agent, one partition and the development issuer, in the foreground.
 
-use std::collections::HashSet;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,13 +21,14 @@ use crate::authority::{Authority, AuthorityError, CA_FILE};
 use crate::client::Client;
 use crate::courier::CourierPlace;
 use crate::dial::Dialer;
+use crate::directory::{Directory, Known};
 use crate::env_file::{ENV_FILE, render};
 use crate::facts::{Facts, SharedFacts};
 use crate::folder::{Folder, FolderError};
 use crate::gate::Gate;
 use crate::hsm::HsmLink;
 use crate::limits::{self, AgentLimits};
-use crate::local::{Local, SOCKET, bind};
+use crate::local::{Local, SOCKET, bind, serve};
 use crate::monitor::Monitor;
 use crate::names::Names;
 use crate::options::{DevOptions, OptionRefusal};
@@ -160,11 +160,14 @@ async fn run(options: &DevOptions, out: &mut dyn Write) -> Result<(), DevError> 
         Parts { names, management_url, identity, authority, client, folder: folder_of, stopping };
     let link = Arc::new(HsmLink::new(Duration::from_millis(limits.agent.partition_wait_ms)));
     let facts = Arc::new(SharedFacts::new(parts.facts(&state)));
-    parts.open_gate([listener, hsm_listener], &limits.agent, &link, &state)?;
+    let directory = Arc::new(Directory::default());
+    let (link_of, facts_of) = (Arc::clone(&link), Arc::clone(&facts));
+    let hosts = parts.names.hsm_hosts().to_vec();
+    directory.add(Known { hosts, link: link_of, facts: facts_of });
+    parts.open_gate([listener, hsm_listener], &limits.agent, &directory, &link, &state)?;
     parts.open_local(&facts)?;
     let connections_max = limits.agent.management_connections_max;
-    let (link_of, facts_of) = (Arc::clone(&link), Arc::clone(&facts));
-    let monitor = Arc::new(Monitor { link: link_of, facts: facts_of, connections_max });
+    let monitor = Arc::new(Monitor { hsms: directory, connections_max });
     tokio::spawn(monitor.serve(management, parts.stopping.clone()));
     let mut supervised = parts.supervise(start, &link, &facts, state.clone(), courier);
 
@@ -210,6 +213,7 @@ impl Parts {
         &self,
         [listener, hsm_listener]: [TcpListener; 2],
         limits: &AgentLimits,
+        directory: &Arc<Directory>,
         link: &Arc<HsmLink>,
         state: &State,
     ) -> Result<(), DevError> {
@@ -223,10 +227,10 @@ impl Parts {
             stopping: self.stopping.clone(),
         };
         let gate = Arc::new(Gate {
-            hsm_names: HashSet::from(self.names.hsm_hosts()),
-            hsm: Arc::clone(link),
+            hsms: Arc::clone(directory),
+            direct: Some(Arc::clone(link)),
             own_names: own_hosts.into_iter().collect(),
-            own: Arc::new(own),
+            own: Some(Arc::new(own)),
             slots: Slots::new(SlotLimits {
                 per_address_max: limits.waiting_per_address_max,
                 total_max: limits.waiting_max,
@@ -281,7 +285,7 @@ impl Parts {
         let listener = bind(self.folder.path()).map_err(DevError::Local)?;
         let issuer = Arc::clone(&self.identity.issuer);
         let local = Arc::new(Local { issuer, facts: Arc::clone(facts) });
-        tokio::spawn(local.serve(listener, self.stopping.clone()));
+        tokio::spawn(serve(local, listener, self.stopping.clone()));
         Ok(())
     }
 
@@ -307,7 +311,7 @@ impl Parts {
             link: Arc::clone(link),
             authority: Arc::clone(&self.authority),
             facts: Arc::clone(facts),
-            dialer: Dialer::new(self.names.listen),
+            dialer: Dialer::new(Some(self.names.listen)),
             courier,
             created: Box::new(created),
             stopping: self.stopping.clone(),

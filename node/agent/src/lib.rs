@@ -13,6 +13,7 @@ mod clock;
 mod courier;
 mod dev;
 mod dial;
+mod directory;
 mod doctor;
 mod env_file;
 mod ephemeral;
@@ -26,6 +27,7 @@ mod limits;
 mod local;
 mod monitor;
 mod names;
+mod node;
 mod options;
 mod own_service;
 mod prepare;
@@ -43,6 +45,10 @@ pub use doctor::{DoctorError, doctor};
 pub use facts::Facts;
 pub use folder::FolderError;
 pub use limits::{LimitChange, LimitRefusal};
+pub use node::{
+    AskError, CommandError, ConfigRefusal, CreationRefusal, HsmCommand, NewHsm, NodeError,
+    RecordError, SetError, hsm, node,
+};
 pub use options::{DevOptions, OptionRefusal, RETENTION_DAYS_DEFAULT, default_data_dir};
 pub use process::{COURIER_COMMAND, PARTITION_COMMAND};
 pub use state::StateError;

@@ -155,7 +155,8 @@ fn is_at_localhost(ip: IpAddr) -> bool {
     ip.is_unspecified() || ip.to_canonical() == IpAddr::V4(Ipv4Addr::LOCALHOST)
 }
 
-fn is_hsm_name(name: &str) -> bool {
+/// Whether Azure would take it as the name of a managed HSM.
+pub(crate) fn is_hsm_name(name: &str) -> bool {
     NAME_BYTES.contains(&name.len())
         && name.starts_with(|first: char| first.is_ascii_alphabetic())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')

@@ -170,6 +170,7 @@ impl Supervisor {
         self.facts.change(|facts| {
             facts.partition_pid = None;
             facts.ready = false;
+            facts.disk_low = false;
             facts.last_end = Some(match &heard.refusal {
                 Some((code, message)) => format!("{message} ({code})"),
                 None => how.clone(),
@@ -253,6 +254,7 @@ impl Supervisor {
                 };
                 heard.refusal = Some((code, message));
             }
+            ToAgent::DiskLow { low } => self.facts.change(|facts| facts.disk_low = low),
             ToAgent::Metrics { id, family } => self.facts.questions.part(id, family)?,
             ToAgent::MetricsEnd { id } => self.facts.questions.end(id),
             ToAgent::Stopped => {}

@@ -9,11 +9,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use casemate_agent::{
-    COURIER_COMMAND, DevOptions, LimitChange, PARTITION_COMMAND, default_data_dir, dev, doctor,
+    COURIER_COMMAND, DevOptions, HsmCommand as Managed, LimitChange, NewHsm, PARTITION_COMMAND,
+    default_data_dir, dev, doctor, hsm, node,
 };
 use casemate_cli::{
-    Arguments, AuditCommand, Command, DevArguments, DevCommand, IdentityCommand, audit, identity,
-    parse_error_code,
+    Arguments, AuditCommand, Command, DevArguments, DevCommand, HsmCommand, IdentityCommand, audit,
+    identity, parse_error_code,
 };
 use clap::Parser;
 
@@ -51,6 +52,11 @@ fn act(command: Command) -> Result<(), Box<dyn Error>> {
             add_identity(&command)
         }
         Command::Dev { run, command: None } => Ok(dev(&options(*run), &mut out)?),
+        Command::Node(node_file) => Ok(node(&node_file.config, &mut out)?),
+        Command::Hsm { command, node } => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(runtime.block_on(hsm(&node.config, managed(command), &mut out))?)
+        }
         Command::Doctor(folder) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             Ok(runtime.block_on(doctor(folder.data_dir, &mut out))?)
@@ -69,6 +75,30 @@ fn read_audit(command: &AuditCommand) -> Result<(), Box<dyn Error>> {
 fn add_identity(command: &IdentityCommand) -> Result<(), Box<dyn Error>> {
     let default: PathBuf = default_data_dir().unwrap_or_default();
     Ok(identity(command, || default, &mut io::stdout())?)
+}
+
+fn managed(command: HsmCommand) -> Managed {
+    match command {
+        HsmCommand::List => Managed::List,
+        HsmCommand::Show { name } => Managed::Show { name },
+        HsmCommand::Delete { name } => Managed::Delete { name },
+        HsmCommand::Create(create) => Managed::Create {
+            issuer_ca: create.issuer_ca,
+            hsm: Box::new(NewHsm {
+                name: create.name,
+                tenant: create.tenant,
+                issuer: create.issuer,
+                issuer_metadata: create.issuer_metadata,
+                authority: create.authority,
+                issuer_ca_pem: String::new(),
+                administrators: create.admin,
+                audiences: create.audience,
+                outbound: create.outbound,
+                retention_days: create.retention_days,
+                purge_protection: create.purge_protection,
+            }),
+        },
+    }
 }
 
 fn options(arguments: DevArguments) -> DevOptions {

@@ -98,6 +98,11 @@ pub enum ToAgent {
         /// What happened and what to do.
         message: String,
     },
+    /// Whether calls are refused because the audit log's disk is nearly full; said when it changes.
+    DiskLow {
+        /// Whether it is.
+        low: bool,
+    },
     /// A part of the answer to [`ToPartition::Metrics`].
     Metrics {
         /// The number from the question.

@@ -26,6 +26,12 @@ pub(crate) enum Failure {
     /// The process could not be confined.
     #[error("the process could not be confined")]
     Harden(#[from] HardenError),
+    /// An HSM with the development mark, asked for by a node that serves none.
+    #[error(
+        "this HSM was made by `casemate dev` and carries the mark of it for ever: it is served by \
+         `casemate dev` only; create another one and bring its keys there"
+    )]
+    Development,
     /// Threads or timers.
     #[error("the system gives no threads")]
     Threads(#[source] io::Error),
@@ -86,6 +92,7 @@ impl Failure {
             Self::Channel(_) => "channel",
             Self::AgentGone => "agent-gone",
             Self::Harden(_) => "not-confined",
+            Self::Development => "development",
             Self::Threads(_) => "threads",
             Self::Folder(_) => "folder",
             Self::Seal(_) => "seal",
@@ -140,6 +147,7 @@ impl Failure {
                 | TrailError::Altered { .. },
             )
             | Self::AuditName { .. }
+            | Self::Development
             | Self::Names(_) => true,
         }
     }

@@ -94,6 +94,9 @@ pub(crate) async fn hsm(
         (Some(message), true) => Hsm::create(ports, creation(message)?, limits).await?,
         (_, _) => Hsm::open(ports, records, limits)?,
     };
+    if hsm.settings().development && !start.development {
+        return Err(Failure::Development);
+    }
     kept.complete(&hsm).await?;
     seal.remember(hsm.sequence())?;
     Ok((hsm, kept))
@@ -144,6 +147,7 @@ fn creation(message: &CreationMessage) -> Result<Creation, Failure> {
 pub(crate) async fn trail(start: &Start, hsm: &Hsm, ledger: Ledger) -> Result<Trail, Failure> {
     let folder = audit_folder(start);
     let trail = Trail::open(&folder, &origin(start, hsm, &resource_id(start)), ledger, millis())?;
+    trail.call_it(&start.shown_folder.join(AUDIT_FOLDER));
     trail.keep_free(start.limits.disk_reserve_bytes);
     trail.follow_usage(&start.folder.join(USAGE_FILE))?;
     record_service(&trail, "PartitionStart").await?;

@@ -30,8 +30,8 @@ use crate::serve::Server;
 use crate::spawn::RuntimeSpawn;
 use crate::tls::Tls;
 
-/// How often the audit trail is asked whether it is broken.
-const TRAIL_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the audit trail is asked whether it is broken, or its disk nearly full.
+const TRAIL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the audit trail's size and root are brought up to date in the store.
 const ANCHOR_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the node seal is brought up to date with the last change.
@@ -169,6 +169,7 @@ impl Partition {
         let mut anchor = tokio::time::interval(ANCHOR_INTERVAL);
         let mut anchored = Remember::new();
         let mut look = tokio::time::interval(TRAIL_INTERVAL);
+        let mut was_low = false;
         loop {
             tokio::select! {
                 arrival = arrivals.recv() => match arrival {
@@ -180,9 +181,16 @@ impl Partition {
                 },
                 () = sentinel.astray() => return Err(Failure::Astray),
                 // It takes nothing until it is opened anew: the partition ends, its agent heals it.
-                _ = look.tick() => if let Some(failure) = self.trail.failure() {
-                    return Err(failure.into());
-                },
+                _ = look.tick() => {
+                    if let Some(failure) = self.trail.failure() {
+                        return Err(failure.into());
+                    }
+                    let low = self.trail.is_low();
+                    if low != was_low {
+                        was_low = low;
+                        self.agent.tell(&ToAgent::DiskLow { low }).await?;
+                    }
+                }
                 _ = anchor.tick() => anchored.now(&self.trail, &self.hsm).await,
                 // On the main thread, which serves nobody.
                 _ = remember.tick() => {

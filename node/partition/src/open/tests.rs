@@ -67,6 +67,8 @@ fn start(dir: &tempfile::TempDir, settings: Option<Value>) -> Start {
         region: "local".to_owned(),
         threads: 1,
         confine: Confine::default(),
+        shown_folder: dir.path().to_owned(),
+        development: true,
     }
 }
 
