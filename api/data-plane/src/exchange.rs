@@ -15,6 +15,7 @@ use casemate_hsm::keys::{KeyRef, Used};
 use casemate_hsm::rbac::{AllowedBy, DataAction, NotAuthorized, Permit, Principal, Scope};
 use casemate_hsm::{Hsm, KeyName, VersionId};
 use casemate_token::{Caller, GroupsUnknown};
+use casemate_trace::step;
 use casemate_wire::{ApiVersion, ErrorBody, ErrorDetail, InnerError, Wiped};
 use http::header::USER_AGENT;
 use http::request::Parts;
@@ -29,6 +30,7 @@ use crate::refusal::{Problem, Refusal};
 use crate::render::{Style, json};
 use crate::request_id::RequestId;
 use crate::route::{Route, RouteRefusal, Routed};
+use crate::traced;
 
 /// A body, read or refused.
 pub(crate) type ReadBody = Result<Wiped, BodyRefusal>;
@@ -94,6 +96,7 @@ impl Exchange {
         let Noted { operation, algorithm, .. } = self.noted;
         let (status, took) = (answer.status.as_u16(), self.started.elapsed());
         self.plane.meter.answered(operation, algorithm, status, took);
+        traced::did(operation, algorithm);
         answer
     }
 
@@ -118,6 +121,7 @@ impl Exchange {
 
     /// Asks for a permit.
     pub(crate) fn authorize<A: DataAction>(&mut self, scope: Scope) -> Result<Permit<A>, Refusal> {
+        let _step = step("authorize");
         self.noted.consistency = self.plane.hsm.sequence();
         let permit = self.plane.hsm.authorize::<A>(&self.principal, scope);
         let permit = permit.map_err(|refusal| match self.groups_unknown.clone() {

@@ -40,6 +40,7 @@ mod role_definitions;
 mod role_parameters;
 pub mod route;
 mod settings;
+mod traced;
 
 pub use copies::{Copies, CopyMissing, NoCopies, SinkStatus};
 pub use plane::{Config, ConfigError, ConnectionFacts, DataPlane, ExternalName, Limits};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use casemate_trace::{current, step, within};
 use casemate_wire::Wiped;
 use http::header::EXPECT;
 use http::request::Parts;
@@ -21,6 +22,7 @@ use crate::plane::{ConnectionFacts, DataPlane};
 use crate::refusal::Refusal;
 use crate::request_id::RequestId;
 use crate::route::{self, BodyKind, RouteRefusal, Routed};
+use crate::traced;
 
 /// Names the method that is meant, on a POST: for callers that cannot send others.
 const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method");
@@ -58,8 +60,13 @@ impl DataPlane {
         let (parts, body) = request.into_parts();
         let client_request_id = parts.headers.get(CLIENT_REQUEST_ID).cloned();
         let is_get = parts.method == Method::GET;
+        let trace = traced::begin(&self.tracer, &parts, &id);
         let arrived = Arrived { started, id, parts, body, connection };
-        let (answer, authenticated) = self.answer(arrived).await;
+        let answering = pin!(self.answer(arrived));
+        let (answer, authenticated) = within(trace.clone(), answering).await;
+        if let Some(trace) = trace {
+            traced::end(&trace, answer.status);
+        }
         let envelope = Envelope {
             id: &id,
             client_request_id: client_request_id.as_ref(),
@@ -86,15 +93,20 @@ impl DataPlane {
             self.let_pass(&parts, body).await;
             return unknown(error_answer(&Refusal::Misdirected.problem(""), &id));
         };
+        traced::addressed(name);
+        let token = step("token");
         let caller = match authenticate(self, name, &parts, &id).await {
             Ok(caller) => caller,
             Err(answer) => {
+                token.end();
                 self.let_pass(&parts, body).await;
                 return unknown(answer);
             }
         };
         let (principal, groups_unknown) = principal(self, &caller, &parts).await;
+        token.end();
         let routed = route::parse(meant(&parts), parts.uri.path(), parts.uri.query());
+        traced::known_caller(&parts.method, &routed);
         let body = self.body(&parts, &routed, body).await;
         let is_change = routed.as_ref().is_ok_and(|routed| routed.route.is_change());
         let exchange = Exchange {
@@ -113,7 +125,7 @@ impl DataPlane {
             return (exchange.run(routed, body).await, true);
         }
         let url = Arc::clone(&name.url);
-        match tokio::spawn(exchange.run(routed, body)).await {
+        match tokio::spawn(within(current(), exchange.run(routed, body))).await {
             Ok(answer) => (answer, true),
             Err(error) => {
                 tracing::error!(id = id.as_str(), %error, "a change broke off");
@@ -141,6 +153,7 @@ impl DataPlane {
             BodyKind::Parameters => self.limits.body_bytes_max,
             BodyKind::Payload => self.limits.payload_bytes_max,
         };
+        let _step = step("read_body");
         let mut body = pin!(body);
         let read = body::read(body.as_mut(), bytes_max, self.limits.body_deadline).await;
         if let Err(BodyRefusal::TooLarge { .. }) = &read {

@@ -7,12 +7,14 @@ use std::time::Duration;
 use casemate_audit::Trail;
 use casemate_hsm::Hsm;
 use casemate_token::{Groups, Validator, challenge};
+use casemate_trace::Tracer;
 use http::HeaderValue;
 
 use crate::admission::Admission;
 use crate::copies::Copies;
 use crate::meter::Meter;
 use crate::request_id::RequestIds;
+use crate::traced;
 
 /// What a data plane is composed of.
 pub struct Config {
@@ -26,6 +28,8 @@ pub struct Config {
     pub trail: Trail,
     /// Who carries copies of the records to sinks.
     pub copies: Arc<dyn Copies>,
+    /// Where spans of requests go; it is told which requests to trace.
+    pub tracer: Arc<Tracer>,
     /// The names and addresses that are answered; any other gets 421.
     pub names: Vec<ExternalName>,
     /// What `{port}` stands for in the addresses of the HSM's settings.
@@ -121,6 +125,7 @@ pub struct DataPlane {
     pub(crate) groups: Groups,
     pub(crate) trail: Trail,
     pub(crate) copies: Arc<dyn Copies>,
+    pub(crate) tracer: Arc<Tracer>,
     pub(crate) names: Vec<Name>,
     pub(crate) region: HeaderValue,
     pub(crate) build: HeaderValue,
@@ -144,7 +149,7 @@ pub(crate) struct Name {
 }
 
 impl DataPlane {
-    /// Composes the data plane; reads nothing and starts nothing.
+    /// Composes the data plane; reads nothing and starts nothing but the tracing that is set.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let Config {
             hsm,
@@ -152,6 +157,7 @@ impl DataPlane {
             groups,
             trail,
             copies,
+            tracer,
             names,
             named_port,
             region,
@@ -170,11 +176,13 @@ impl DataPlane {
             .into_iter()
             .map(|name| Name::new(name, &authorization, first_audience.as_deref()))
             .collect::<Result<_, _>>()?;
+        traced::configure(&tracer, &hsm.audit_sinks());
         Ok(Self {
             validator,
             groups,
             trail,
             copies,
+            tracer,
             names,
             region: header("region", region)?,
             build: header("build version", build)?,

@@ -5,6 +5,7 @@
 //! is looked for first, since `/keys/providers/…` would be a key's path otherwise.
 
 mod roles;
+mod template;
 
 use casemate_hsm::keys::Selector;
 use casemate_hsm::rbac::Scope;

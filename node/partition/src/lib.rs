@@ -33,6 +33,7 @@ mod sentinel;
 mod serve;
 mod spawn;
 mod tls;
+mod traced_engine;
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -1,7 +1,9 @@
 //! What the partition shows for monitoring, gathered when the agent asks.
 //!
-//! Invariant: a label is a word of this program or a status; never a key's name, a caller or
-//! anything else from a request.
+//! Invariant: a label is a word of this program, a status, or the name that an Administrator gave
+//! to a sink; never a key's name, a caller or anything else from a request.
+
+mod sinks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,8 +16,10 @@ use casemate_hsm::Hsm;
 use casemate_store_port::{
     BoxFuture, Entry, Outcome, Path, Revision, Store, StoreError, Transaction, Watch,
 };
+use casemate_trace::Tracer;
 
 use crate::agent::Agent;
+use crate::courier::Courier;
 use crate::places::Places;
 use crate::pool::NicedPool;
 
@@ -42,6 +46,8 @@ pub(crate) struct Metrics {
     pub(crate) hsm: Arc<Hsm>,
     pub(crate) pool: Arc<NicedPool>,
     pub(crate) places: Arc<Places>,
+    pub(crate) courier: Arc<Courier>,
+    pub(crate) tracer: Arc<Tracer>,
 }
 
 /// Adds one.
@@ -52,7 +58,9 @@ pub(crate) fn count(of: &AtomicU64) {
 impl Metrics {
     /// Sends everything to the agent, part by part.
     pub(crate) async fn tell(&self, agent: &Agent, id: u64) -> Result<(), ChannelError> {
-        for family in self.families() {
+        let mut families = self.families();
+        families.extend(sinks::families(&self.courier).await);
+        for family in families {
             let Family { samples, .. } = &family;
             for part in samples.chunks(SAMPLES_PER_PART_MAX) {
                 let family = Family { samples: part.to_vec(), ..head(&family) };
@@ -67,6 +75,7 @@ impl Metrics {
         families.extend(self.of_storage());
         families.extend(self.of_work());
         families.extend(self.of_admission());
+        families.extend(self.of_traces());
         families
     }
 
@@ -125,6 +134,33 @@ impl Metrics {
                 "casemate_partition_time_seconds",
                 "The partition's clock, in seconds since 1970.",
                 u64::try_from(self.hsm.now().0).unwrap_or_default(),
+            ),
+        ]
+    }
+
+    fn of_traces(&self) -> Vec<Family> {
+        let (counts, delivery) = (self.tracer.counts(), self.tracer.delivery());
+        vec![
+            of_words(
+                "casemate_trace_spans_total",
+                "Spans of traced requests by what became of them.",
+                "result",
+                [
+                    ("ended", counts.ended),
+                    ("dropped", counts.dropped),
+                    ("sent", delivery.sent),
+                    ("lost", delivery.lost),
+                ],
+            ),
+            gauge(
+                "casemate_trace_spans_waiting",
+                "Spans that wait for the courier.",
+                count_of(counts.waiting),
+            ),
+            counter(
+                "casemate_trace_wishes_refused_total",
+                "Requests whose callers wished a trace, and that were too many for it.",
+                counts.refused_wishes,
             ),
         ]
     }

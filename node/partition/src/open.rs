@@ -23,6 +23,7 @@ use crate::record_cipher::DomainCipher;
 use crate::resolve;
 use crate::seal::NodeSeal;
 use crate::sentinel::Sentinel;
+use crate::traced_engine::TracedEngine;
 
 /// Folder of the audit trail inside the HSM's.
 pub(crate) const AUDIT_FOLDER: &str = "audit";
@@ -86,7 +87,7 @@ pub(crate) async fn hsm(
     let store = sentinel.guard(TimedStore::around(Arc::new(embedded), counts));
     let may_be_new = start.create.is_some();
     let (store, records) = sealed(store, keys, seal, may_be_new).await?;
-    let engine = Arc::<SoftEngine>::clone(&keys.engine);
+    let engine = TracedEngine::around(Arc::<SoftEngine>::clone(&keys.engine));
     let ports = Ports { engine, store, clock, pool, spawn };
     let limits = limits(start);
     let mut kept = Kept::from_records(&records)?;

@@ -10,12 +10,13 @@ use casemate_channel::{Start, ToAgent};
 use casemate_data_plane::{Config, DataPlane, ExternalName, Limits};
 use casemate_hsm::{Clock, Hsm};
 use casemate_token::{GroupSource, Groups, TrustSettings, TrustedIssuer, Validator};
+use casemate_trace::Tracer;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc;
 
 use crate::agent::{Agent, Arrival};
 use crate::boot::Boot;
-use crate::clock::SystemClock;
+use crate::clock::{SystemClock, now_ns};
 use crate::courier::{Courier, TrailLog};
 use crate::due::purge_when_due;
 use crate::failure::{Failure, chain};
@@ -127,8 +128,10 @@ impl Partition {
         for cut_off in hsm.cut_offs().iter() {
             validator.cut_off(cut_off.principal, cut_off.not_before.0);
         }
-        let courier = courier(start, &hsm, &trail);
-        let plane = plane(start, &hsm, Callers { validator, groups }, &trail, &courier)?;
+        let tracer = Tracer::new(now_ns);
+        let courier = courier(start, &hsm, &trail, &tracer);
+        let told = Told { trail: &trail, courier: &courier, tracer: &tracer };
+        let plane = plane(start, &hsm, Callers { validator, groups }, told)?;
         let folder = start.folder.clone();
         let names = certificate_names(start);
         let (tls, renew_at) =
@@ -137,7 +140,9 @@ impl Partition {
         tokio::spawn(purge_when_due(Arc::clone(&hsm), trail.clone()));
         let server = Server::new(Arc::clone(&plane), tls, load, Arc::clone(&counts), &start.limits);
         let (places, of) = (Arc::clone(server.places()), Arc::clone(&hsm));
-        let metrics = Arc::new(Metrics { counts, plane, hsm: of, pool, places });
+        let copies = Arc::clone(&courier);
+        let metrics = Metrics { counts, plane, hsm: of, pool, places, courier: copies, tracer };
+        let metrics = Arc::new(metrics);
         let stop_grace = Duration::from_millis(start.limits.stop_grace_ms);
         let agent = Arc::clone(agent);
         Ok(Self { agent, hsm, trail, courier, seal, server, sentinel, metrics, stop_grace })
@@ -244,9 +249,10 @@ fn trust(start: &Start, hsm: &Hsm) -> TrustSettings {
     }
 }
 
-fn courier(start: &Start, hsm: &Arc<Hsm>, trail: &Trail) -> Arc<Courier> {
+fn courier(start: &Start, hsm: &Arc<Hsm>, trail: &Trail, tracer: &Arc<Tracer>) -> Arc<Courier> {
     let log = TrailLog::new(trail.clone(), &open::audit_folder(start));
-    Arc::new(Courier::new(Arc::clone(hsm), log, &start.hsm, &open::resource_id(start)))
+    let (name, id) = (&start.hsm, open::resource_id(start));
+    Arc::new(Courier::new(Arc::clone(hsm), log, tracer, name, &id))
 }
 
 /// The issuers that can be asked for groups.
@@ -266,12 +272,18 @@ struct Callers {
     groups: Groups,
 }
 
+/// What is told of requests.
+struct Told<'a> {
+    trail: &'a Trail,
+    courier: &'a Arc<Courier>,
+    tracer: &'a Arc<Tracer>,
+}
+
 fn plane(
     start: &Start,
     hsm: &Arc<Hsm>,
     callers: Callers,
-    trail: &Trail,
-    courier: &Arc<Courier>,
+    told: Told<'_>,
 ) -> Result<Arc<DataPlane>, Failure> {
     let bounds = Limits::default();
     let limits = Limits {
@@ -284,8 +296,9 @@ fn plane(
         hsm: Arc::clone(hsm),
         validator: callers.validator,
         groups: callers.groups,
-        trail: trail.clone(),
-        copies: Arc::<Courier>::clone(courier),
+        trail: told.trail.clone(),
+        copies: Arc::<Courier>::clone(told.courier),
+        tracer: Arc::clone(told.tracer),
         names: start.names.iter().map(external).collect(),
         named_port: start.named_port,
         region: start.region.clone(),

@@ -12,8 +12,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // The audit room's door and the vocabulary of keys, which the domain's own API speaks in.
     (
         "api/data-plane",
-        &["api/wire", "identity/token", "hsm/core", "audit", "audit/sinks", "engines/port"],
+        &[
+            "api/trace",
+            "api/wire",
+            "identity/token",
+            "hsm/core",
+            "audit",
+            "audit/sinks",
+            "engines/port",
+        ],
     ),
+    ("api/trace", &[]),
     ("api/wire", &[]),
     ("audit", &[]),
     ("audit/sinks", &[]),

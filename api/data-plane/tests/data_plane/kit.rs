@@ -29,6 +29,7 @@ use casemate_store_port::{
 use casemate_token::{
     FetchError, GroupFetch, GroupSource, Groups, KeyFetch, TrustSettings, TrustedIssuer, Validator,
 };
+use casemate_trace::Tracer;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
@@ -67,6 +68,7 @@ pub(crate) struct World {
     pub(crate) plane: Arc<DataPlane>,
     pub(crate) audit: MemoryTrail,
     pub(crate) copies: Arc<PlayedCopies>,
+    pub(crate) tracer: Arc<Tracer>,
     pub(crate) clock: Arc<HandClock>,
     pub(crate) store_gate: Arc<Semaphore>,
     pub(crate) pool_gate: Arc<Semaphore>,
@@ -135,12 +137,14 @@ impl World {
             url: url.to_owned(),
         };
         let copies = Arc::new(PlayedCopies::default());
+        let tracer = Tracer::new(|| 1_800_000_000_000_000_000);
         let config = Config {
             hsm,
             validator: Arc::clone(&validator),
             groups,
             trail,
             copies: Arc::<PlayedCopies>::clone(&copies),
+            tracer: Arc::clone(&tracer),
             names: vec![
                 name("dev.managedhsm.localhost", 8443, URL),
                 name("127.0.0.1", 8444, "https://127.0.0.1:8444/"),
@@ -155,6 +159,7 @@ impl World {
             plane,
             audit,
             copies,
+            tracer,
             clock,
             store_gate,
             pool_gate,

@@ -27,4 +27,5 @@ mod roles;
 #[cfg(test)]
 mod settings;
 #[cfg(test)]
+mod traces;
 mod usage;
