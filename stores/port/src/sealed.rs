@@ -15,6 +15,7 @@ mod create;
 mod head;
 mod open;
 mod place;
+mod reseal;
 mod settle;
 mod state;
 
@@ -34,6 +35,7 @@ pub use codec::{FORMAT_VERSION, FormatError, Header, decode_record};
 pub use commit::{CommitError, QUEUE_CHANGES_MAX};
 pub use head::{Head, decode_head};
 pub use open::OpenError;
+pub use reseal::ResealError;
 
 use batch::Waiting;
 use place::Sealer;
