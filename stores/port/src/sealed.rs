@@ -141,6 +141,11 @@ impl SealedStore {
         self.inner.sequence.load(Ordering::Acquire)
     }
 
+    /// Whether it takes no change any more and must be opened anew.
+    pub fn is_stopped(&self) -> bool {
+        self.inner.state.lock().stopped
+    }
+
     /// The store's revision of the head that was last verified: watch the store after it, and hand
     /// the events to [`SealedStore::apply`].
     pub fn revision(&self) -> Revision {

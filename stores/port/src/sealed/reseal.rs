@@ -15,7 +15,7 @@ use zeroize::Zeroize;
 use crate::sealed::batch::Plain;
 use crate::sealed::head::{Head, head_path};
 use crate::sealed::place::Sealer;
-use crate::sealed::state::{Known, NUMBERS_SKIPPED};
+use crate::sealed::state::Known;
 use crate::{
     Change, CommitError, Entry, Expect, Generation, OpenError, Outcome, Path, RecordCipher,
     Revision, SealedStore, StoreError, StoreIdentity, Transaction, Write,
@@ -56,6 +56,8 @@ impl SealedStore {
         change: Change,
     ) -> Result<Generation, ResealError> {
         let change = Plain(change);
+        // Past all numbers that an earlier process may have used up: the claim that goes before.
+        self.commit(Change::default()).await?;
         self.settled().await;
         let before = self.stop()?;
         let done = self.resealed(&Sealer { cipher, identity }, &before, &change.0).await;
@@ -70,7 +72,11 @@ impl SealedStore {
                     | CommitError::Cipher(_)
                     | CommitError::BadChange,
                 ),
-            ) => self.inner.state.lock().stopped = false,
+            ) => {
+                let mut state = self.inner.state.lock();
+                state.attempted = before.generation.0;
+                state.stopped = false;
+            }
             Err(_) => {}
         }
         done
@@ -94,14 +100,12 @@ impl SealedStore {
             return Err(CommitError::Stopped);
         }
         state.stopped = true;
-        // Past all numbers that an earlier process may have used up.
-        let claimed = if state.claimed { 0 } else { NUMBERS_SKIPPED };
-        let last = state.attempted.max(state.head.sequence.saturating_add(claimed));
+        let Some(generation) = state.next_number() else { return Err(CommitError::Stopped) };
         Ok(Before {
             head: state.head,
             revision: state.head_revision,
             records: state.records.clone(),
-            generation: Generation(last.saturating_add(1)),
+            generation,
         })
     }
 
