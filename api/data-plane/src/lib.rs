@@ -39,8 +39,9 @@ mod role_assignments;
 mod role_definitions;
 mod role_parameters;
 pub mod route;
+mod security_domain;
 mod settings;
 
 pub use copies::{Copies, CopyMissing, NoCopies, SinkStatus};
-pub use plane::{Config, ConfigError, ConnectionFacts, DataPlane, ExternalName, Limits};
+pub use plane::{Config, ConfigError, ConnectionFacts, DataPlane, ExternalName, Limits, Serving};
 pub use query::{Query, Version};

@@ -6,11 +6,14 @@
 
 mod keys;
 mod roles;
+mod security_domain;
 
 use casemate_hsm::keys::Selector;
 use casemate_hsm::rbac::Scope;
 use casemate_hsm::{KeyName, Setting, VersionId, setting};
 use uuid::Uuid;
+
+pub use security_domain::DomainCall;
 
 use crate::query::{Query, decode};
 
@@ -65,6 +68,7 @@ pub enum Route {
     Explain,
     /// Refuse a principal's tokens of until now: our own.
     CutOffTokens(Uuid),
+    SecurityDomain(DomainCall),
     /// An operation of the API that this release does not have.
     NotInRelease(Absent),
 }
@@ -94,7 +98,6 @@ pub enum Absent {
     SecureWrap,
     FullBackup,
     FullRestore,
-    SecurityDomain,
     ExternalKeyManager,
 }
 
@@ -224,6 +227,11 @@ impl Route {
             Self::DeleteDefinition(..) => "RoleDefinitionDelete",
             Self::Explain => "RightsExplain",
             Self::CutOffTokens(_) => "TokensCutOff",
+            Self::SecurityDomain(DomainCall::Download) => "SecurityDomainBackup",
+            Self::SecurityDomain(DomainCall::DownloadStatus) => "SecurityDomainBackupStatusGet",
+            Self::SecurityDomain(DomainCall::ExchangeKey) => "SecurityDomainTransferKeyGet",
+            Self::SecurityDomain(DomainCall::Upload) => "SecurityDomainRestore",
+            Self::SecurityDomain(DomainCall::UploadStatus) => "SecurityDomainRestoreStatusGet",
             Self::NotInRelease(absent) => absent.operation(),
         }
     }
@@ -245,7 +253,15 @@ impl Route {
                 | Self::PutDefinition(..)
                 | Self::DeleteDefinition(..)
                 | Self::CutOffTokens(_)
+                | Self::SecurityDomain(
+                    DomainCall::Download | DomainCall::ExchangeKey | DomainCall::Upload
+                )
         )
+    }
+
+    /// Whether it is polled at a URL that was given out, which need not carry an api-version.
+    pub fn is_polled(&self) -> bool {
+        matches!(self, Self::SecurityDomain(DomainCall::DownloadStatus | DomainCall::UploadStatus))
     }
 
     /// Whether it answers a page of a list.
@@ -268,7 +284,7 @@ impl Route {
     /// How much body it takes.
     pub fn body(&self) -> BodyKind {
         match self {
-            Self::UseKey(..) => BodyKind::Payload,
+            Self::UseKey(..) | Self::SecurityDomain(DomainCall::Upload) => BodyKind::Payload,
             Self::CreateKey(_)
             | Self::ImportKey(_)
             | Self::UpdateKey(..)
@@ -276,7 +292,8 @@ impl Route {
             | Self::UpdateSetting(_)
             | Self::PutAuditSinks
             | Self::PutAssignment(..)
-            | Self::PutDefinition(..) => BodyKind::Parameters,
+            | Self::PutDefinition(..)
+            | Self::SecurityDomain(DomainCall::Download) => BodyKind::Parameters,
             Self::GetKey(..)
             | Self::DeleteKey(_)
             | Self::ListKeys
@@ -297,6 +314,9 @@ impl Route {
             | Self::DeleteDefinition(..)
             | Self::Explain
             | Self::CutOffTokens(_)
+            | Self::SecurityDomain(
+                DomainCall::DownloadStatus | DomainCall::ExchangeKey | DomainCall::UploadStatus,
+            )
             | Self::NotInRelease(_) => BodyKind::None,
         }
     }
@@ -306,6 +326,7 @@ impl Route {
         match self {
             Self::PutAssignment(..) | Self::PutDefinition(..) => 201,
             Self::PurgeKey(_) => 204,
+            Self::SecurityDomain(DomainCall::Download | DomainCall::Upload) => 202,
             _ => 200,
         }
     }
@@ -345,6 +366,7 @@ impl Route {
             | Self::UpdateSetting(_)
             | Self::GetAuditSinks
             | Self::PutAuditSinks
+            | Self::SecurityDomain(_)
             | Self::NotInRelease(_) => None,
         }
     }
@@ -362,7 +384,6 @@ impl Absent {
             Self::SecureWrap => "KeySecureWrap",
             Self::FullBackup => "BackupCreate",
             Self::FullRestore => "RestoreCreate",
-            Self::SecurityDomain => "SecurityDomain",
             Self::ExternalKeyManager => "EkmProxyOperation",
         }
     }
@@ -379,7 +400,6 @@ impl Absent {
             Self::SecureWrap => "secure wrap",
             Self::FullBackup => "full backup",
             Self::FullRestore => "full restore",
-            Self::SecurityDomain => "the security domain",
             Self::ExternalKeyManager => "an external key manager",
         }
     }
@@ -398,7 +418,6 @@ fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
         ("prebackup", Absent::FullBackup),
         ("restore", Absent::FullRestore),
         ("prerestore", Absent::FullRestore),
-        ("securitydomain", Absent::SecurityDomain),
         ("ekm", Absent::ExternalKeyManager),
     ];
     if is(first, "keys") {
@@ -412,6 +431,9 @@ fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
     }
     if is(first, "settings") {
         return settings(method, rest);
+    }
+    if is(first, "securitydomain") {
+        return security_domain::find(method, rest);
     }
     if let [sinks] = rest
         && is(first, "audit")

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use casemate_data_plane::{Copies, CopyMissing, SinkStatus};
-use casemate_hsm::Hsm;
+use casemate_hsm::Door;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
@@ -28,7 +28,7 @@ use table::Table;
 
 /// The courier of this HSM, whether one runs or not.
 pub(crate) struct Courier {
-    hsm: Arc<Hsm>,
+    hsm: Door,
     log: Arc<dyn Log>,
     origin: Origin,
     table: Arc<Table>,
@@ -36,14 +36,14 @@ pub(crate) struct Courier {
 }
 
 impl Courier {
-    pub(crate) fn new(hsm: Arc<Hsm>, log: Arc<dyn Log>, name: &str, resource_id: &str) -> Self {
+    pub(crate) fn new(hsm: Door, log: Arc<dyn Log>, name: &str, resource_id: &str) -> Self {
         let origin = Origin { hsm: name.to_owned(), resource_id: resource_id.to_owned() };
         Self { hsm, log, origin, table: Arc::default(), link: Mutex::default() }
     }
 
     /// Works with a courier that was just started; the one before it has gone.
     pub(crate) fn attach(&self, stream: OwnedFd) {
-        let hsm = Arc::clone(&self.hsm);
+        let hsm = self.hsm.clone();
         let link = Link {
             in_force: Arc::new(move || hsm.audit_sinks()),
             log: Arc::clone(&self.log),
