@@ -1,11 +1,14 @@
 //! The path of a request: host, token, route, body; then the exchange, which for a change runs to
 //! its end even if the caller hangs up.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use casemate_hsm::rbac::Principal;
+use casemate_token::{Caller, GroupsUnknown};
 use casemate_trace::{current, step, within};
 use casemate_wire::Wiped;
 use http::header::EXPECT;
@@ -17,8 +20,8 @@ use crate::answer::{Answer, CLIENT_REQUEST_ID, Envelope, send};
 use crate::authenticate::{authenticate, principal};
 use crate::authority::asked;
 use crate::body::{self, BodyRefusal};
-use crate::exchange::{Exchange, Noted, ReadBody, error_answer};
-use crate::plane::{ConnectionFacts, DataPlane};
+use crate::exchange::{Exchange, Noted, ReadBody, Stage, error_answer};
+use crate::plane::{ConnectionFacts, DataPlane, Name, Serving};
 use crate::refusal::Refusal;
 use crate::request_id::RequestId;
 use crate::route::{self, BodyKind, RouteRefusal, Routed};
@@ -42,6 +45,17 @@ struct Arrived<'a, B> {
     parts: Parts,
     body: B,
     connection: &'a ConnectionFacts,
+}
+
+/// A request whose caller was believed.
+struct Asked {
+    started: Instant,
+    id: RequestId,
+    parts: Parts,
+    peer: IpAddr,
+    caller: Arc<Caller>,
+    principal: Arc<Principal>,
+    groups_unknown: Option<GroupsUnknown>,
 }
 
 impl DataPlane {
@@ -108,13 +122,33 @@ impl DataPlane {
         let routed = route::parse(meant(&parts), parts.uri.path(), parts.uri.query());
         traced::known_caller(&parts.method, &routed);
         let body = self.body(&parts, &routed, body).await;
+        let asked =
+            Asked { started, id, parts, peer: connection.peer, caller, principal, groups_unknown };
+        let answer = match &self.hsm {
+            Serving::Active(hsm) => self.exchange(hsm, asked, name, routed, body).await,
+            Serving::NotActivated(hsm) => self.exchange(hsm, asked, name, routed, body).await,
+        };
+        (answer, true)
+    }
+
+    /// Has it done by the HSM in its state; a change in a task of its own.
+    async fn exchange<S: Stage>(
+        self: &Arc<Self>,
+        hsm: &S,
+        asked: Asked,
+        name: &Name,
+        routed: Result<Routed, RouteRefusal>,
+        body: ReadBody,
+    ) -> Answer {
         let is_change = routed.as_ref().is_ok_and(|routed| routed.route.is_change());
+        let Asked { started, id, parts, peer, caller, principal, groups_unknown } = asked;
         let exchange = Exchange {
             plane: Arc::clone(self),
+            hsm: hsm.clone(),
             started,
             id,
             parts,
-            peer: connection.peer,
+            peer,
             caller,
             principal,
             groups_unknown,
@@ -122,14 +156,13 @@ impl DataPlane {
             noted: Noted::default(),
         };
         if !is_change {
-            return (exchange.run(routed, body).await, true);
+            return exchange.run(routed, body).await;
         }
-        let url = Arc::clone(&name.url);
         match tokio::spawn(within(current(), exchange.run(routed, body))).await {
-            Ok(answer) => (answer, true),
+            Ok(answer) => answer,
             Err(error) => {
                 tracing::error!(id = id.as_str(), %error, "a change broke off");
-                (error_answer(&Refusal::Broken.problem(&url), &id), true)
+                error_answer(&Refusal::Broken.problem(&name.url), &id)
             }
         }
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use casemate_audit::Trail;
-use casemate_hsm::Hsm;
+use casemate_hsm::security_domain::{Keeper, NotActivated};
+use casemate_hsm::{Door, Hsm};
 use casemate_token::{Groups, Validator, challenge};
 use casemate_trace::Tracer;
 use http::HeaderValue;
@@ -18,8 +19,10 @@ use crate::traced;
 
 /// What a data plane is composed of.
 pub struct Config {
-    /// The active HSM.
-    pub hsm: Arc<Hsm>,
+    /// The HSM, in its state.
+    pub hsm: Serving,
+    /// This node's copy of the domain.
+    pub keeper: Arc<dyn Keeper>,
     /// Checks bearer tokens; its settings are made from the HSM's by the composition.
     pub validator: Arc<Validator>,
     /// Finds the groups that tokens leave out.
@@ -40,6 +43,24 @@ pub struct Config {
     pub build: String,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// The HSM that is served, in its state.
+pub enum Serving {
+    /// Active.
+    Active(Arc<Hsm>),
+    /// Not activated: the security domain's calls alone are answered.
+    NotActivated(Arc<NotActivated>),
+}
+
+impl Serving {
+    /// What it answers in every state.
+    pub fn door(&self) -> Door {
+        match self {
+            Self::Active(hsm) => Door::from(hsm),
+            Self::NotActivated(hsm) => hsm.door(),
+        }
+    }
 }
 
 /// A name or address under which the HSM is reached.
@@ -120,7 +141,9 @@ pub enum ConfigError {
 
 /// The data plane of one HSM.
 pub struct DataPlane {
-    pub(crate) hsm: Arc<Hsm>,
+    pub(crate) hsm: Serving,
+    pub(crate) door: Door,
+    pub(crate) keeper: Arc<dyn Keeper>,
     pub(crate) validator: Arc<Validator>,
     pub(crate) groups: Groups,
     pub(crate) trail: Trail,
@@ -153,6 +176,7 @@ impl DataPlane {
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let Config {
             hsm,
+            keeper,
             validator,
             groups,
             trail,
@@ -168,7 +192,8 @@ impl DataPlane {
             return Err(ConfigError::NoNames);
         }
         let port = named_port.to_string();
-        let settings = hsm.settings();
+        let door = hsm.door();
+        let settings = door.settings();
         let authorization = settings.authority.replace("{port}", &port);
         let first_audience =
             settings.audiences.first().map(|audience| audience.replace("{port}", &port));
@@ -190,7 +215,9 @@ impl DataPlane {
             request_ids: RequestIds::new(),
             meter: Meter::default(),
             admission: Admission::new(limits.caller_requests_max),
+            keeper,
             hsm,
+            door: door.clone(),
         })
     }
 

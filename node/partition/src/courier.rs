@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use casemate_data_plane::{Copies, CopyMissing, SinkStatus};
-use casemate_hsm::Hsm;
+use casemate_hsm::Door;
 use casemate_trace::{Tracer, step};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
@@ -33,7 +33,7 @@ use table::Table;
 
 /// The courier of this HSM, whether one runs or not.
 pub(crate) struct Courier {
-    hsm: Arc<Hsm>,
+    hsm: Door,
     log: Arc<dyn Log>,
     origin: Origin,
     table: Arc<Table>,
@@ -43,7 +43,7 @@ pub(crate) struct Courier {
 
 impl Courier {
     pub(crate) fn new(
-        hsm: Arc<Hsm>,
+        hsm: Door,
         log: Arc<dyn Log>,
         tracer: &Arc<Tracer>,
         name: &str,
@@ -56,7 +56,7 @@ impl Courier {
 
     /// Works with a courier that was just started; the one before it has gone.
     pub(crate) fn attach(&self, stream: OwnedFd) {
-        let hsm = Arc::clone(&self.hsm);
+        let hsm = self.hsm.clone();
         let link = Link {
             in_force: Arc::new(move || hsm.audit_sinks()),
             log: Arc::clone(&self.log),

@@ -12,7 +12,7 @@ use std::time::Instant;
 use casemate_channel::{ChannelError, Family, MetricKind, SAMPLES_PER_PART_MAX, Sample, ToAgent};
 use casemate_data_plane::DataPlane;
 use casemate_data_plane::meter::{Answered, BOUNDS_US, Histogram, Times};
-use casemate_hsm::Hsm;
+use casemate_hsm::{Door, Hsm};
 use casemate_store_port::{
     BoxFuture, Entry, Outcome, Path, Revision, Store, StoreError, Transaction, Watch,
 };
@@ -43,7 +43,9 @@ pub(crate) struct Counts {
 pub(crate) struct Metrics {
     pub(crate) counts: Arc<Counts>,
     pub(crate) plane: Arc<DataPlane>,
-    pub(crate) hsm: Arc<Hsm>,
+    pub(crate) door: Door,
+    /// The active HSM.
+    pub(crate) hsm: Option<Arc<Hsm>>,
     pub(crate) pool: Arc<NicedPool>,
     pub(crate) places: Arc<Places>,
     pub(crate) courier: Arc<Courier>,
@@ -101,13 +103,14 @@ impl Metrics {
                 "Transactions that the store did not take, or whose outcome is unknown.",
                 counts.store_failures.load(Ordering::Relaxed),
             ),
-            counter("casemate_changes_total", "The HSM's count of changes.", self.hsm.sequence()),
+            counter("casemate_changes_total", "The HSM's count of changes.", self.door.sequence()),
         ]
     }
 
     fn of_work(&self) -> Vec<Family> {
         let pool = self.pool.counts();
-        let (handles, handles_opened) = self.hsm.handle_counts();
+        let active = self.hsm.as_ref();
+        let (handles, handles_opened) = active.map(|hsm| hsm.handle_counts()).unwrap_or_default();
         let algorithms = self.plane.meter().algorithms().into_iter();
         let algorithms = algorithms.filter(|(_, uses)| *uses > 0);
         vec![
@@ -133,7 +136,7 @@ impl Metrics {
             gauge(
                 "casemate_partition_time_seconds",
                 "The partition's clock, in seconds since 1970.",
-                u64::try_from(self.hsm.now().0).unwrap_or_default(),
+                u64::try_from(self.door.now().0).unwrap_or_default(),
             ),
         ]
     }

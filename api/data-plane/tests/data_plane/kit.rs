@@ -12,11 +12,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use casemate_audit::{MemoryTrail, Trail};
 use casemate_data_plane::{
-    Config, ConnectionFacts, Copies, CopyMissing, DataPlane, ExternalName, Limits, SinkStatus,
+    Config, ConnectionFacts, Copies, CopyMissing, DataPlane, ExternalName, Limits, Serving,
+    SinkStatus,
 };
 use casemate_engine_port::{Cost, Secret};
 use casemate_engine_soft::SoftEngine;
 use casemate_engine_soft::domain::{DomainKeys, RecordCipher};
+use casemate_hsm::security_domain::NotActivated;
 use casemate_hsm::{
     Clock, Creation, Escalation, Hsm, HsmLimits, OctKeyOps, Pool, PoolBusy, Ports, RetentionDays,
     Separation, Settings, Spawn, Turn, UnixSeconds,
@@ -35,6 +37,8 @@ use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
+
+use crate::keeper::PlayedKeeper;
 
 pub(crate) const URL: &str = "https://dev.managedhsm.localhost:8443";
 pub(crate) const HOST: &str = "dev.managedhsm.localhost:8443";
@@ -55,12 +59,22 @@ pub(crate) struct Setup {
     pub(crate) limits: Limits,
     /// Whether the issuer can be asked for groups.
     pub(crate) group_source: bool,
+    /// Whether the HSM is active.
+    pub(crate) activated: bool,
+    pub(crate) escalation: Escalation,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let limits = Limits::default();
-        Self { purge_protection: false, oct_key_ops: OctKeyOps::Omit, limits, group_source: false }
+        Self {
+            purge_protection: false,
+            oct_key_ops: OctKeyOps::Omit,
+            limits,
+            group_source: false,
+            activated: true,
+            escalation: Escalation::Strict,
+        }
     }
 }
 
@@ -74,6 +88,7 @@ pub(crate) struct World {
     pub(crate) pool_gate: Arc<Semaphore>,
     pub(crate) validator: Arc<Validator>,
     pub(crate) told: Arc<ToldGroups>,
+    pub(crate) keeper: Arc<PlayedKeeper>,
     signer: EcdsaKeyPair,
     _dir: tempfile::TempDir,
 }
@@ -125,6 +140,11 @@ impl World {
             spawn: Arc::new(Tasks),
         };
         let hsm = Hsm::create(ports, creation(setup), HsmLimits::default()).await.unwrap();
+        let keeper = PlayedKeeper::new(setup.activated);
+        let hsm = match setup.activated {
+            true => Serving::Active(hsm),
+            false => Serving::NotActivated(NotActivated::of(hsm)),
+        };
         let (signer, fetch) = issuer();
         let validator = Arc::new(Validator::new(trust(), Arc::new(fetch)));
         let told = Arc::new(ToldGroups::default());
@@ -140,6 +160,7 @@ impl World {
         let tracer = Tracer::new(|| 1_800_000_000_000_000_000);
         let config = Config {
             hsm,
+            keeper: Arc::<PlayedKeeper>::clone(&keeper),
             validator: Arc::clone(&validator),
             groups,
             trail,
@@ -165,6 +186,7 @@ impl World {
             pool_gate,
             validator,
             told,
+            keeper,
             signer,
             _dir: dir,
         }
@@ -280,7 +302,7 @@ fn creation(setup: Setup) -> Creation {
             retention_days: RetentionDays::new(7).unwrap(),
             purge_protection: setup.purge_protection,
             oct_key_ops: setup.oct_key_ops,
-            escalation: Escalation::Strict,
+            escalation: setup.escalation,
             arm_key_operations: false,
             separation: Separation::Warn,
             development: true,
@@ -425,7 +447,7 @@ impl Spawn for Tasks {
     }
 }
 
-struct Cipher(RecordCipher);
+pub(crate) struct Cipher(pub(crate) RecordCipher);
 
 impl casemate_store_port::RecordCipher for Cipher {
     fn seal(&self, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, CipherError> {
