@@ -21,6 +21,7 @@ const SERVER_LATENCY: HeaderName = HeaderName::from_static("x-ms-server-latency"
 const REGION: HeaderName = HeaderName::from_static("x-ms-keyvault-region");
 const NETWORK_INFO: HeaderName = HeaderName::from_static("x-ms-keyvault-network-info");
 const WARNING: HeaderName = HeaderName::from_static("x-casemate-warning");
+const OPERATION: HeaderName = HeaderName::from_static("azure-asyncoperation");
 const BUILD_VERSION: HeaderName = HeaderName::from_static("x-ms-build-version");
 
 /// Headers of a reply: no more than this many, so that the map is made once.
@@ -37,6 +38,8 @@ pub(crate) struct Answer {
     pub(crate) retry_after_s: Option<u16>,
     pub(crate) allow: Option<Allow>,
     pub(crate) warning: Option<HeaderValue>,
+    /// Where to ask how far the operation is.
+    pub(crate) operation: Option<HeaderValue>,
 }
 
 impl Answer {
@@ -56,7 +59,15 @@ impl Answer {
     }
 
     fn with_body(status: StatusCode, body: Bytes) -> Self {
-        Self { status, body, challenge: None, retry_after_s: None, allow: None, warning: None }
+        Self {
+            status,
+            body,
+            challenge: None,
+            retry_after_s: None,
+            allow: None,
+            warning: None,
+            operation: None,
+        }
     }
 
     /// The same answer, which says besides what was done against advice.
@@ -129,6 +140,9 @@ pub(crate) fn send(
     }
     if let Some(warning) = answer.warning {
         headers.insert(WARNING, warning);
+    }
+    if let Some(operation) = answer.operation {
+        headers.insert(OPERATION, operation);
     }
     if answer.status != StatusCode::NO_CONTENT {
         headers.insert(CONTENT_TYPE, fixed("application/json; charset=utf-8"));

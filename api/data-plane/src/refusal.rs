@@ -5,6 +5,7 @@
 //! is nobody's fault outside becomes a bare 500 without any detail.
 
 mod roles;
+mod security_domain;
 
 use std::borrow::Cow;
 
@@ -18,6 +19,9 @@ use casemate_hsm::keys::{
 use casemate_hsm::rbac::{
     AssignRefusal, DefineRefusal, DeleteAssignmentRefusal, DeleteDefinitionRefusal, ExplainRefusal,
     NotAuthorized,
+};
+use casemate_hsm::security_domain::{
+    DownloadRefusal, ExchangeKeyRefusal, RequestError, UploadError, UploadRefusal,
 };
 use casemate_hsm::{
     ChangeSettingRefusal, CommitRefusal, CutOffRefusal, PoolFailure, SetSinksRefusal,
@@ -121,6 +125,25 @@ pub(crate) enum Refusal {
     TooManyUnderWay(#[from] TooManyUnderWay),
     #[error("the work ended before its answer")]
     Broken,
+    #[error("the HSM is not activated")]
+    NotActivated {
+        /// Whether a recovery has begun.
+        recovering: bool,
+    },
+    #[error("the HSM is active already")]
+    DomainIsActive,
+    #[error("there was no such operation of the security domain")]
+    NoDomainOperation,
+    #[error(transparent)]
+    DomainRequest(#[from] RequestError),
+    #[error(transparent)]
+    DomainUpload(#[from] UploadError),
+    #[error(transparent)]
+    Download(#[from] DownloadRefusal),
+    #[error(transparent)]
+    ExchangeKey(#[from] ExchangeKeyRefusal),
+    #[error(transparent)]
+    Upload(#[from] UploadRefusal),
 }
 
 /// What a caller is told.
@@ -257,6 +280,14 @@ impl Refusal {
                  some to be answered."
             )),
             Self::Broken => Problem::internal(),
+            Self::NotActivated { recovering } => security_domain::not_activated(*recovering),
+            Self::DomainIsActive => security_domain::is_active(),
+            Self::NoDomainOperation => security_domain::no_operation(),
+            Self::DomainRequest(refusal) => Problem::bad(sentence(refusal)),
+            Self::DomainUpload(refusal) => Problem::bad(sentence(refusal)),
+            Self::Download(refusal) => security_domain::download(refusal),
+            Self::ExchangeKey(refusal) => security_domain::exchange_key(refusal),
+            Self::Upload(refusal) => security_domain::upload(refusal),
         }
     }
 

@@ -4,12 +4,17 @@
 //! names of query parameters, any case of the fixed segments. `providers/Microsoft.Authorization`
 //! is looked for first, since `/keys/providers/…` would be a key's path otherwise.
 
+mod keys;
 mod roles;
+mod security_domain;
+mod template;
 
 use casemate_hsm::keys::Selector;
 use casemate_hsm::rbac::Scope;
 use casemate_hsm::{KeyName, Setting, VersionId, setting};
 use uuid::Uuid;
+
+pub use security_domain::DomainCall;
 
 use crate::query::{Query, decode};
 
@@ -64,6 +69,7 @@ pub enum Route {
     Explain,
     /// Refuse a principal's tokens of until now: our own.
     CutOffTokens(Uuid),
+    SecurityDomain(DomainCall),
     /// An operation of the API that this release does not have.
     NotInRelease(Absent),
 }
@@ -93,7 +99,6 @@ pub enum Absent {
     SecureWrap,
     FullBackup,
     FullRestore,
-    SecurityDomain,
     ExternalKeyManager,
 }
 
@@ -223,6 +228,11 @@ impl Route {
             Self::DeleteDefinition(..) => "RoleDefinitionDelete",
             Self::Explain => "RightsExplain",
             Self::CutOffTokens(_) => "TokensCutOff",
+            Self::SecurityDomain(DomainCall::Download) => "SecurityDomainBackup",
+            Self::SecurityDomain(DomainCall::DownloadStatus) => "SecurityDomainBackupStatusGet",
+            Self::SecurityDomain(DomainCall::ExchangeKey) => "SecurityDomainTransferKeyGet",
+            Self::SecurityDomain(DomainCall::Upload) => "SecurityDomainRestore",
+            Self::SecurityDomain(DomainCall::UploadStatus) => "SecurityDomainRestoreStatusGet",
             Self::NotInRelease(absent) => absent.operation(),
         }
     }
@@ -244,7 +254,15 @@ impl Route {
                 | Self::PutDefinition(..)
                 | Self::DeleteDefinition(..)
                 | Self::CutOffTokens(_)
+                | Self::SecurityDomain(
+                    DomainCall::Download | DomainCall::ExchangeKey | DomainCall::Upload
+                )
         )
+    }
+
+    /// Whether it is polled at a URL that was given out, which need not carry an api-version.
+    pub fn is_polled(&self) -> bool {
+        matches!(self, Self::SecurityDomain(DomainCall::DownloadStatus | DomainCall::UploadStatus))
     }
 
     /// Whether it answers a page of a list.
@@ -267,7 +285,7 @@ impl Route {
     /// How much body it takes.
     pub fn body(&self) -> BodyKind {
         match self {
-            Self::UseKey(..) => BodyKind::Payload,
+            Self::UseKey(..) | Self::SecurityDomain(DomainCall::Upload) => BodyKind::Payload,
             Self::CreateKey(_)
             | Self::ImportKey(_)
             | Self::UpdateKey(..)
@@ -275,7 +293,8 @@ impl Route {
             | Self::UpdateSetting(_)
             | Self::PutAuditSinks
             | Self::PutAssignment(..)
-            | Self::PutDefinition(..) => BodyKind::Parameters,
+            | Self::PutDefinition(..)
+            | Self::SecurityDomain(DomainCall::Download) => BodyKind::Parameters,
             Self::GetKey(..)
             | Self::DeleteKey(_)
             | Self::ListKeys
@@ -296,6 +315,9 @@ impl Route {
             | Self::DeleteDefinition(..)
             | Self::Explain
             | Self::CutOffTokens(_)
+            | Self::SecurityDomain(
+                DomainCall::DownloadStatus | DomainCall::ExchangeKey | DomainCall::UploadStatus,
+            )
             | Self::NotInRelease(_) => BodyKind::None,
         }
     }
@@ -305,6 +327,7 @@ impl Route {
         match self {
             Self::PutAssignment(..) | Self::PutDefinition(..) => 201,
             Self::PurgeKey(_) => 204,
+            Self::SecurityDomain(DomainCall::Download | DomainCall::Upload) => 202,
             _ => 200,
         }
     }
@@ -344,6 +367,7 @@ impl Route {
             | Self::UpdateSetting(_)
             | Self::GetAuditSinks
             | Self::PutAuditSinks
+            | Self::SecurityDomain(_)
             | Self::NotInRelease(_) => None,
         }
     }
@@ -361,7 +385,6 @@ impl Absent {
             Self::SecureWrap => "KeySecureWrap",
             Self::FullBackup => "BackupCreate",
             Self::FullRestore => "RestoreCreate",
-            Self::SecurityDomain => "SecurityDomain",
             Self::ExternalKeyManager => "EkmProxyOperation",
         }
     }
@@ -378,7 +401,6 @@ impl Absent {
             Self::SecureWrap => "secure wrap",
             Self::FullBackup => "full backup",
             Self::FullRestore => "full restore",
-            Self::SecurityDomain => "the security domain",
             Self::ExternalKeyManager => "an external key manager",
         }
     }
@@ -397,20 +419,22 @@ fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
         ("prebackup", Absent::FullBackup),
         ("restore", Absent::FullRestore),
         ("prerestore", Absent::FullRestore),
-        ("securitydomain", Absent::SecurityDomain),
         ("ekm", Absent::ExternalKeyManager),
     ];
     if is(first, "keys") {
-        return keys(method, rest);
+        return keys::keys(method, rest);
     }
     if is(first, "deletedkeys") {
-        return deleted_keys(method, rest);
+        return keys::deleted_keys(method, rest);
     }
     if is(first, "rng") && rest.is_empty() {
         return by_method(method, &[("POST", &|| Ok(Route::RandomBytes))]);
     }
     if is(first, "settings") {
         return settings(method, rest);
+    }
+    if is(first, "securitydomain") {
+        return security_domain::find(method, rest);
     }
     if let [sinks] = rest
         && is(first, "audit")
@@ -435,120 +459,6 @@ fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
 
 fn is_authorization(pair: &[&str]) -> bool {
     matches!(pair, [a, b] if is(a, "providers") && is(b, "Microsoft.Authorization"))
-}
-
-fn keys(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
-    match segments {
-        [] => by_method(method, &[("GET", &|| Ok(Route::ListKeys))]),
-        [restore] if is(restore, "restore") && method == "POST" => {
-            Ok(Route::NotInRelease(Absent::KeyRestore))
-        }
-        [name] => key(method, name, Selector::Latest),
-        [name, third] => match operation(method, name, Selector::Latest, third)? {
-            Some(route) => Ok(route),
-            None if matches!(method, "GET" | "PATCH") => key(method, name, version(third)?),
-            None if VersionId::parse(third).is_ok() => Err(not_by(&["GET", "PATCH"])),
-            None => Err(RouteRefusal::UnknownPath),
-        },
-        [name, third, fourth] => {
-            let selector = version(third)?;
-            let found = operation(method, name, selector, fourth)?;
-            found.filter(works_on_a_version).ok_or(RouteRefusal::UnknownPath)
-        }
-        _ => Err(RouteRefusal::UnknownPath),
-    }
-}
-
-fn works_on_a_version(route: &Route) -> bool {
-    match route {
-        Route::UseKey(..) => true,
-        Route::NotInRelease(absent) => {
-            matches!(absent, Absent::Attestation | Absent::Release | Absent::SecureWrap)
-        }
-        _ => false,
-    }
-}
-
-fn key(method: &str, name: &str, selector: Selector) -> Result<Route, RouteRefusal> {
-    let name = key_name(name)?;
-    let latest = selector == Selector::Latest;
-    match method {
-        "GET" => Ok(Route::GetKey(name, selector)),
-        "PATCH" => Ok(Route::UpdateKey(name, selector)),
-        "PUT" if latest => Ok(Route::ImportKey(name)),
-        "DELETE" if latest => Ok(Route::DeleteKey(name)),
-        _ if latest => Err(not_by(&["GET", "PUT", "PATCH", "DELETE"])),
-        _ => Err(not_by(&["GET", "PATCH"])),
-    }
-}
-
-/// The operation of a path's last segment; none if it is not the name of one.
-fn operation(
-    method: &str,
-    name: &str,
-    selector: Selector,
-    operation: &str,
-) -> Result<Option<Route>, RouteRefusal> {
-    let uses = [
-        ("sign", KeyUse::Sign),
-        ("verify", KeyUse::Verify),
-        ("encrypt", KeyUse::Encrypt),
-        ("decrypt", KeyUse::Decrypt),
-        ("wrapkey", KeyUse::WrapKey),
-        ("unwrapkey", KeyUse::UnwrapKey),
-    ];
-    let absent = [
-        ("rotate", "POST", Absent::Rotate),
-        ("rotationpolicy", "GET", Absent::RotationPolicy),
-        ("rotationpolicy", "PUT", Absent::RotationPolicy),
-        ("backup", "POST", Absent::KeyBackup),
-        ("restore", "PUT", Absent::KeyRestore),
-        ("attestation", "GET", Absent::Attestation),
-        ("release", "POST", Absent::Release),
-        ("securewrapkey", "POST", Absent::SecureWrap),
-        ("secureunwrapkey", "POST", Absent::SecureWrap),
-    ];
-    let demand = |wanted: &'static str| match method == wanted {
-        true => Ok(()),
-        false => Err(not_by(&[wanted])),
-    };
-    if let Some((_, key_use)) = uses.into_iter().find(|(known, _)| is(operation, known)) {
-        demand("POST")?;
-        return Ok(Some(Route::UseKey(key_use, key_name(name)?, selector)));
-    }
-    if is(operation, "create") {
-        demand("POST")?;
-        return Ok(Some(Route::CreateKey(key_name(name)?)));
-    }
-    if is(operation, "versions") {
-        demand("GET")?;
-        return Ok(Some(Route::ListVersions(key_name(name)?)));
-    }
-    let known: Vec<_> = absent.into_iter().filter(|(known, ..)| is(operation, known)).collect();
-    if known.is_empty() {
-        return Ok(None);
-    }
-    let fits = known.iter().find(|(_, wanted, _)| *wanted == method);
-    let taken: Vec<_> = known.iter().map(|(_, wanted, _)| *wanted).collect();
-    let (_, _, absent) = fits.ok_or_else(|| not_by(&taken))?;
-    Ok(Some(Route::NotInRelease(*absent)))
-}
-
-fn deleted_keys(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
-    match segments {
-        [] => by_method(method, &[("GET", &|| Ok(Route::ListDeletedKeys))]),
-        [name] => by_method(
-            method,
-            &[
-                ("GET", &|| key_name(name).map(Route::GetDeletedKey)),
-                ("DELETE", &|| key_name(name).map(Route::PurgeKey)),
-            ],
-        ),
-        [name, recover] if is(recover, "recover") => {
-            by_method(method, &[("POST", &|| key_name(name).map(Route::RecoverKey))])
-        }
-        _ => Err(RouteRefusal::UnknownPath),
-    }
 }
 
 fn settings(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::audit::AuditCommand;
+use crate::security_domain::SecurityDomainCommand;
 
 /// An open, self-hosted Managed HSM that speaks the Azure Key Vault Managed HSM API.
 #[derive(Debug, Parser)]
@@ -48,6 +49,12 @@ pub enum Command {
         #[command(subcommand)]
         command: AuditCommand,
     },
+    /// Work with a security domain's file and officers' keys, without a network.
+    SecurityDomain {
+        /// What to do.
+        #[command(subcommand)]
+        command: SecurityDomainCommand,
+    },
     /// Become the partition of one HSM; started by the agent only.
     #[command(hide = true)]
     Partition,
@@ -69,6 +76,14 @@ pub enum DevCommand {
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "give an IP address and a port, such as 127.0.0.1:0 or [::1]:8443")
+}
+
+fn yes_or_no(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("say yes or no"),
+    }
 }
 
 fn limit(text: &str) -> Result<(String, u64), &'static str> {
@@ -104,6 +119,16 @@ pub struct DevArguments {
     /// Forbid that deleted keys are purged before their retention ends; fixed at creation.
     #[arg(long)]
     pub purge_protection: bool,
+    /// Whether an HSM that is not activated is: its security domain goes to three officers, whose
+    /// keys are made under the data folder.
+    #[arg(
+        long,
+        value_name = "yes|no",
+        default_value = "yes",
+        value_parser = yes_or_no,
+        action = clap::ArgAction::Set
+    )]
+    pub activate: bool,
     /// Keep nothing after the end.
     #[arg(long)]
     pub ephemeral: bool,

@@ -6,6 +6,7 @@
 mod arguments;
 mod audit;
 mod identity;
+mod security_domain;
 
 pub use arguments::{
     Arguments, Command, DataDir, DevArguments, DevCommand, HsmCommand, HsmCreate, IdentityCommand,
@@ -13,3 +14,4 @@ pub use arguments::{
 };
 pub use audit::{AuditCommand, AuditError, AuditPlace, audit};
 pub use identity::{IdentityError, identity};
+pub use security_domain::{SecurityDomainCommand, SecurityDomainError, security_domain};

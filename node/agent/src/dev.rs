@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
 
+use crate::activate::{self, ActivateError, Activation, Making};
 use crate::authority::{Authority, AuthorityError, CA_FILE};
 use crate::client::Client;
 use crate::courier::CourierPlace;
@@ -108,6 +109,9 @@ pub enum DevError {
         #[source]
         cause: casemate_token::FetchError,
     },
+    /// The HSM is there and not activated.
+    #[error(transparent)]
+    Activate(#[from] ActivateError),
     /// A part of the agent died.
     #[error("a part of the agent ended unexpectedly; please report the lines above")]
     Part(#[source] tokio::task::JoinError),
@@ -153,17 +157,29 @@ async fn run(options: &DevOptions, out: &mut dyn Write) -> Result<(), DevError> 
     let management_url = format!("http://{}", bound(&management)?);
     let courier = prepare::courier(folder, &state)?;
     announce(&state);
+    // Of an HSM that is there already it is not known yet whether it needs them.
+    let officers = (options.activate && !state.created).then(|| activate::begin(folder));
 
     let (stop, stopping) = watch::channel(false);
     let folder_of = Arc::clone(folder);
-    let parts =
-        Parts { names, management_url, identity, authority, client, folder: folder_of, stopping };
+    let activation = casemate_control_plane::Activation::default();
+    let parts = Parts {
+        names,
+        management_url,
+        identity,
+        authority,
+        client,
+        folder: folder_of,
+        activation,
+        stopping,
+    };
     let link = Arc::new(HsmLink::new(Duration::from_millis(limits.agent.partition_wait_ms)));
     let facts = Arc::new(SharedFacts::new(parts.facts(&state)));
     let directory = Arc::new(Directory::default());
     let (link_of, facts_of) = (Arc::clone(&link), Arc::clone(&facts));
     let hosts = parts.names.hsm_hosts().to_vec();
     directory.add(Known { hosts, link: link_of, facts: facts_of });
+    let activate = options.activate.then(|| Activate { facts: Arc::clone(&facts), officers });
     parts.open_gate([listener, hsm_listener], &limits.agent, &directory, &link, &state)?;
     parts.open_local(&facts)?;
     let connections_max = limits.agent.management_connections_max;
@@ -172,7 +188,7 @@ async fn run(options: &DevOptions, out: &mut dyn Write) -> Result<(), DevError> 
     let mut supervised = parts.supervise(start, &link, &facts, state.clone(), courier);
 
     let ended = tokio::select! {
-        ended = parts.serve(&link, &state, &bundle, &mut signals, out) => ended,
+        ended = parts.serve(&link, &state, &bundle, activate, &mut signals, out) => ended,
         ended = &mut supervised => return parts.fallen(ended),
     };
     let gone = folder.remove(ENV_FILE);
@@ -194,7 +210,14 @@ struct Parts {
     authority: Arc<Authority>,
     client: Arc<Client>,
     folder: Arc<Folder>,
+    activation: casemate_control_plane::Activation,
     stopping: watch::Receiver<bool>,
+}
+
+/// That the HSM shall be activated.
+struct Activate {
+    facts: Arc<SharedFacts>,
+    officers: Option<Making>,
 }
 
 type Supervised = JoinHandle<Result<(), GaveUp>>;
@@ -275,7 +298,7 @@ impl Parts {
             retention_days: state.retention_days,
             purge_protection: state.purge_protection,
             initial_admins: vec![self.identity.principal.object_id],
-            activated: true,
+            activation: self.activation.clone(),
         };
         let validator = Validator::new(trust, Arc::<Client>::clone(&self.client));
         ControlPlane::new(settings, vec![hsm], Arc::new(validator))
@@ -313,6 +336,7 @@ impl Parts {
             facts: Arc::clone(facts),
             dialer: Dialer::new(Some(self.names.listen)),
             courier,
+            activation: self.activation.clone(),
             created: Box::new(created),
             stopping: self.stopping.clone(),
         };
@@ -325,11 +349,15 @@ impl Parts {
         link: &HsmLink,
         state: &State,
         bundle: &Path,
+        activate: Option<Activate>,
         signals: &mut Signals,
         out: &mut dyn Write,
     ) -> Result<(), DevError> {
         let answered = async {
             link.served().await;
+            if let Some(activate) = activate {
+                self.activated(activate).await?;
+            }
             self.answered(&self.names.address_url(), None).await?;
             self.answered(&self.names.named_url(), Some(self.names.listen)).await
         };
@@ -347,6 +375,25 @@ impl Parts {
         }
         signals.any().await;
         Ok(())
+    }
+
+    /// Activates an HSM that is not.
+    async fn activated(&self, activate: Activate) -> Result<(), DevError> {
+        let Activate { facts, officers } = activate;
+        if facts.read().activated {
+            return Ok(());
+        }
+        let officers = officers.unwrap_or_else(|| activate::begin(&self.folder));
+        let activation = Activation {
+            client: &self.client,
+            folder: &self.folder,
+            facts: &facts,
+            principal: &self.identity.principal,
+            base_url: self.names.base_url(),
+            hsm_url: self.names.address_url(),
+            ca_pem: self.authority.pem(),
+        };
+        Ok(activation.run(officers).await?)
     }
 
     /// Waits for an answer over TLS, whatever it says: without a token it is 401.
@@ -474,6 +521,7 @@ mod tests {
             limits: Vec::new(),
             retention_days: Some(6),
             purge_protection: false,
+            activate: true,
             ephemeral: false,
             imds: None,
             i_know_this_is_a_development_issuer: false,

@@ -19,6 +19,9 @@ pub struct Facts {
     /// Whether it refuses calls because the audit log's disk is nearly full.
     #[serde(default)]
     pub disk_low: bool,
+    /// Whether the HSM is active.
+    #[serde(default)]
+    pub activated: bool,
     /// How often it was started again.
     pub restarts: u64,
     /// The courier's process id while it runs.

@@ -29,6 +29,8 @@ pub struct DevOptions {
     pub retention_days: Option<u32>,
     /// Whether deleted keys cannot be purged early; fixed at creation.
     pub purge_protection: bool,
+    /// Give the security domain of an HSM that is not activated to three officers, made here.
+    pub activate: bool,
     /// Keep nothing after the end.
     pub ephemeral: bool,
     /// Answer the instance metadata endpoint for an app of this name.
@@ -178,6 +180,7 @@ mod tests {
             limits: Vec::new(),
             retention_days: None,
             purge_protection: false,
+            activate: true,
             ephemeral: false,
             imds: None,
             i_know_this_is_a_development_issuer: false,

@@ -14,8 +14,9 @@ use casemate_agent::{
 };
 use casemate_cli::{
     Arguments, AuditCommand, Command, DevArguments, DevCommand, HsmCommand, IdentityCommand, audit,
-    identity, parse_error_code,
+    identity, parse_error_code, security_domain,
 };
+use casemate_engine_soft::ceremony::SoftPrimitives;
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -62,6 +63,9 @@ fn act(command: Command) -> Result<(), Box<dyn Error>> {
             Ok(runtime.block_on(doctor(folder.data_dir, &mut out))?)
         }
         Command::Audit { command } => read_audit(&command),
+        Command::SecurityDomain { command } => {
+            Ok(security_domain(&command, &SoftPrimitives, &mut out)?)
+        }
         // Taken by main already; the word is known to the parser so that nothing else has it.
         Command::Partition | Command::Courier => Ok(()),
     }
@@ -113,6 +117,7 @@ fn options(arguments: DevArguments) -> DevOptions {
         limits,
         retention_days: arguments.retention_days,
         purge_protection: arguments.purge_protection,
+        activate: arguments.activate,
         ephemeral: arguments.ephemeral,
         imds: arguments.imds,
         i_know_this_is_a_development_issuer: arguments.i_know_this_is_a_development_issuer,

@@ -90,7 +90,12 @@ pub enum ToAgent {
     Ready {
         /// The partition's process id, as it sees itself.
         pid: u32,
+        /// Whether the HSM is active: before, only the security domain's calls are answered.
+        activated: bool,
     },
+    /// The HSM has changed its state: the partition finishes, ends, and is to be started anew at
+    /// once.
+    Anew,
     /// The partition cannot go on, and a restart alone will not help.
     Failed {
         /// A short fixed word, for programs.

@@ -59,6 +59,9 @@ pub(crate) enum Failure {
     /// The store went astray while the HSM was in use.
     #[error("the store gave no sure answer; the HSM is opened anew, to find out what it holds")]
     Astray,
+    /// The HSM was sealed under another domain.
+    #[error("the HSM was activated; it is opened anew")]
+    Anew,
     /// The first settings.
     #[error("the settings for the new HSM are refused")]
     Settings(#[source] serde_json::Error),
@@ -100,6 +103,7 @@ impl Failure {
             Self::Tampered(OpenError::RolledBack { .. }) | Self::Emptied { .. } => "rolled-back",
             Self::Tampered(_) => "tampered",
             Self::Astray => "store-astray",
+            Self::Anew => "anew",
             Self::Settings(_) => "settings",
             Self::Domain(_) => "domain",
             Self::Engine(_) => "engine",
@@ -129,6 +133,7 @@ impl Failure {
                 | TrailError::Closed,
             )
             | Self::Astray
+            | Self::Anew
             | Self::Certificate(_) => false,
             Self::Harden(_)
             | Self::Store(StoreError::Damaged(_))

@@ -4,6 +4,7 @@
 //! Here is only what several of them need.
 
 pub mod acknowledged;
+pub mod az;
 pub mod disk;
 pub mod management;
 pub mod trace;

@@ -265,6 +265,9 @@ fn the_shipped_rules_pass_promtool_and_the_dashboard_asks_for_what_there_is() {
         assert!(output.status.success(), "promtool {words:?}: {said}");
     }
     let dev = Dev::fresh();
+    // What there is to say of sinks is said once there are some.
+    let sinks = json!({"sinks": [{"name": "archive", "kind": "file"}]});
+    dev.rest().call("PUT", "/audit/sinks", &sinks).expect("an answer").expect_ok("sinks");
     some_work(&dev);
     let text = metrics(&dev);
     let rules =

@@ -50,6 +50,20 @@ fn create(node: &Node, dev: &Dev, name: &str) -> Value {
     ])
 }
 
+/// Gives its security domain to the officers of `dev`.
+fn activate(node: &Node, dev: &Dev, hsm: &str) {
+    let cer = |at: usize| dev.data_dir().join(format!("officers/officer-{at}.cer"));
+    let certificates: Vec<String> = (1..=3).map(|at| cer(at).display().to_string()).collect();
+    let mut words = vec!["security-domain", "request", "--quorum", "2"];
+    words.extend(certificates.iter().flat_map(|cer| ["--cert", cer.as_str()]));
+    let out = Command::new(places::casemate()).args(words).output().expect("the program runs");
+    let request: Value = serde_json::from_slice(&out.stdout).expect("a request is JSON");
+    let given = client(node, dev, hsm).call("POST", "/securitydomain/download", &request);
+    assert_eq!(given.expect("an answer").status, 202);
+    let active = || node.hsm_json(&["show", hsm])["activated"] == true;
+    assert!(eventually(Duration::from_secs(20), active), "{}", node.log());
+}
+
 fn client(node: &Node, dev: &Dev, hsm: &str) -> Rest {
     Rest::new(&node.url(hsm), &node.ca()).with_token(&dev.token())
 }
@@ -64,6 +78,10 @@ fn hsms_are_made_and_taken_away_while_the_node_runs() {
     assert_eq!(alpha["name"], "alpha");
     assert_eq!(alpha["state"], "ready");
     assert_eq!(alpha["url"], node.url("alpha"));
+    assert_eq!(alpha["activated"], false);
+    let before = client(&node, &dev, "alpha").ask("GET", "/keys").expect("an answer");
+    assert_eq!(before.status, 503, "nobody is served before the officers hold the domain");
+    activate(&node, &dev, "alpha");
     create(&node, &dev, "beta");
 
     for (words, says) in
@@ -83,7 +101,7 @@ fn hsms_are_made_and_taken_away_while_the_node_runs() {
 
     // A deleted HSM answers no more, the other one does, and nothing was destroyed.
     let answers = |hsm: &str| client(&node, &dev, hsm).ask("GET", "/keys").map(|it| it.status);
-    assert!(answers("alpha").is_ok() && answers("beta").is_ok());
+    assert!(matches!((answers("alpha"), answers("beta")), (Ok(403), Ok(503))));
     let gone = node.hsm_json(&["delete", "beta"]);
     assert!(answers("beta").is_err() && answers("alpha").is_ok());
     let kept = Path::new(gone["kept"].as_str().expect("it says where"));
@@ -96,7 +114,7 @@ fn hsms_are_made_and_taken_away_while_the_node_runs() {
     assert_eq!(names(&node.hsm_json(&["list"])), ["alpha"]);
     let ready = || node.hsm_json(&["show", "alpha"])["state"] == "ready";
     assert!(eventually(Duration::from_secs(20), ready));
-    assert!(client(&node, &dev, "alpha").ask("GET", "/keys").is_ok());
+    assert_eq!(client(&node, &dev, "alpha").ask("GET", "/keys").expect("an answer").status, 403);
     let first: Vec<_> = audit::records(&node.data_dir()).into_iter().take(1).collect();
     assert_eq!(first[0]["operationName"], "PartitionStart");
     assert!(first[0]["development"].is_null(), "{}", first[0]);
@@ -111,6 +129,7 @@ fn each_name_leads_to_its_own_hsm_and_no_other() {
     let node = Node::start(folder.path());
     create(&node, &dev, "alpha");
     create(&node, &dev, "beta");
+    activate(&node, &dev, "alpha");
     let mut alpha = client(&node, &dev, "alpha");
     // The connection of one with the name of the other.
     let host = format!("beta.managedhsm.{DOMAIN}:{}", node.port());

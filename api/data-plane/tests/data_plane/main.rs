@@ -15,6 +15,7 @@ mod groups;
 #[cfg(test)]
 mod hang_up;
 #[cfg(test)]
+mod keeper;
 mod keys;
 #[cfg(test)]
 mod kit;
@@ -25,6 +26,8 @@ mod revoke;
 #[cfg(test)]
 mod roles;
 #[cfg(test)]
+mod security_domain;
 mod settings;
 #[cfg(test)]
+mod traces;
 mod usage;

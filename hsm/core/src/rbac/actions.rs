@@ -277,7 +277,9 @@ markers! {
     KeysRead, KeysWrite, KeysCreate, KeysDelete, KeysImport, KeysEncrypt, KeysDecrypt, KeysWrap,
     KeysUnwrap, KeysSign, KeysVerify, DeletedKeysRead, DeletedKeysRecover, DeletedKeysPurge,
     RoleAssignmentsRead, RoleAssignmentsWrite, RoleAssignmentsDelete, RoleDefinitionsRead,
-    RoleDefinitionsWrite, RoleDefinitionsDelete, Rng, SettingsRead, SettingsWrite,
+    RoleDefinitionsWrite, RoleDefinitionsDelete, SecurityDomainDownload,
+    SecurityDomainDownloadRead, SecurityDomainUpload, SecurityDomainUploadRead,
+    SecurityDomainTransferKeyRead, Rng, SettingsRead, SettingsWrite,
 }
 
 #[cfg(test)]

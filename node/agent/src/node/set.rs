@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use casemate_channel::{Confine, Creation, ExternalName, Seal, Start, VERSION};
+use casemate_control_plane::Activation;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -185,6 +186,7 @@ impl HsmSet {
         json!({
             "name": hsm.record.name,
             "state": state,
+            "activated": facts.activated,
             "url": self.url(&hsm.record.name),
             "created": hsm.record.created_at,
             "restarts": facts.restarts,
@@ -227,6 +229,7 @@ impl HsmSet {
             facts: Arc::clone(&facts),
             dialer: Dialer::new(None),
             courier,
+            activation: Activation::default(),
             created: Box::new(sealed(Arc::clone(&self.folder), record.clone())),
             stopping,
         };

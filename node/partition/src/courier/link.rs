@@ -15,13 +15,15 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::log::Log;
+use super::spans::Spans;
 use super::table::Table;
+use crate::clock::now_ms;
 
 /// How often it is looked whether the log has grown, where nobody waits for it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the checkpoint is read.
 const CHECKPOINT_LOOKS: u32 = 10;
-/// Requests of the courier that wait; it has one open at a time.
+/// Requests of the courier that wait; it has one of each kind open at a time.
 const REQUESTS_MAX: usize = 4;
 /// Room that is left in a frame of entries for one line more.
 const LINE_BYTES_ROOM: usize = 128 * 1024;
@@ -42,6 +44,13 @@ pub(super) struct Link {
     pub(super) log: Arc<dyn Log>,
     pub(super) origin: Origin,
     pub(super) table: Arc<Table>,
+    pub(super) spans: Arc<Spans>,
+}
+
+/// What a courier asks for.
+enum Request {
+    Lines { from: u64, bytes_max: u32 },
+    Spans { generation: u64 },
 }
 
 /// What the courier was told last.
@@ -63,9 +72,9 @@ impl Link {
         let Origin { hsm, resource_id } = self.origin.clone();
         write_frame(&mut outgoing, &ToCourier::Hello { hsm, resource_id }.encode()).await?;
         let (ask, requests) = mpsc::channel(REQUESTS_MAX);
-        let table = Arc::clone(&self.table);
+        let (table, spans) = (Arc::clone(&self.table), Arc::clone(&self.spans));
         tokio::select! {
-            heard = listen(incoming, &table, ask) => heard,
+            heard = listen(incoming, &table, &spans, ask) => heard,
             told = self.tell(outgoing, requests) => told,
         }
     }
@@ -75,7 +84,7 @@ impl Link {
     async fn tell(
         &self,
         mut outgoing: OwnedWriteHalf,
-        mut requests: mpsc::Receiver<(u64, u32)>,
+        mut requests: mpsc::Receiver<Request>,
     ) -> Result<(), CourierProtocolError> {
         let mut told = Told::default();
         let mut look = interval(LOOK_INTERVAL);
@@ -86,9 +95,16 @@ impl Link {
             }
             tokio::select! {
                 request = requests.recv() => {
-                    let Some((from, bytes_max)) = request else { return Ok(()) };
-                    let lines = self.lines(from, bytes_max).await;
-                    let answer = ToCourier::Entries { from, lines };
+                    let answer = match request {
+                        None => return Ok(()),
+                        Some(Request::Lines { from, bytes_max }) => {
+                            ToCourier::Entries { from, lines: self.lines(from, bytes_max).await }
+                        }
+                        Some(Request::Spans { generation }) => {
+                            let spans = self.spans.hand_over(generation);
+                            ToCourier::Spans { generation, spans }
+                        }
+                    };
                     write_frame(&mut outgoing, &answer.encode()).await?;
                 }
                 () = self.table.nudge.notified() => {}
@@ -104,6 +120,7 @@ impl Link {
             match serde_json::to_vec(&sinks.seal()) {
                 Ok(json) => {
                     let generation = self.table.begin(&sinks);
+                    self.spans.begin(generation);
                     news.push(ToCourier::Configuration { generation, json });
                 }
                 Err(error) => tracing::error!(%error, "the settings of the sinks are no JSON"),
@@ -161,17 +178,25 @@ impl Link {
 async fn listen(
     mut incoming: OwnedReadHalf,
     table: &Table,
-    ask: mpsc::Sender<(u64, u32)>,
+    spans: &Spans,
+    ask: mpsc::Sender<Request>,
 ) -> Result<(), CourierProtocolError> {
     while let Some(frame) = read_frame(&mut incoming).await? {
-        match FromCourier::decode(&frame)? {
-            FromCourier::Hello => {}
-            FromCourier::Delivered(report) => table.note(report),
-            FromCourier::Read { from, bytes_max } => {
-                if ask.send((from, bytes_max)).await.is_err() {
-                    return Ok(());
-                }
+        let request = match FromCourier::decode(&frame)? {
+            FromCourier::Hello => continue,
+            FromCourier::Delivered(report) => {
+                table.note(report, now_ms());
+                continue;
             }
+            FromCourier::Exported(exported) => {
+                spans.note(exported);
+                continue;
+            }
+            FromCourier::Read { from, bytes_max } => Request::Lines { from, bytes_max },
+            FromCourier::ReadSpans { generation } => Request::Spans { generation },
+        };
+        if ask.send(request).await.is_err() {
+            return Ok(());
         }
     }
     Ok(())

@@ -1,0 +1,59 @@
+//! The unmodified Azure CLI, logged in to a development HSM.
+//!
+//! Each has a configuration folder of its own. `--hsm-name` needs a name that resolves, so every
+//! command runs with a hosts file of its own in a private mount namespace.
+
+use casemate_test_kit::clients::{Client, Run};
+use casemate_test_kit::{Dev, places};
+use serde_json::Value;
+
+use crate::authority;
+
+/// An `az` that is logged in.
+pub struct Az<'a> {
+    dev: &'a Dev,
+    host: String,
+}
+
+impl<'a> Az<'a> {
+    /// Registers the cloud by its metadata alone and logs in, under the tenant `adfs`.
+    pub fn logged_in(dev: &'a Dev) -> Self {
+        let named = authority(dev.variable("CASEMATE_HSM_NAMED_URL"));
+        let (host, _port) = named.rsplit_once(':').expect("the URL names its port");
+        let az = Self { dev, host: host.to_owned() };
+        let control = dev.variable("CASEMATE_CONTROL_URL");
+        az.ok(&["cloud", "register", "-n", "local", "--endpoint-resource-manager", control]);
+        az.ok(&["cloud", "set", "-n", "local"]);
+        let [id, secret] = ["AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"].map(|of| dev.variable(of));
+        az.ok(&["login", "--service-principal", "-u", id, "-p", secret, "--tenant", "adfs"]);
+        az
+    }
+
+    /// Runs a command.
+    pub fn run(&self, words: &[&str]) -> Run {
+        let client = Client::of(self.dev, &places::az(), self.dev.scratch());
+        let config = self.dev.scratch().join("az").display().to_string();
+        // The CLI must find everything by itself: only its trust anchors are told.
+        let client = ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"]
+            .into_iter()
+            .chain(["AZURE_AUTHORITY_HOST", "AZURE_SUBSCRIPTION_ID"])
+            .fold(client, Client::without);
+        let client = client.variable("AZURE_CONFIG_DIR", &config);
+        let client = client.variable("AZURE_CORE_COLLECT_TELEMETRY", "0");
+        client.hosts(&[&self.host]).words(words.iter().copied()).word("-o").word("json").run()
+    }
+
+    /// Runs a command that must succeed, and reads its JSON.
+    pub fn ok(&self, words: &[&str]) -> Value {
+        let run = self.run(words);
+        assert!(run.success, "az {words:?}: exit {:?}\n{}\n{}", run.code, run.out, run.err);
+        serde_json::from_str(&run.out).unwrap_or(Value::Null)
+    }
+
+    /// Runs a command that must fail, and gives what it wrote to its standard error.
+    pub fn fails(&self, words: &[&str]) -> String {
+        let run = self.run(words);
+        assert!(!run.success, "az {words:?} succeeded: {}", run.out);
+        run.err
+    }
+}
