@@ -201,7 +201,7 @@ impl DataPlane {
             .into_iter()
             .map(|name| Name::new(name, &authorization, first_audience.as_deref()))
             .collect::<Result<_, _>>()?;
-        traced::configure(&tracer, &hsm.audit_sinks());
+        traced::configure(&tracer, &door.audit_sinks());
         Ok(Self {
             validator,
             groups,

@@ -4,6 +4,7 @@
 //! text for the caller says what to do next; the text for log and audit is the refusal's own. What
 //! is nobody's fault outside becomes a bare 500 without any detail.
 
+mod call;
 mod roles;
 mod security_domain;
 
@@ -27,7 +28,6 @@ use casemate_hsm::{
     ChangeSettingRefusal, CommitRefusal, CutOffRefusal, PoolFailure, SetSinksRefusal,
 };
 use casemate_token::{GroupsUnknown, TokenRefusal};
-use casemate_wire::ApiVersion;
 use http::StatusCode as S;
 
 use crate::admission::TooManyUnderWay;
@@ -215,21 +215,11 @@ impl Refusal {
     /// What the caller is told. `url` is what ids begin with.
     pub(crate) fn problem(&self, url: &str) -> Problem {
         match self {
-            Self::Misdirected => Problem::new(
-                S::MISDIRECTED_REQUEST,
-                "MisdirectedRequest",
-                "This HSM does not answer for the host that the request names; use its own name.",
-            ),
+            Self::Misdirected => call::misdirected(),
             Self::Token(refusal) => token(refusal),
             Self::Route(refusal) => route(*refusal),
-            Self::VersionMissing => Problem::bad(format!(
-                "api-version must be specified; the newest supported is {}.",
-                ApiVersion::NEWEST_STABLE
-            )),
-            Self::VersionUnknown => Problem::bad(format!(
-                "The specified api-version is not supported; the newest supported is {}.",
-                ApiVersion::NEWEST_STABLE
-            )),
+            Self::VersionMissing => call::version("api-version must be specified"),
+            Self::VersionUnknown => call::version("The specified api-version is not supported"),
             Self::NotInRelease(absent) => Problem::new(
                 S::BAD_REQUEST,
                 "NotSupported",
@@ -270,15 +260,8 @@ impl Refusal {
             }
             Self::SetSinks(SetSinksRefusal::Commit(refusal)) => commit(refusal),
             Self::CutOff(refusal) => cut_off(refusal),
-            Self::Copy { cause } => Problem::unavailable(format!(
-                "The audit sink '{}' has not acknowledged the record of this call in time; what \
-                 was asked for may have been done. An Administrator can look at /audit/sinks.",
-                cause.sink
-            )),
-            Self::TooManyUnderWay(TooManyUnderWay { max }) => Problem::busy(format!(
-                "You have {max} requests under way, the most that one caller may have; wait for \
-                 some to be answered."
-            )),
+            Self::Copy { cause } => call::not_copied(cause),
+            Self::TooManyUnderWay(refusal) => call::too_many(refusal),
             Self::Broken => Problem::internal(),
             Self::NotActivated { recovering } => security_domain::not_activated(*recovering),
             Self::DomainIsActive => security_domain::is_active(),

@@ -218,8 +218,8 @@ mod tests {
     }
 
     /// A source that gives these numbers in turn, as little-endian words.
-    fn given(numbers: &[u16]) -> impl FnMut(&mut [u8]) {
-        let mut numbers = numbers.to_vec().into_iter();
+    fn given(numbers: &[u16]) -> impl FnMut(&mut [u8]) + '_ {
+        let mut numbers = numbers.iter().copied();
         move |out| out.copy_from_slice(&numbers.next().unwrap().to_le_bytes())
     }
 

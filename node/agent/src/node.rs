@@ -1,5 +1,5 @@
-//! `casemate node`: the HSMs of one machine, for production. It has no issuer of its own and
-//! activates nothing: that is its officers' part; whom an HSM believes is settled when it is created.
+//! `casemate node`: the HSMs of one machine, for production. It has no issuer of its own, activates
+//! nothing (that is its officers' part), and settles whom an HSM believes when it is created.
 
 mod ask;
 mod command;

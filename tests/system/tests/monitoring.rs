@@ -2,7 +2,7 @@
 //! Prometheus. Nothing that a caller chose may show in them.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

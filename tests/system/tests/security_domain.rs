@@ -74,7 +74,7 @@ fn identity_key(dev: &Dev) -> String {
     let shown = casemate_system_tests::casemate(dev, &["audit", "key"]);
     let keys = shown.as_str().expect("the command prints lines");
     let identity = keys.split_whitespace().find(|word| word.starts_with("casemate/hsm/"));
-    let identity = identity.unwrap_or_else(|| panic!("no identity key in {keys}"));
+    let identity = identity.expect("the keys hold the identity key");
     identity.rsplit('+').next().expect("a key ends with its bytes").to_owned()
 }
 

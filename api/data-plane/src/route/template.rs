@@ -1,6 +1,7 @@
 //! The shape of an operation's path, for traces: what a caller put into it stands as a word in
 //! braces. One shape for an operation, whether the path named a version or not.
 
+use super::security_domain::DomainCall;
 use super::{Absent, KeyUse, Route};
 
 impl Route {
@@ -40,6 +41,12 @@ impl Route {
             Self::GetAuditSinks | Self::PutAuditSinks => "/audit/sinks",
             Self::Explain => "/explain",
             Self::CutOffTokens(_) => "/principals/{id}/cutOffTokens",
+            Self::SecurityDomain(call) => match call {
+                DomainCall::Download => "/securitydomain/download",
+                DomainCall::DownloadStatus => "/securitydomain/download/pending",
+                DomainCall::ExchangeKey | DomainCall::Upload => "/securitydomain/upload",
+                DomainCall::UploadStatus => "/securitydomain/upload/pending",
+            },
             Self::NotInRelease(absent) => absent.template(),
         }
     }
@@ -57,7 +64,6 @@ impl Absent {
             Self::SecureWrap => "/keys/{name}/{version}/securewrapkey",
             Self::FullBackup => "/backup",
             Self::FullRestore => "/restore",
-            Self::SecurityDomain => "/securitydomain",
             Self::ExternalKeyManager => "/ekm",
         }
     }

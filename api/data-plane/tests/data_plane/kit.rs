@@ -115,6 +115,18 @@ impl Reply {
     }
 }
 
+fn names() -> Vec<ExternalName> {
+    let name = |host: &str, port, url: &str| ExternalName {
+        host: host.to_owned(),
+        port,
+        url: url.to_owned(),
+    };
+    vec![
+        name("dev.managedhsm.localhost", 8443, URL),
+        name("127.0.0.1", 8444, "https://127.0.0.1:8444/"),
+    ]
+}
+
 impl World {
     pub(crate) async fn new() -> Self {
         Self::with(Setup::default()).await
@@ -151,11 +163,6 @@ impl World {
         let sources = if setup.group_source { vec![group_source()] } else { Vec::new() };
         let groups = Groups::new(sources, Arc::<ToldGroups>::clone(&told));
         let (trail, audit) = Trail::in_memory();
-        let name = |host: &str, port, url: &str| ExternalName {
-            host: host.to_owned(),
-            port,
-            url: url.to_owned(),
-        };
         let copies = Arc::new(PlayedCopies::default());
         let tracer = Tracer::new(|| 1_800_000_000_000_000_000);
         let config = Config {
@@ -166,10 +173,7 @@ impl World {
             trail,
             copies: Arc::<PlayedCopies>::clone(&copies),
             tracer: Arc::clone(&tracer),
-            names: vec![
-                name("dev.managedhsm.localhost", 8443, URL),
-                name("127.0.0.1", 8444, "https://127.0.0.1:8444/"),
-            ],
+            names: names(),
             named_port: 8443,
             region: "local".to_owned(),
             build: "1.2.3".to_owned(),

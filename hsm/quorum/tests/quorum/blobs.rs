@@ -136,6 +136,10 @@ fn what_is_no_blob_is_refused() {
     }
     let text = numbers(&|keys| keys["required"] = json!("2"));
     assert!(matches!(text, BlobError::Form { .. }), "a number is no text");
+}
+
+#[test]
+fn what_is_no_text_of_a_blob_is_refused() {
     let long = vec![b' '; BLOB_BYTES_MAX + 1];
     assert_eq!(Blob::parse(&long).map(drop), Err(BlobError::TooLong { found: long.len() }));
     for text in ["", "null", "{}", "[[[[", "\u{feff}{}"] {

@@ -25,10 +25,11 @@ fn parse(body: &Value) -> Result<DownloadRequest, RequestError> {
 fn refused(change: impl FnOnce(&mut Value)) -> CertificateError {
     let mut body = body(3, json!(2));
     change(&mut body["certificates"][0]);
-    match parse(&body).unwrap_err() {
-        RequestError::Certificate { place: 1, cause } => cause,
-        other => panic!("{other}"),
-    }
+    let refusal = parse(&body).unwrap_err();
+    let RequestError::Certificate { place: 1, cause } = refusal else {
+        unreachable!("another refusal: {refusal}")
+    };
+    cause
 }
 
 #[test]

@@ -1,0 +1,41 @@
+//! What callers are told of a call as such, whatever it asks for.
+
+use casemate_wire::ApiVersion;
+use http::StatusCode as S;
+
+use super::Problem;
+use crate::admission::TooManyUnderWay;
+use crate::copies::CopyMissing;
+
+/// A host that is not the HSM's.
+pub(super) fn misdirected() -> Problem {
+    Problem::new(
+        S::MISDIRECTED_REQUEST,
+        "MisdirectedRequest",
+        "This HSM does not answer for the host that the request names; use its own name.",
+    )
+}
+
+/// No api-version, or one that is not known.
+pub(super) fn version(wrong: &str) -> Problem {
+    let newest = ApiVersion::NEWEST_STABLE;
+    Problem::bad(format!("{wrong}; the newest supported is {newest}."))
+}
+
+/// A record without its second copy.
+pub(super) fn not_copied(cause: &CopyMissing) -> Problem {
+    Problem::unavailable(format!(
+        "The audit sink '{}' has not acknowledged the record of this call in time; what was asked \
+         for may have been done. An Administrator can look at /audit/sinks.",
+        cause.sink
+    ))
+}
+
+/// More at once than one caller may have.
+pub(super) fn too_many(refusal: &TooManyUnderWay) -> Problem {
+    let TooManyUnderWay { max } = refusal;
+    Problem::busy(format!(
+        "You have {max} requests under way, the most that one caller may have; wait for some to \
+         be answered."
+    ))
+}
