@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use casemate_channel::courier::stream_pair;
-use casemate_channel::{AgentEnd, ChannelError, ToPartition};
+use casemate_channel::{AgentEnd, ChannelError, ToPartition, chain};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -21,7 +21,6 @@ use crate::backoff::Backoff;
 use crate::facts::SharedFacts;
 use crate::process::{Process, Role};
 use crate::say::say;
-use crate::supervise::chain;
 use crate::users;
 
 /// Time for a courier to write its cursors once its partition has gone.

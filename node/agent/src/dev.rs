@@ -325,7 +325,7 @@ impl Parts {
         let created = move || {
             state.created = true;
             if let Err(error) = state.save(&folder) {
-                say(format_args!("{}", crate::supervise::chain(&error)));
+                say(format_args!("{}", casemate_channel::chain(&error)));
             }
         };
         let supervisor = Supervisor {

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::accept;
 use crate::directory::Directory;
 use crate::hello::{Hello, peek};
 use crate::hsm::HsmLink;
@@ -28,9 +29,6 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 /// Time to send the alert to a client that may not read.
 const ALERT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The pause after the system refused to accept (too many open files), so as not to spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where connections go.
 pub(crate) struct Gate {
@@ -63,15 +61,8 @@ impl Gate {
         kind: Listener,
         mut stopping: watch::Receiver<bool>,
     ) {
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                _ = stopping.wait_for(|stop| *stop) => return,
-            };
-            match accepted {
-                Ok((stream, peer)) => self.admit(stream, peer, kind),
-                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
-            }
+        while let Some((stream, peer)) = accept::next(|| listener.accept(), &mut stopping).await {
+            self.admit(stream, peer, kind);
         }
     }
 

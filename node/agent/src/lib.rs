@@ -4,6 +4,7 @@
 //! What it does not do: it links no engine and no store, opens no sealed record, and terminates no
 //! HSM's TLS. No key can ever be in its memory.
 
+mod accept;
 mod activate;
 mod audit_key;
 mod authority;

@@ -19,6 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
+use crate::accept;
 use crate::facts::SharedFacts;
 
 /// Its name in the data folder.
@@ -29,7 +30,6 @@ const LINE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for an answer: an HSM that is taken away finishes what it has begun.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECTIONS_MAX: usize = 16;
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What may be asked.
 #[derive(Deserialize)]
@@ -98,15 +98,7 @@ pub(crate) async fn serve<A: Answers>(
     mut stopping: watch::Receiver<bool>,
 ) {
     let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stopping.wait_for(|stop| *stop) => return,
-        };
-        let Ok((stream, _)) = accepted else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
+    while let Some((stream, _)) = accept::next(|| listener.accept(), &mut stopping).await {
         let Ok(permit) = Arc::clone(&free).acquire_owned().await else { return };
         let answers = Arc::clone(&answers);
         tokio::spawn(async move {
@@ -136,7 +128,7 @@ impl Answers for Local {
         match serde_json::from_str(line) {
             Ok(question) => match self.act(question) {
                 Ok(result) => json!({ "result": result }),
-                Err(error) => json!({ "error": crate::supervise::chain(&error) }),
+                Err(error) => json!({ "error": casemate_channel::chain(&error) }),
             },
             Err(error) => json!({ "error": format!("the question is not understood: {error}") }),
         }

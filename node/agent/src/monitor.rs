@@ -24,6 +24,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
+use crate::accept;
 use crate::directory::{Directory, Known};
 use crate::exposition::{Exposition, agents_own};
 
@@ -35,8 +36,6 @@ const HEADER_BYTES_MAX: usize = 16 * 1024;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Questions to one partition at once.
 const QUESTIONS_MAX: usize = 8;
-/// The pause after the system refused to accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The text format of Prometheus, version 0.0.4.
 const EXPOSITION: HeaderValue =
@@ -130,15 +129,7 @@ impl Monitor {
         mut stopping: watch::Receiver<bool>,
     ) {
         let mut open: VecDeque<JoinHandle<()>> = VecDeque::new();
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                _ = stopping.wait_for(|stop| *stop) => return,
-            };
-            let Ok((stream, _)) = accepted else {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
+        while let Some((stream, _)) = accept::next(|| listener.accept(), &mut stopping).await {
             open.retain(|connection| !connection.is_finished());
             // The newest comes in: whoever only holds connections must not keep Prometheus out.
             while open.len() >= self.connections_max {

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use casemate_channel::{AgentEnd, ChannelError, Start, ToAgent, ToPartition};
+use casemate_channel::{AgentEnd, ChannelError, Start, ToAgent, ToPartition, chain};
 use casemate_control_plane::Activation;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -308,16 +308,4 @@ async fn close(process: &mut Process) -> String {
     }
     process.kill();
     process.ended().await
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

@@ -10,6 +10,7 @@
 //! the message that carried it is refused; descriptors are close-on-exec; the end of the peer is
 //! `None`, never an error that could be mistaken for a broken message.
 
+mod chain;
 pub mod courier;
 mod end;
 mod message;
@@ -17,6 +18,7 @@ mod metrics;
 mod packet;
 mod start;
 
+pub use chain::chain;
 pub use end::{AgentEnd, ChannelError, PartitionEnd, Pending, receive_start};
 pub use message::{Listener, ToAgent, ToPartition};
 pub use metrics::{Family, MetricKind, PARTS_MAX, SAMPLES_PER_PART_MAX, Sample};

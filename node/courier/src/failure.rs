@@ -1,8 +1,8 @@
 //! Why a courier ends, and why a sink did not take what it was given.
 
-use std::error::Error;
 use std::io;
 
+pub(crate) use casemate_channel::chain;
 use casemate_channel::courier::CourierProtocolError;
 use casemate_harden::HardenError;
 
@@ -99,16 +99,4 @@ pub(crate) enum SinkFailure {
     /// The place of the next bytes is not the one that was expected.
     #[error("the blob grew by another hand; the next try begins at its present end")]
     Position,
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

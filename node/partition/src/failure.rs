@@ -1,10 +1,10 @@
 //! Why a partition does not run, in words for programs and for people.
 
-use std::error::Error;
 use std::io;
 
 use casemate_audit::TrailError;
 use casemate_channel::ChannelError;
+pub(crate) use casemate_channel::chain;
 use casemate_data_plane::ConfigError;
 use casemate_engine_port::EngineError;
 use casemate_harden::HardenError;
@@ -161,18 +161,6 @@ impl Failure {
     pub(crate) fn text(&self) -> String {
         chain(self)
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 /// Tells a store that was changed from one that cannot be used.

@@ -40,7 +40,7 @@ impl Answers for NodeLocal {
         match serde_json::from_str(line) {
             Ok(question) => match self.act(question).await {
                 Ok(result) => json!({ "result": result }),
-                Err(error) => json!({ "error": crate::supervise::chain(&error) }),
+                Err(error) => json!({ "error": casemate_channel::chain(&error) }),
             },
             Err(error) => json!({ "error": format!("the question is not understood: {error}") }),
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use casemate_channel::{Confine, Creation, ExternalName, Seal, Start, VERSION};
+use casemate_channel::{Confine, Creation, ExternalName, Seal, Start, VERSION, chain};
 use casemate_control_plane::Activation;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ use crate::folder::{Folder, FolderError, fails};
 use crate::hsm::HsmLink;
 use crate::limits::AllLimits;
 use crate::say::say;
-use crate::supervise::{GaveUp, Supervisor, chain};
+use crate::supervise::{GaveUp, Supervisor};
 use crate::users;
 
 /// The node seal's key in the HSM's folder.
