@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use casemate_system_tests::az::Az;
+use casemate_system_tests::python_of;
 use casemate_test_kit::clients::{Client, Run};
 use casemate_test_kit::process::{self, eventually};
 use casemate_test_kit::{Dev, Options, audit, places};
@@ -119,7 +120,7 @@ fn dev_activates_with_officers_of_its_own() {
     let shown = casemate(&dev, &["security-domain", "inspect", &domain]);
     assert!(shown.out.contains("quorum    2 of 3"), "{shown:?}");
     let seen = audit::counts(dev.data_dir());
-    assert_eq!(seen.get("SecurityDomainBackup"), Some(&2), "intent and outcome: {seen:?}");
+    assert_eq!(seen.get("SecurityDomainBackup"), Some(&1), "{seen:?}");
     let data_dir = dev.data_dir().to_owned();
     let created = dev.rest().call("POST", "/keys/k/create", &json!({"kty": "oct-HSM"}));
     created.expect("an answer").expect_ok("a key");
@@ -229,6 +230,27 @@ fn too_few_and_foreign_shares_end_inside_az() {
     assert_eq!(status(&other, "/keys").0, 503);
     dev.stop();
     other.stop();
+}
+
+/// The vendor's Python client, and an implementation of the formats that is not ours.
+#[test]
+fn a_second_implementation_takes_the_blob_apart_and_brings_it_back() {
+    let (first, second) = (unactivated("alpha"), unactivated("beta"));
+    let python = places::az().with_file_name("python");
+    let mut client = python_of(&first, &python, "security_domain.py");
+    for (which, dev) in [("FIRST", &first), ("SECOND", &second)] {
+        let of = |name: &str| format!("TEST_{which}_{name}");
+        client = client.variable(&of("URL"), dev.variable("CASEMATE_HSM_URL"));
+        client = client.variable(&of("TOKEN"), &dev.token());
+        client = client.variable(&of("CA"), dev.variable("CASEMATE_CA_FILE"));
+    }
+    let out = client.succeed("the vendor's client and a second implementation");
+    assert!(out.contains("checks"), "{out}");
+    for dev in [&first, &second] {
+        assert_eq!(status(dev, "/keys").0, 200);
+    }
+    first.stop();
+    second.stop();
 }
 
 /// The request of `dev`'s own three officers, as the program writes it.
