@@ -21,7 +21,8 @@ const WAITING: usize = 60;
 async fn employ(bench: &Bench, role: &str) -> Uuid {
     let permit = bench.permit::<act::RoleAssignmentsWrite>(ROOT, "/");
     let role = built_in_role_named(role).unwrap().id;
-    let request = NewAssignment { name: Uuid::from_u128(1), role, principal: MALLORY };
+    let request =
+        NewAssignment { name: Uuid::from_u128(1), role, principal: MALLORY, groups_known: true };
     let made = bench.hsm.assign_role(&permit, &bench.intent().await, request).await;
     made.unwrap().assignment.name
 }
