@@ -339,7 +339,7 @@ async fn an_hsm_without_administrator_is_not_made() {
     let store = Arc::new(MemoryStore::default());
     let (engine, cipher) = keys();
     let sealed = SealedStore::create(store, cipher, identity()).await.unwrap();
-    let clock = Arc::new(HandClock(AtomicI64::new(0)));
+    let clock = Arc::new(HandClock(AtomicI64::new(0), AtomicUsize::new(0)));
     let ports = ports(engine, sealed, &clock, &Arc::default());
     let refused = Hsm::create(ports, creation(settings(), &[]), HsmLimits::default()).await;
     assert!(matches!(refused.err(), Some(OpenFailure::NoAdministrator)));

@@ -150,7 +150,7 @@ async fn purges_do_not_begin_after_a_removal() {
         let permit = bench.permit::<act::DeletedKeysPurge>(MALLORY, &scope);
         tries.push(async move {
             match bench.hsm.purge_key(&permit, &bench.intent().await).await {
-                Ok(()) => Came::Done,
+                Ok(_) => Came::Done,
                 Err(PurgeRefusal::Commit(CommitRefusal::NotAuthorized(_))) => Came::Dismissed,
                 Err(other) => unreachable!("{other}"),
             }
