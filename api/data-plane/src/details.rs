@@ -48,11 +48,14 @@ pub(crate) fn of_setting(name: &str, from: &str, to: &str) -> Vec<Detail> {
 /// Sinks that replace others: where they are, never their secrets.
 pub(crate) fn of_sinks(before: &Sinks, after: &Sinks) -> Vec<Detail> {
     let synchronous = |sinks: &Sinks| sinks.synchronous().map_or("", SinkName::as_str).to_owned();
+    let traces = |sinks: &Sinks| sinks.traces().map(|traces| traces.endpoint.authority());
     vec![
         texts("sinksBefore", before.all().iter().map(sink)),
         texts("sinks", after.all().iter().map(sink)),
         text("synchronousBefore", synchronous(before)),
         text("synchronous", synchronous(after)),
+        text("tracesBefore", traces(before).unwrap_or_default()),
+        text("traces", traces(after).unwrap_or_default()),
     ]
 }
 

@@ -106,7 +106,7 @@ impl Watch {
         let is_role =
             operation.starts_with("RoleAssignment") || operation.starts_with("RoleDefinition");
         let is_role_change = is_role && is_change;
-        let is_export = operation.starts_with("SecurityDomain") && operation.contains("Download");
+        let is_export = operation == "SecurityDomainBackup";
         let is_decryption = matches!(operation, "KeyDecrypt" | "KeyUnwrap");
         let status = entry.number("httpStatusCode").unwrap_or_default();
         let failed = entry.text("resultType") == "Failed";

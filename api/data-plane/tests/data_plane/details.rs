@@ -124,10 +124,15 @@ async fn sinks_are_told_by_name_and_place_and_their_secrets_never() {
     let told = same(&world);
     assert_eq!(told["sinks"], json!(["siem webhook siem.example"]));
     assert_eq!((&told["synchronous"], &told["synchronousBefore"]), (&json!("siem"), &json!("")));
-    let reply = world.call("PUT", "/audit/sinks", json!({"sinks": [alerts]})).await;
+    assert_eq!((&told["traces"], &told["tracesBefore"]), (&json!(""), &json!("")));
+    let traces = json!({"endpoint": "https://traces.example/v1/traces",
+        "trustAnchors": "-----BEGIN CERTIFICATE-----", "secret": "Bearer hidden-path"});
+    let second = json!({"sinks": [alerts], "traces": traces});
+    let reply = world.call("PUT", "/audit/sinks", second).await;
     assert_eq!(reply.status, 200, "{}", reply.text);
     let told = same(&world);
     assert_eq!(told["sinksBefore"], json!(["siem webhook siem.example"]));
+    assert_eq!(told["traces"], "traces.example");
     let pager = told["sinks"][0].as_str().unwrap();
     assert!(pager.starts_with("pager alerts pager.example:8443 {"), "{pager}");
     assert!(pager.contains("\"roleChange\":false"), "which alerts were turned off: {pager}");

@@ -30,8 +30,8 @@ fn each_event_is_an_alert_once() {
     let alerts = rules(
         &mut watch(),
         &[
-            entry("SecurityDomainDownload", "intent", DONE, 0),
-            entry("SecurityDomainDownload", "outcome", DONE, 0),
+            entry("SecurityDomainBackup", "intent", DONE, 0),
+            entry("SecurityDomainBackup", "outcome", DONE, 0),
             entry("RoleAssignmentCreate", "intent", &granted, 1),
             entry("RoleAssignmentCreate", "outcome", &granted, 1),
             entry("RoleAssignmentDelete", "outcome", &taken, 1),
@@ -54,6 +54,7 @@ fn what_is_usual_is_no_alert() {
             entry("KeySign", "use", DONE, 0),
             entry("RoleAssignmentGet", "use", DONE, 0),
             entry("RoleAssignmentList", "use", DONE, 0),
+            entry("SecurityDomainBackupStatusGet", "use", DONE, 0),
             entry("RoleAssignmentCreate", "refusal", &refused, 0),
             entry("KeyPurge", "outcome", &failed(500), 0),
             entry("KeyPurge", "intent", DONE, 0),
@@ -165,7 +166,7 @@ fn a_rule_that_is_off_is_silent_and_thresholds_are_those_set() {
         quiet_seconds: 0,
     };
     let all = [
-        entry("SecurityDomainDownload", "outcome", DONE, 0),
+        entry("SecurityDomainBackup", "outcome", DONE, 0),
         entry("RoleAssignmentCreate", "outcome", DONE, 0),
         entry("KeyPurge", "outcome", DONE, 0),
         entry("AuditSinksSet", "outcome", DONE, 0),
