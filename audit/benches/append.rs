@@ -196,6 +196,8 @@ fn call() -> Call<'static> {
             token_id: "0123456789abcdef0123456789abcdef",
         },
         marks: &[],
+        activity_id: "5f6c1d3e-0000-4000-8000-000000000007",
+        details: &[],
     }
 }
 
@@ -208,6 +210,7 @@ fn record<'a>(call: &'a Call<'a>) -> Record<'a> {
         permit: Some(PermitFacts {
             assignment: Uuid::from_u128(2),
             role: "Managed HSM Crypto User",
+            role_id: Uuid::from_u128(3),
             revision: 12,
         }),
         key: Some(KeyFacts { name: "payroll", version: Some([7; 16]), algorithm: "ES256" }),

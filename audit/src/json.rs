@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use crate::record::{Call, Identity, KeyFacts, PermitFacts, Record, Verdict};
+use crate::record::{Call, Detail, DetailValue, Identity, KeyFacts, PermitFacts, Record, Verdict};
 
 /// Longest strings of the HSM's own settings, in bytes.
 pub(crate) const ORIGIN_BYTES_MAX: usize = 512;
@@ -28,6 +28,13 @@ const URI_BYTES_MAX: usize = 1024;
 const DESCRIPTION_BYTES_MAX: usize = 512;
 /// Most marks of one record.
 const MARKS_MAX: usize = 8;
+/// Longest text among the details of a change, in bytes.
+const DETAIL_BYTES_MAX: usize = 512;
+/// The details of one record, in bytes as they are written: what would begin beyond is left out.
+const DETAILS_BYTES_MAX: usize = 8 * 1024;
+/// What is said of a call whose caller did not wait.
+const ABANDONED: &str = "the call broke off before its answer, which nobody got: most likely the \
+                         caller hung up; what it was allowed to do may have been done";
 /// Longest usual line, in bytes: what a buffer is made for, not a limit.
 pub(crate) const LINE_BYTES_USUAL: usize = 4096;
 
@@ -83,6 +90,11 @@ pub(crate) fn uuid(out: &mut Vec<u8>, name: &str, value: Uuid) {
 fn verdict(out: &mut Vec<u8>, verdict: Verdict<'_>, success_status: u16) {
     match verdict {
         Verdict::Pending => out.extend_from_slice(b",\"resultType\":\"Pending\""),
+        Verdict::Abandoned => {
+            text(out, "resultType", "Unknown", WORD_BYTES_MAX);
+            text(out, "errorCode", "Abandoned", WORD_BYTES_MAX);
+            text(out, "resultDescription", ABANDONED, DESCRIPTION_BYTES_MAX);
+        }
         Verdict::Success => {
             out.extend_from_slice(b",\"resultType\":\"Success\"");
             if success_status != 0 {
@@ -127,6 +139,7 @@ fn call(out: &mut Vec<u8>, call: &Call<'_>) {
     }
     bytes(out, "clientInfo", call.user_agent, AGENT_BYTES_MAX);
     bytes(out, "correlationId", call.correlation_id, ID_BYTES_MAX);
+    text(out, "activityId", call.activity_id, ID_BYTES_MAX);
     identity(out, &call.identity);
     text(out, "tokenId", call.identity.token_id, ID_BYTES_MAX);
     if call.consistency != 0 {
@@ -135,6 +148,66 @@ fn call(out: &mut Vec<u8>, call: &Call<'_>) {
     if !call.marks.is_empty() {
         marks(out, call.marks);
     }
+    if !call.details.is_empty() {
+        details(out, call.details);
+    }
+}
+
+/// Bounded as a whole: what no longer fits is left out, and the member `cut` says so.
+fn details(out: &mut Vec<u8>, details: &[Detail]) {
+    member(out, "details");
+    out.push(b'{');
+    let end = out.len() + DETAILS_BYTES_MAX;
+    let mut is_cut = false;
+    for (index, detail) in details.iter().enumerate() {
+        if out.len() >= end {
+            is_cut = true;
+            break;
+        }
+        if index > 0 {
+            out.push(b',');
+        }
+        quoted(out, detail.name);
+        out.push(b':');
+        match &detail.value {
+            DetailValue::Text(text) => quoted(out, text),
+            DetailValue::Texts(texts) => is_cut |= listed(out, texts, end),
+            DetailValue::Number(number) => {
+                if *number < 0 {
+                    out.push(b'-');
+                }
+                decimal(out, number.unsigned_abs());
+            }
+        }
+    }
+    if is_cut {
+        out.extend_from_slice(b",\"cut\":true");
+    }
+    out.push(b'}');
+}
+
+/// Appends a list of texts as far as it goes; says whether some were left out.
+fn listed(out: &mut Vec<u8>, texts: &[String], end: usize) -> bool {
+    out.push(b'[');
+    let mut is_cut = false;
+    for (index, text) in texts.iter().enumerate() {
+        if out.len() >= end {
+            is_cut = true;
+            break;
+        }
+        if index > 0 {
+            out.push(b',');
+        }
+        quoted(out, text);
+    }
+    out.push(b']');
+    is_cut
+}
+
+fn quoted(out: &mut Vec<u8>, value: &str) {
+    out.push(b'"');
+    escape(out, cut(value, DETAIL_BYTES_MAX));
+    out.push(b'"');
 }
 
 fn marks(out: &mut Vec<u8>, marks: &[&'static str]) {
@@ -176,6 +249,7 @@ fn permit_facts(out: &mut Vec<u8>, permit: &PermitFacts<'_>) {
     plain_uuid(out, permit.assignment);
     out.push(b'"');
     text(out, "role", permit.role, WORD_BYTES_MAX);
+    uuid(out, "roleId", permit.role_id);
     number(out, "revision", permit.revision);
     out.push(b'}');
 }

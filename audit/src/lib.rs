@@ -53,6 +53,8 @@ pub use note::{NOTE_BYTES_MAX, NoteError, Signer, VerifierKey, sign};
 pub use origin::Origin;
 pub use prove::{Proof, ProveError, prove_consistency, prove_inclusion};
 pub use read::{Cursor, Entry, ReadError, Reader};
-pub use record::{Call, Identity, KeyFacts, PermitFacts, Phase, Record, Verdict};
+pub use record::{
+    Call, Detail, DetailValue, Identity, KeyFacts, PermitFacts, Phase, Record, Verdict,
+};
 pub use trail::{Millis, Trail};
 pub use usage::{Caller, KeyUsage, UsageIndex, UsageRow};

@@ -2,8 +2,8 @@
 //! [`Trail::append`](crate::Trail::append).
 //!
 //! The names on the left side of the JSON are Azure's `AuditEvent`; `phase`, `permit`, `key`,
-//! `tokenId` and `intent` are ours. There is no field for a token, a plaintext or a key, and none
-//! may be added.
+//! `tokenId`, `activityId`, `details` and `intent` are ours. There is no field for a token, a
+//! plaintext or a key, and none may be added.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -53,6 +53,9 @@ pub enum Verdict<'a> {
     Pending,
     /// Done. The answer's status is [`Call::success_status`].
     Success,
+    /// The call broke off before its answer, most likely because the caller hung up. What it was
+    /// allowed to do may have been done; nobody was told.
+    Abandoned,
     /// What an opened store says of a change whose outcome an earlier process did not record.
     /// Nobody was answered, so there is no status.
     Resolved {
@@ -96,6 +99,30 @@ pub struct Call<'a> {
     pub identity: Identity<'a>,
     /// What is worth watching about it, by words of the recorder's own.
     pub marks: &'a [&'static str],
+    /// The id that the answer names the call by.
+    pub activity_id: &'a str,
+    /// What was changed, or asked, beyond what the path says.
+    pub details: &'a [Detail],
+}
+
+/// One fact of what was changed or asked, such as the principal of a new role assignment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detail {
+    /// Its name, in JSON's usual spelling; no two of one record have the same.
+    pub name: &'static str,
+    /// The fact.
+    pub value: DetailValue,
+}
+
+/// What a [`Detail`] says. Never a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DetailValue {
+    /// A text.
+    Text(String),
+    /// Several of them.
+    Texts(Vec<String>),
+    /// A number.
+    Number(i64),
 }
 
 /// What the caller's token says about the caller.
@@ -116,8 +143,10 @@ pub struct Identity<'a> {
 pub struct PermitFacts<'a> {
     /// The assignment that allowed the act.
     pub assignment: Uuid,
-    /// The role that it grants.
+    /// The role that it grants, as people name it.
     pub role: &'a str,
+    /// The definition of that role: names can be alike, ids cannot.
+    pub role_id: Uuid,
     /// The revision of the rights at which the permit was given.
     pub revision: u64,
 }

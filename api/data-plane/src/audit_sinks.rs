@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::answer::Answer;
 use crate::copies::SinkStatus;
+use crate::details::of_sinks;
 use crate::exchange::Exchange;
 use crate::refusal::Refusal;
 use crate::render::json;
@@ -36,6 +37,7 @@ pub(crate) async fn get(x: &mut Exchange) -> Answered {
 pub(crate) async fn put(x: &mut Exchange, body: &[u8]) -> Answered {
     let request = SinksRequest::parse(body)?;
     let permit = x.authorize::<act::SettingsWrite>(Scope::Root)?;
+    x.tell(of_sinks(&x.hsm().audit_sinks(), request.asked()));
     let intent = x.intend().await?;
     let sinks = x.hsm().set_audit_sinks(&permit, &intent, request).await?;
     traced::configure(&x.plane.tracer, &x.hsm().audit_sinks());

@@ -24,7 +24,7 @@ pub(crate) async fn sign(
     let alg = request.algorithm.name();
     x.note_algorithm(alg);
     let permit = x.authorize::<act::KeysSign>(Scope::Key(name))?;
-    let signed = x.hsm().sign(&permit, request).await?;
+    let signed = x.hsm().sign(&permit, request, |key| x.note_used(key)).await?;
     let kid = kid(&x.url, &signed.used.key());
     let value = &signed.signature;
     let result = KeyOperationResult { kid: &kid, alg, value, iv: None, tag: None, aad: None };
@@ -41,7 +41,7 @@ pub(crate) async fn verify(
     let request = parameters::verify(body, version)?;
     x.note_algorithm(request.algorithm.name());
     let permit = x.authorize::<act::KeysVerify>(Scope::Key(name))?;
-    let verified = x.hsm().verify(&permit, request).await?;
+    let verified = x.hsm().verify(&permit, request, |key| x.note_used(key)).await?;
     let result = KeyVerifyResult { value: verified.valid };
     let answer = Answer::json(StatusCode::OK, result.to_json());
     x.used(&permit, &verified.used, answer).await
@@ -56,7 +56,7 @@ pub(crate) async fn encrypt(
     let request = parameters::encrypt(body, version)?;
     x.note_algorithm(request.algorithm.name());
     let permit = x.authorize::<act::KeysEncrypt>(Scope::Key(name))?;
-    let done = x.hsm().encrypt(&permit, request).await?;
+    let done = x.hsm().encrypt(&permit, request, |key| x.note_used(key)).await?;
     let answer = enciphered(&x.url, &done);
     x.used(&permit, &done.used, answer).await
 }
@@ -70,7 +70,7 @@ pub(crate) async fn wrap_key(
     let request = parameters::encrypt(body, version)?;
     x.note_algorithm(request.algorithm.name());
     let permit = x.authorize::<act::KeysWrap>(Scope::Key(name))?;
-    let done = x.hsm().wrap_key(&permit, request).await?;
+    let done = x.hsm().wrap_key(&permit, request, |key| x.note_used(key)).await?;
     let answer = enciphered(&x.url, &done);
     x.used(&permit, &done.used, answer).await
 }
@@ -84,7 +84,7 @@ pub(crate) async fn decrypt(
     let request = parameters::decrypt(body, version)?;
     x.note_algorithm(request.algorithm.name());
     let permit = x.authorize::<act::KeysDecrypt>(Scope::Key(name))?;
-    let done = x.hsm().decrypt(&permit, request).await?;
+    let done = x.hsm().decrypt(&permit, request, |key| x.note_used(key)).await?;
     let answer = deciphered(&x.url, &done);
     x.used(&permit, &done.used, answer).await
 }
@@ -98,7 +98,7 @@ pub(crate) async fn unwrap_key(
     let request = parameters::decrypt(body, version)?;
     x.note_algorithm(request.algorithm.name());
     let permit = x.authorize::<act::KeysUnwrap>(Scope::Key(name))?;
-    let done = x.hsm().unwrap_key(&permit, request).await?;
+    let done = x.hsm().unwrap_key(&permit, request, |key| x.note_used(key)).await?;
     let answer = deciphered(&x.url, &done);
     x.used(&permit, &done.used, answer).await
 }

@@ -5,6 +5,7 @@ use casemate_hsm::rbac::{Scope, Within, act};
 use http::StatusCode;
 
 use crate::answer::Answer;
+use crate::details::of_purge;
 use crate::exchange::Exchange;
 use crate::paging::{ListOf, page};
 use crate::query::Query;
@@ -38,8 +39,10 @@ pub(crate) async fn recover(x: &mut Exchange, name: KeyName) -> Answered {
 }
 
 pub(crate) async fn purge(x: &mut Exchange, name: KeyName) -> Answered {
-    let permit = x.authorize::<act::DeletedKeysPurge>(Scope::Key(name))?;
+    let permit = x.authorize::<act::DeletedKeysPurge>(Scope::Key(name.clone()))?;
+    x.tell(of_purge(&x.hsm().assignments_of_key(&name)));
     let intent = x.intend().await?;
-    x.hsm().purge_key(&permit, &intent).await?;
+    let removed = x.hsm().purge_key(&permit, &intent).await?;
+    x.tell(of_purge(&removed));
     x.changed(&permit, Answer::empty(StatusCode::NO_CONTENT)).await
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use casemate_audit::{
-    Call, Identity, KeyFacts, PermitFacts, Phase, Record, Recorded, TrailError, Verdict,
+    Call, Detail, Identity, KeyFacts, PermitFacts, Phase, Record, Recorded, TrailError, Verdict,
 };
 use casemate_hsm::keys::{KeyRef, Used};
 use casemate_hsm::rbac::{AllowedBy, DataAction, NotAuthorized, Permit, Principal, Scope};
@@ -31,6 +31,8 @@ use crate::request_id::RequestId;
 use crate::route::{Route, RouteRefusal, Routed};
 use crate::traced;
 
+mod abandoned;
+
 /// A body, read or refused.
 pub(crate) type ReadBody = Result<Wiped, BodyRefusal>;
 
@@ -44,7 +46,8 @@ pub(crate) struct Exchange<S = Arc<Hsm>> {
     pub(crate) parts: Parts,
     pub(crate) peer: IpAddr,
     pub(crate) caller: Arc<Caller>,
-    pub(crate) principal: Arc<Principal>,
+    /// Who that is to the HSM, once its groups are known.
+    pub(crate) principal: Option<Arc<Principal>>,
     /// Why some of the caller's groups are not known.
     pub(crate) groups_unknown: Option<GroupsUnknown>,
     pub(crate) url: Arc<str>,
@@ -68,6 +71,12 @@ pub(crate) struct Noted {
     sets_sinks: bool,
     /// The outcome of the change is recorded: what is refused now is the answer alone.
     concluded: bool,
+    /// What was changed or asked, beyond what the path says.
+    details: Vec<Detail>,
+    /// A record that ends the call is in line.
+    recorded: bool,
+    /// The call came to its end: there is an answer.
+    answered: bool,
 }
 
 /// What a record says besides, for those who watch over the HSM.
@@ -94,6 +103,22 @@ pub(crate) trait Stage: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Answer, Refusal>> + Send + 'a;
 }
 
+impl Noted {
+    /// What the line of the request alone says.
+    pub(crate) fn of(routed: &Result<Routed, RouteRefusal>) -> Self {
+        let Ok(Routed { route, .. }) = routed else {
+            return Self { operation: "UnknownOperation", ..Self::default() };
+        };
+        Self {
+            operation: route.operation(),
+            success_status: route.success_status(),
+            key: route.key().map(|(name, version)| (name.clone(), version)),
+            sets_sinks: matches!(route, Route::GetAuditSinks | Route::PutAuditSinks),
+            ..Self::default()
+        }
+    }
+}
+
 impl Exchange {
     /// The active HSM.
     pub(crate) fn hsm(&self) -> Arc<Hsm> {
@@ -107,7 +132,6 @@ impl Exchange {
         used: &Used,
         answer: Answer,
     ) -> Result<Answer, Refusal> {
-        self.note_version(&used.key());
         let hsm = self.hsm();
         self.conclude(permit, || Ok(hsm.still_usable(used)?)).await?;
         Ok(answer)
@@ -125,7 +149,8 @@ impl<S: Stage> Exchange<S> {
             Ok(answer) => answer,
             Err(refusal) => self.refused(refusal).await,
         };
-        let Noted { operation, algorithm, .. } = self.noted;
+        self.noted.answered = true;
+        let (operation, algorithm) = (self.noted.operation, self.noted.algorithm);
         let (status, took) = (answer.status.as_u16(), self.started.elapsed());
         self.plane.meter.answered(operation, algorithm, status, took);
         traced::did(operation, algorithm);
@@ -150,7 +175,8 @@ impl<S: Stage> Exchange<S> {
     pub(crate) fn authorize<A: DataAction>(&mut self, scope: Scope) -> Result<Permit<A>, Refusal> {
         let _step = step("authorize");
         self.noted.consistency = self.plane.door.sequence();
-        let permit = self.plane.door.authorize::<A>(&self.principal, scope);
+        let principal = self.principal.as_ref().ok_or(Refusal::Broken)?;
+        let permit = self.plane.door.authorize::<A>(principal, scope);
         let permit = permit.map_err(|refusal| match self.groups_unknown.clone() {
             Some(why) => Refusal::GroupsUnknown { refusal, why },
             None => refusal.into(),
@@ -167,6 +193,16 @@ impl<S: Stage> Exchange<S> {
     /// Records which version it came to.
     pub(crate) fn note_version(&mut self, key: &KeyRef) {
         self.noted.key = Some((key.name.clone(), Some(key.version)));
+    }
+
+    /// Records which version is used, before it is.
+    pub(crate) fn note_used(&mut self, key: KeyRef) {
+        self.noted.key = Some((key.name, Some(key.version)));
+    }
+
+    /// Records what is changed or asked, in place of what was said of it before.
+    pub(crate) fn tell(&mut self, details: Vec<Detail>) {
+        self.noted.details = details;
     }
 
     /// Records something besides.
@@ -209,6 +245,7 @@ impl<S: Stage> Exchange<S> {
         for _ in 0..RECORDS_MAX {
             stands()?;
             let (by, recorded) = hsm.while_authorized(permit, |by| {
+                self.noted.recorded = true;
                 self.noted.permit = Some(by.clone());
                 (by.clone(), self.record(Phase::Use, Verdict::Success))
             })?;
@@ -269,13 +306,8 @@ impl<S: Stage> Exchange<S> {
         routed: Result<Routed, RouteRefusal>,
         body: ReadBody,
     ) -> Result<Answer, Refusal> {
-        self.noted.operation = "UnknownOperation";
         let Routed { route, query } = routed?;
-        self.noted.operation = route.operation();
-        self.noted.sets_sinks = matches!(route, Route::GetAuditSinks | Route::PutAuditSinks);
         let _under_way = self.plane.admission.enter(self.caller.object_id)?;
-        self.noted.success_status = route.success_status();
-        self.noted.key = route.key().map(|(name, version)| (name.clone(), version));
         match query.version {
             Version::Known(version) => self.noted.version = Some(version),
             Version::Unknown => return Err(Refusal::VersionUnknown),
@@ -299,6 +331,7 @@ impl<S: Stage> Exchange<S> {
         let status = Some(problem.status.as_u16());
         let description = refusal.to_string();
         let verdict = Verdict::Failure { status, code: problem.code, description: &description };
+        self.noted.recorded = true;
         match self.record(phase, verdict).await {
             // What lacks its copy does not wait for that of its refusal.
             Ok(_) if matches!(refusal, Refusal::Copy { .. }) => error_answer(&problem, &self.id),
@@ -330,7 +363,10 @@ impl<S: Stage> Exchange<S> {
             tracing::error!(id, operation, error = %refusal, ?causes, "a request failed");
         }
     }
+}
 
+impl<S> Exchange<S> {
+    /// Puts a record in line; the future answers when it is durable.
     fn record(
         &self,
         phase: Phase,
@@ -356,10 +392,13 @@ impl<S: Stage> Exchange<S> {
                 token_id: &self.caller.token_id,
             },
             marks: &noted.marks,
+            activity_id: self.id.as_str(),
+            details: &noted.details,
         };
         let permit = noted.permit.as_ref().map(|by| PermitFacts {
             assignment: by.assignment.name,
             role: by.role.name(),
+            role_id: by.role.id(),
             revision: by.revision,
         });
         let key = noted.key.as_ref().map(|(name, version)| KeyFacts {

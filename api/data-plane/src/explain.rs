@@ -4,6 +4,7 @@ use casemate_hsm::rbac::act;
 use http::StatusCode;
 
 use crate::answer::Answer;
+use crate::details::of_question;
 use crate::exchange::Exchange;
 use crate::query::Query;
 use crate::refusal::Refusal;
@@ -12,6 +13,7 @@ use crate::role_parameters;
 
 pub(crate) async fn explain(x: &mut Exchange, query: &Query) -> Result<Answer, Refusal> {
     let (question, scope) = role_parameters::question(query)?;
+    x.tell(of_question(&question, &scope));
     let permit = x.authorize::<act::RoleAssignmentsRead>(scope)?;
     let told = x.hsm().explain(&permit, &question)?;
     let body = json(&explanation(&question, permit.scope(), &told));

@@ -21,6 +21,7 @@ mod copies;
 mod crypto;
 mod cut_off;
 mod deleted_keys;
+mod details;
 mod dispatch;
 mod exchange;
 mod explain;
@@ -44,5 +45,6 @@ mod settings;
 mod traced;
 
 pub use copies::{Copies, CopyMissing, NoCopies, SinkStatus};
+pub use details::of_purge;
 pub use plane::{Config, ConfigError, ConnectionFacts, DataPlane, ExternalName, Limits, Serving};
 pub use query::{Query, Version};

@@ -18,8 +18,11 @@ pub const BOUNDS_US: [u64; 14] = [
 ];
 
 /// The statuses that are counted each for itself. Any other is counted as 0.
-const STATUSES: [u16; 19] =
-    [0, 200, 201, 202, 204, 400, 401, 403, 404, 405, 408, 409, 413, 414, 421, 429, 500, 502, 503];
+/// 499 is a call whose caller hung up before its answer.
+const STATUSES: [u16; 20] = [
+    0, 200, 201, 202, 204, 400, 401, 403, 404, 405, 408, 409, 413, 414, 421, 429, 499, 500, 502,
+    503,
+];
 
 /// Most words of one kind.
 const WORDS_MAX: usize = 128;

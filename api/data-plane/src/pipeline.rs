@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use casemate_hsm::rbac::Principal;
-use casemate_token::{Caller, GroupsUnknown};
-use casemate_trace::{current, step, within};
+use casemate_token::Caller;
+use casemate_trace::{Step, current, step, within};
 use casemate_wire::Wiped;
 use http::header::EXPECT;
 use http::request::Parts;
@@ -48,14 +47,15 @@ struct Arrived<'a, B> {
 }
 
 /// A request whose caller was believed.
-struct Asked {
+struct Asked<B> {
     started: Instant,
     id: RequestId,
     parts: Parts,
+    body: B,
     peer: IpAddr,
     caller: Arc<Caller>,
-    principal: Arc<Principal>,
-    groups_unknown: Option<GroupsUnknown>,
+    /// The part of its trace that ends when its caller's groups are known.
+    token: Step,
 }
 
 impl DataPlane {
@@ -117,32 +117,30 @@ impl DataPlane {
                 return unknown(answer);
             }
         };
-        let (principal, groups_unknown) = principal(self, &caller, &parts).await;
-        token.end();
-        let routed = route::parse(meant(&parts), parts.uri.path(), parts.uri.query());
-        traced::known_caller(&parts.method, &routed);
-        let body = self.body(&parts, &routed, body).await;
-        let asked =
-            Asked { started, id, parts, peer: connection.peer, caller, principal, groups_unknown };
+        let asked = Asked { started, id, parts, body, peer: connection.peer, caller, token };
         let answer = match &self.hsm {
-            Serving::Active(hsm) => self.exchange(hsm, asked, name, routed, body).await,
-            Serving::NotActivated(hsm) => self.exchange(hsm, asked, name, routed, body).await,
+            Serving::Active(hsm) => self.exchange(hsm, asked, name).await,
+            Serving::NotActivated(hsm) => self.exchange(hsm, asked, name).await,
         };
         (answer, true)
     }
 
-    /// Has it done by the HSM in its state; a change in a task of its own.
-    async fn exchange<S: Stage>(
+    /// Has it done by the HSM in its state; a change in a task of its own. From here on the call
+    /// has a record, whenever its caller hangs up.
+    async fn exchange<S: Stage, B>(
         self: &Arc<Self>,
         hsm: &S,
-        asked: Asked,
+        asked: Asked<B>,
         name: &Name,
-        routed: Result<Routed, RouteRefusal>,
-        body: ReadBody,
-    ) -> Answer {
+    ) -> Answer
+    where
+        B: http_body::Body,
+        B::Data: Buf,
+    {
+        let Asked { started, id, parts, body, peer, caller, token } = asked;
+        let routed = route::parse(meant(&parts), parts.uri.path(), parts.uri.query());
         let is_change = routed.as_ref().is_ok_and(|routed| routed.route.is_change());
-        let Asked { started, id, parts, peer, caller, principal, groups_unknown } = asked;
-        let exchange = Exchange {
+        let mut exchange = Exchange {
             plane: Arc::clone(self),
             hsm: hsm.clone(),
             started,
@@ -150,11 +148,16 @@ impl DataPlane {
             parts,
             peer,
             caller,
-            principal,
-            groups_unknown,
+            principal: None,
+            groups_unknown: None,
             url: Arc::clone(&name.url),
-            noted: Noted::default(),
+            noted: Noted::of(&routed),
         };
+        let (principal, groups_unknown) = principal(self, &exchange.caller, &exchange.parts).await;
+        (exchange.principal, exchange.groups_unknown) = (Some(principal), groups_unknown);
+        token.end();
+        traced::known_caller(&exchange.parts.method, &routed);
+        let body = self.body(&exchange.parts, &routed, body).await;
         if !is_change {
             return exchange.run(routed, body).await;
         }

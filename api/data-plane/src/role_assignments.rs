@@ -6,6 +6,7 @@ use http::StatusCode;
 use uuid::Uuid;
 
 use crate::answer::Answer;
+use crate::details::of_assignment;
 use crate::exchange::{Exchange, Mark};
 use crate::paging::{ListOf, after, page_of_roles};
 use crate::parameters::BadParameter;
@@ -18,8 +19,10 @@ use crate::role_parameters;
 type Answered = Result<Answer, Refusal>;
 
 pub(crate) async fn put(x: &mut Exchange, scope: Scope, name: Uuid, body: &[u8]) -> Answered {
-    let request = role_parameters::assignment(body, name)?;
+    let request = role_parameters::assignment(body, name, x.groups_unknown.is_none())?;
     let permit = x.authorize::<act::RoleAssignmentsWrite>(scope)?;
+    let role = x.hsm().role_to_grant(&permit, request.role);
+    x.tell(of_assignment(&role, request.principal, permit.scope()));
     let intent = x.intend().await?;
     let granted = x.hsm().assign_role(&permit, &intent, request).await?;
     let mut answer = Answer::json(StatusCode::CREATED, json(&assignment(&granted.assignment)));
@@ -42,6 +45,9 @@ pub(crate) async fn get(x: &mut Exchange, scope: Scope, name: Uuid) -> Answered 
 
 pub(crate) async fn delete(x: &mut Exchange, scope: Scope, name: Uuid) -> Answered {
     let permit = x.authorize::<act::RoleAssignmentsDelete>(scope)?;
+    if let Some((present, role)) = x.hsm().assignment_to_delete(&permit, name) {
+        x.tell(of_assignment(&role, present.principal, &present.scope));
+    }
     let intent = x.intend().await?;
     let gone = x.hsm().delete_assignment(&permit, &intent, name).await?;
     x.ended(Answer::json(StatusCode::OK, json(&assignment(&gone)))).await

@@ -7,6 +7,7 @@ use http::StatusCode;
 use uuid::Uuid;
 
 use crate::answer::Answer;
+use crate::details::of_definition;
 use crate::exchange::{Exchange, Mark};
 use crate::paging::{ListOf, RolePlace, after, page_of_roles, skip_token};
 use crate::parameters::BadParameter;
@@ -25,10 +26,15 @@ pub(crate) async fn get(x: &mut Exchange, scope: Scope, name: Uuid) -> Answered 
 }
 
 pub(crate) async fn put(x: &mut Exchange, scope: Scope, name: Uuid, body: &[u8]) -> Answered {
-    let request = role_parameters::definition(body, name)?;
+    let request = role_parameters::definition(body, name, x.groups_unknown.is_none())?;
     let permit = x.authorize::<act::RoleDefinitionsWrite>(scope)?;
+    let before = x.hsm().definition_to_write(&permit, name);
+    let after = (request.role_name.as_str(), request.actions());
+    x.tell(of_definition(before.as_deref(), Some(after)));
     let intent = x.intend().await?;
     let defined = x.hsm().write_definition(&permit, &intent, request).await?;
+    let after = (defined.definition.role_name.as_str(), defined.definition.actions());
+    x.tell(of_definition(defined.before.as_deref(), Some(after)));
     let role = Role::Custom(defined.definition);
     let mut answer = Answer::json(StatusCode::CREATED, json(&definition(&role)));
     if defined.to_oneself {
@@ -44,8 +50,11 @@ pub(crate) async fn put(x: &mut Exchange, scope: Scope, name: Uuid, body: &[u8])
 
 pub(crate) async fn delete(x: &mut Exchange, scope: Scope, name: Uuid) -> Answered {
     let permit = x.authorize::<act::RoleDefinitionsDelete>(scope)?;
+    let before = x.hsm().definition_to_delete(&permit, name);
+    x.tell(of_definition(before.as_deref(), None));
     let intent = x.intend().await?;
     let gone = x.hsm().delete_definition(&permit, &intent, name).await?;
+    x.tell(of_definition(Some(&gone), None));
     x.ended_by(&permit, Answer::json(StatusCode::OK, json(&definition(&Role::Custom(gone))))).await
 }
 

@@ -16,13 +16,17 @@ use crate::parameters::{BadParameter, GROUPS_MAX, Given};
 use crate::query::Query;
 use crate::refusal::Refusal;
 
-pub(crate) fn assignment(body: &[u8], name: Uuid) -> Result<NewAssignment, Refusal> {
+pub(crate) fn assignment(
+    body: &[u8],
+    name: Uuid,
+    groups_known: bool,
+) -> Result<NewAssignment, Refusal> {
     let wire: RoleAssignmentCreateParameters<'_> = json(body)?;
     let principal = Uuid::try_parse(wire.properties.principal_id.trim())
         .map_err(|_| BadParameter::PrincipalId)?;
     let role = role_definition_id(&wire.properties.role_definition_id)
         .ok_or(BadParameter::RoleDefinitionId)?;
-    Ok(NewAssignment { name, role, principal })
+    Ok(NewAssignment { name, role, principal, groups_known })
 }
 
 /// The GUID alone, or any path that ends with `roleDefinitions/GUID`.
@@ -36,7 +40,11 @@ fn role_definition_id(text: &str) -> Option<Uuid> {
     Uuid::try_parse(last).ok()
 }
 
-pub(crate) fn definition(body: &[u8], id: Uuid) -> Result<NewDefinition, Refusal> {
+pub(crate) fn definition(
+    body: &[u8],
+    id: Uuid,
+    groups_known: bool,
+) -> Result<NewDefinition, Refusal> {
     let wire: RoleDefinitionCreateParameters<'_> = json(body)?;
     let wire = wire.properties;
     let root = |scope: &Cow<'_, str>| scope.trim_matches('/').is_empty();
@@ -52,6 +60,7 @@ pub(crate) fn definition(body: &[u8], id: Uuid) -> Result<NewDefinition, Refusal
             role_name: RoleName::new(&text(&wire.role_name))?,
             description: Description::new(&text(&wire.description))?,
             permissions: Permissions::new(permissions)?,
+            groups_known,
         })
     };
     Ok(read().map_err(BadParameter::from)?)
@@ -122,7 +131,7 @@ mod tests {
     }
 
     fn allowed(body: &str) -> Result<Vec<Action>, String> {
-        let made = definition(body.as_bytes(), Uuid::nil());
+        let made = definition(body.as_bytes(), Uuid::nil(), true);
         let made = made.map_err(|refusal| refusal.to_string())?;
         let permissions = made.permissions.into_vec();
         Ok(permissions.iter().flat_map(|one| one.allowed().iter().collect::<Vec<_>>()).collect())

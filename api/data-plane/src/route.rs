@@ -279,7 +279,8 @@ impl Route {
 
     /// Whether it is an operation of our own, which no api-version of Azure's knows.
     pub fn is_own(&self) -> bool {
-        matches!(self, Self::Explain | Self::CutOffTokens(_))
+        let audit = matches!(self, Self::GetAuditSinks | Self::PutAuditSinks);
+        audit || matches!(self, Self::KeyUsage(_) | Self::Explain | Self::CutOffTokens(_))
     }
 
     /// How much body it takes.

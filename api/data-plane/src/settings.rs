@@ -6,6 +6,7 @@ use casemate_wire::{Setting as WireSetting, SettingsList};
 use http::StatusCode;
 
 use crate::answer::Answer;
+use crate::details::of_setting;
 use crate::exchange::Exchange;
 use crate::parameters;
 use crate::refusal::Refusal;
@@ -29,6 +30,8 @@ pub(crate) async fn get(x: &mut Exchange, setting: &'static Setting) -> Answered
 pub(crate) async fn update(x: &mut Exchange, setting: &'static Setting, body: &[u8]) -> Answered {
     let value = parameters::setting_value(body)?;
     let permit = x.authorize::<act::SettingsWrite>(Scope::Root)?;
+    let before = x.hsm().setting_to_change(&permit, setting);
+    x.tell(of_setting(setting.name, before, &value));
     let intent = x.intend().await?;
     let shown = x.hsm().change_setting(&permit, &intent, setting, &value).await?;
     x.changed(&permit, Answer::json(StatusCode::OK, json(&wire(shown)))).await

@@ -24,13 +24,20 @@ pub struct Rules {
     pub self_grant: bool,
     /// A key was purged.
     pub key_purge: bool,
+    /// The sinks of the log, or their alerts, were replaced.
+    pub sink_change: bool,
+    /// A setting was changed.
+    pub setting_change: bool,
+    /// A principal's tokens were cut off.
+    pub token_cut_off: bool,
     /// The HSM's own service noticed something wrong with its log.
     pub log_trouble: bool,
     /// Calls of one caller that were refused for lack of rights.
     pub failed_authorization: Option<Burst>,
     /// Decryptions and unwraps with one key by one caller that failed.
     pub failed_decryption: Option<Burst>,
-    /// After an alert, the same rule and subject are quiet for this long, in seconds.
+    /// After an alert for a burst or for trouble with the log, the same rule and subject are quiet
+    /// for this long, in seconds. What somebody did once is told each time.
     pub quiet_seconds: u32,
 }
 
@@ -41,6 +48,9 @@ impl Default for Rules {
             role_change: true,
             self_grant: true,
             key_purge: true,
+            sink_change: true,
+            setting_change: true,
+            token_cut_off: true,
             log_trouble: true,
             failed_authorization: Some(Burst { count: 10, within_seconds: 60 }),
             failed_decryption: Some(Burst { count: 20, within_seconds: 60 }),

@@ -85,6 +85,11 @@ impl Sinks {
 }
 
 impl SinksRequest {
+    /// The sinks as they were sent.
+    pub fn asked(&self) -> &Sinks {
+        &self.0
+    }
+
     /// Reads the settings as they are sent.
     ///
     /// # Errors

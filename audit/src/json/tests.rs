@@ -6,7 +6,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{assemble, line, rfc3339};
-use crate::{Call, Identity, KeyFacts, Origin, PermitFacts, Phase, Record, Verdict};
+use crate::{
+    Call, Detail, DetailValue, Identity, KeyFacts, Origin, PermitFacts, Phase, Record, Verdict,
+};
 
 fn written(record: &Record<'_>) -> String {
     let origin = Origin {
@@ -59,11 +61,14 @@ fn a_whole_record_is_as_the_golden_line() {
             token_id: "t1",
         },
         marks: &[],
+        activity_id: "5f6c1d3e-0000-4000-8000-000000000007",
+        details: &[],
     };
     let record = Record {
         permit: Some(PermitFacts {
             assignment: Uuid::from_u128(2),
             role: "Managed HSM Crypto User",
+            role_id: Uuid::from_u128(3),
             revision: 9,
         }),
         key: Some(KeyFacts { name: "pay", version: Some([0xab; 16]), algorithm: "ES256" }),
@@ -92,7 +97,12 @@ fn hostile_strings_stay_inside_their_member() {
         operation: hostile,
         verdict: Verdict::Failure { status: None, code: hostile, description: hostile },
         key: Some(KeyFacts { name: hostile, version: None, algorithm: hostile }),
-        permit: Some(PermitFacts { assignment: Uuid::nil(), role: hostile, revision: 0 }),
+        permit: Some(PermitFacts {
+            assignment: Uuid::nil(),
+            role: hostile,
+            role_id: Uuid::nil(),
+            revision: 0,
+        }),
         ..plain(&call)
     };
     assert!(!written(&record).trim_end().contains(|c: char| c.is_control()));
@@ -136,7 +146,11 @@ fn oversized_strings_are_cut_between_characters() {
 #[test]
 fn the_worst_strings_stay_below_what_is_read_back() {
     let worst = "\u{1}".repeat(100_000);
+    let texts = || DetailValue::Texts(vec![worst.clone(); 500]);
+    let details = vec![Detail { name: "all", value: texts() }; 100];
     let call = Call {
+        activity_id: &worst,
+        details: &details,
         api_version: &worst,
         request_uri: &worst,
         user_agent: worst.as_bytes(),
@@ -152,7 +166,12 @@ fn the_worst_strings_stay_below_what_is_read_back() {
     let record = Record {
         operation: &worst,
         verdict: Verdict::Failure { status: None, code: &worst, description: &worst },
-        permit: Some(PermitFacts { assignment: Uuid::nil(), role: &worst, revision: u64::MAX }),
+        permit: Some(PermitFacts {
+            assignment: Uuid::nil(),
+            role: &worst,
+            role_id: Uuid::nil(),
+            revision: u64::MAX,
+        }),
         key: Some(KeyFacts { name: &worst, version: Some([0; 16]), algorithm: &worst }),
         ..plain(&call)
     };
@@ -202,4 +221,53 @@ fn marks_are_words_and_their_number_is_bounded() {
     let call = Call { marks: &["x"; 100], ..Call::default() };
     assert_eq!(parsed(&plain(&call))["marks"].as_array().unwrap().len(), 8);
     assert!(!written(&plain(&Call::default())).contains("marks"));
+}
+
+fn detail(name: &'static str, value: DetailValue) -> Detail {
+    Detail { name, value }
+}
+
+#[test]
+fn details_say_what_was_changed_and_stay_inside_their_member() {
+    let details = [
+        detail("to", DetailValue::Text("a\"}\n{\"seq\":1".to_owned())),
+        detail("added", DetailValue::Texts(vec!["x".to_owned(), "\\".to_owned()])),
+        detail("none", DetailValue::Texts(Vec::new())),
+        detail("notBefore", DetailValue::Number(i64::MIN)),
+    ];
+    let call = Call { details: &details, ..Call::default() };
+    let expected = serde_json::json!({
+        "to": "a\"}\n{\"seq\":1", "added": ["x", "\\"], "none": [], "notBefore": i64::MIN,
+    });
+    assert_eq!(parsed(&plain(&call))["details"], expected);
+    assert!(!written(&plain(&Call::default())).contains("details"));
+}
+
+#[test]
+fn details_that_do_not_fit_are_left_out_and_that_is_said() {
+    let long = "ä".repeat(10_000);
+    let many = DetailValue::Texts(vec![long.clone(); 10_000]);
+    let details = [
+        detail("one", DetailValue::Text(long)),
+        detail("many", many),
+        detail("late", DetailValue::Number(1)),
+    ];
+    let call = Call { details: &details, ..Call::default() };
+    let text = written(&plain(&call));
+    assert!(text.len() < 12 * 1024, "{} bytes", text.len());
+    let value = &parsed(&plain(&call))["details"];
+    assert_eq!(value["one"].as_str().unwrap().len(), 512);
+    assert!((8..20).contains(&value["many"].as_array().unwrap().len()));
+    assert_eq!((&value["late"], &value["cut"]), (&Value::Null, &Value::Bool(true)));
+}
+
+#[test]
+fn an_abandoned_call_neither_succeeded_nor_failed() {
+    let call = Call { success_status: 200, ..Call::default() };
+    let value = parsed(&Record { verdict: Verdict::Abandoned, ..plain(&call) });
+    assert_eq!(
+        (&value["resultType"], &value["errorCode"]),
+        (&"Unknown".into(), &"Abandoned".into())
+    );
+    assert_eq!(value.get("httpStatusCode"), None);
 }

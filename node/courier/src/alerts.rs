@@ -49,9 +49,21 @@ const SECURITY_DOMAIN_EXPORT: &str = "securityDomainExport";
 const ROLE_CHANGE: &str = "roleChange";
 const SELF_GRANT: &str = "selfGrant";
 const KEY_PURGE: &str = "keyPurge";
+const SINK_CHANGE: &str = "sinkChange";
+const SETTING_CHANGE: &str = "settingChange";
+const TOKEN_CUT_OFF: &str = "tokenCutOff";
 const LOG_TROUBLE: &str = "logTrouble";
 const FAILED_AUTHORIZATION: &str = "failedAuthorization";
 const FAILED_DECRYPTION: &str = "failedDecryption";
+
+/// When a record that falls under a rule is an alert.
+#[derive(Clone, Copy)]
+enum When {
+    /// Each time: none hides behind another, and none is lost to a quiet time.
+    Always,
+    /// When there were so many; then there is a quiet time.
+    Often(Burst),
+}
 
 impl Watch {
     pub(crate) fn new(rules: Rules) -> Self {
@@ -65,8 +77,11 @@ impl Watch {
             return Vec::new();
         }
         let found = self.matching(entry);
-        let alerts = found.into_iter().filter_map(|(rule, subject, burst)| {
-            let count = self.count(rule, &subject, burst, entry)?;
+        let alerts = found.into_iter().filter_map(|(rule, subject, when)| {
+            let count = match when {
+                When::Always => 1,
+                When::Often(burst) => self.count(rule, &subject, burst, entry)?,
+            };
             Some(Alert {
                 rule,
                 index,
@@ -81,41 +96,57 @@ impl Watch {
     }
 
     /// The rules that this record falls under, each with its subject.
-    fn matching(&self, entry: &Entry) -> Vec<(&'static str, String, Burst)> {
-        const ONCE: Burst = Burst { count: 1, within_seconds: 1 };
+    fn matching(&self, entry: &Entry) -> Vec<(&'static str, String, When)> {
+        const ONCE: When = When::Often(Burst { count: 1, within_seconds: 1 });
         let rules = &self.rules;
         let operation = entry.text("operationName");
-        let key = || entry.inner("key", "name").to_owned();
+        // Key names are the same in any case, and who calls chooses how to spell them.
+        let key = || entry.inner("key", "name").to_ascii_lowercase();
+        let is_change = entry.text("phase") == "outcome" && entry.succeeded();
         let is_role =
             operation.starts_with("RoleAssignment") || operation.starts_with("RoleDefinition");
-        let is_role_change = is_role && entry.text("phase") == "outcome" && entry.succeeded();
-        let is_export = operation.starts_with("SecurityDomain") && operation.contains("Download");
+        let is_role_change = is_role && is_change;
+        let is_export = operation == "SecurityDomainBackup";
         let is_decryption = matches!(operation, "KeyDecrypt" | "KeyUnwrap");
         let status = entry.number("httpStatusCode").unwrap_or_default();
         let failed = entry.text("resultType") == "Failed";
         let mut found = Vec::new();
         if rules.security_domain_export && is_export {
-            found.push((SECURITY_DOMAIN_EXPORT, entry.caller(), ONCE));
+            found.push((SECURITY_DOMAIN_EXPORT, entry.caller(), When::Always));
         }
         if rules.role_change && is_role_change {
-            // Each change is an alert of its own: none hides behind another.
-            found.push((ROLE_CHANGE, entry.text("requestUri").to_owned(), ONCE));
+            found.push((ROLE_CHANGE, entry.text("requestUri").to_owned(), When::Always));
         }
         if rules.self_grant && is_role_change && entry.is_marked(GRANT_TO_ONESELF) {
-            found.push((SELF_GRANT, entry.caller(), ONCE));
+            found.push((SELF_GRANT, entry.caller(), When::Always));
         }
         if rules.key_purge && operation == "KeyPurge" && entry.succeeded() {
-            found.push((KEY_PURGE, key(), ONCE));
+            found.push((KEY_PURGE, key(), When::Always));
+        }
+        for (is_on, rule, wanted, subject) in [
+            (rules.sink_change, SINK_CHANGE, "AuditSinksSet", "caller"),
+            (rules.setting_change, SETTING_CHANGE, "SettingUpdate", "setting"),
+            (rules.token_cut_off, TOKEN_CUT_OFF, "TokensCutOff", "principalId"),
+        ] {
+            if is_on && is_change && operation == wanted {
+                let told = entry.inner("details", subject);
+                let subject = if told.is_empty() { entry.caller() } else { told.to_owned() };
+                found.push((rule, subject, When::Always));
+            }
         }
         if rules.log_trouble && entry.text("phase") == "service" && failed {
             found.push((LOG_TROUBLE, operation.to_owned(), ONCE));
         }
         if let Some(burst) = rules.failed_authorization.filter(|_| matches!(status, 401 | 403)) {
-            found.push((FAILED_AUTHORIZATION, entry.caller(), burst));
+            found.push((FAILED_AUTHORIZATION, entry.caller(), When::Often(burst)));
         }
         let wrong = is_decryption && failed && (400..500).contains(&status) && status != 403;
         if let Some(burst) = rules.failed_decryption.filter(|_| wrong) {
-            found.push((FAILED_DECRYPTION, format!("{} {}", entry.caller(), key()), burst));
+            found.push((
+                FAILED_DECRYPTION,
+                format!("{} {}", entry.caller(), key()),
+                When::Often(burst),
+            ));
         }
         found
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use casemate_audit::{Call, KeyFacts, Phase, Record, Recorded, Trail, TrailError, Verdict};
+use casemate_data_plane::of_purge;
 use casemate_hsm::keys::PurgeRefusal;
 use casemate_hsm::{Hsm, KeyName};
 
@@ -31,18 +32,22 @@ async fn purge(
     trail: &Trail,
     name: &KeyName,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let call = Call { consistency: hsm.sequence(), ..Call::default() };
+    let details = of_purge(&hsm.assignments_of_key(name));
+    let call = Call { consistency: hsm.sequence(), details: &details, ..Call::default() };
     let intent = record(trail, name, &call, Verdict::Pending, None).await?;
     let done = hsm.purge_due_key(&intent, name).await;
     let description = done.as_ref().err().map(|refusal| chain(refusal)).unwrap_or_default();
     let verdict = match &done {
-        Ok(()) => Verdict::Success,
+        Ok(_) => Verdict::Success,
         Err(refusal) => {
             Verdict::Failure { status: None, code: code(refusal), description: &description }
         }
     };
+    let removed = done.as_ref().map(|removed| of_purge(removed)).unwrap_or_default();
+    let call = Call { details: &removed, ..call };
     record(trail, name, &call, verdict, Some(&intent)).await?;
-    Ok(done?)
+    done?;
+    Ok(())
 }
 
 async fn record(

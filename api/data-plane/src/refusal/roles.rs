@@ -15,11 +15,12 @@ pub(super) fn assign(refusal: &AssignRefusal) -> Problem {
         Problem::conflict(message)
     };
     match refusal {
-        AssignRefusal::RoleNotFound(_) => Problem::bad(sentence(refusal)),
+        AssignRefusal::RoleNotFound(_) | AssignRefusal::Nobody => Problem::bad(sentence(refusal)),
         AssignRefusal::NameTaken(_) | AssignRefusal::Duplicate(_) => exists(),
         AssignRefusal::ReservedRole { .. } | AssignRefusal::ToOneself => {
             Problem::forbidden(sentence(refusal))
         }
+        AssignRefusal::MaybeToOneself => unsure(sentence(refusal)),
         AssignRefusal::KeptApart(_) => kept_apart(sentence(refusal)),
         AssignRefusal::TooMany(_) => Problem::conflict(format!(
             "{} Delete assignments that nobody needs, or assign to groups.",
@@ -36,9 +37,19 @@ pub(super) fn delete_assignment(refusal: &DeleteAssignmentRefusal) -> Problem {
             "{} Assign the role to another principal first.",
             sentence(refusal)
         )),
+        DeleteAssignmentRefusal::OwnAdministrator => {
+            Problem::conflict(format!("{} Let another Administrator do it.", sentence(refusal)))
+        }
         DeleteAssignmentRefusal::ReservedRole { .. } => Problem::forbidden(sentence(refusal)),
         DeleteAssignmentRefusal::Commit(refusal) => commit(refusal),
     }
+}
+
+/// What cannot be decided is refused.
+fn unsure(reason: String) -> Problem {
+    Problem::forbidden(format!(
+        "{reason} Let an Administrator do it, or call with a token that lists all groups."
+    ))
 }
 
 pub(super) fn define(refusal: &DefineRefusal) -> Problem {
@@ -59,6 +70,7 @@ pub(super) fn define(refusal: &DefineRefusal) -> Problem {
         DefineRefusal::Reserved(_) | DefineRefusal::ToOneself => {
             Problem::forbidden(sentence(refusal))
         }
+        DefineRefusal::MaybeToOneself => unsure(sentence(refusal)),
         DefineRefusal::KeptApart(_) => kept_apart(sentence(refusal)),
         DefineRefusal::TooMany(_) => Problem::conflict(format!(
             "{} Delete definitions that nobody needs.",

@@ -63,3 +63,33 @@ async fn with_a_source_they_are_asked_for() {
     assert_eq!(refused.code(), (503, "ServiceUnavailable".to_owned()));
     assert!(refused.headers.contains_key("retry-after"));
 }
+
+#[tokio::test]
+async fn who_leaves_groups_out_gives_nothing_to_what_may_be_its_own() {
+    let world = World::new().await;
+    let officer = world.somebody("Managed HSM Crypto Officer", "").await;
+    let group = Uuid::new_v4();
+    let role = "21dbd100-6940-42c2-9190-5d6cb909625b";
+    let grant = async |change: fn(&mut Value)| {
+        let name = Uuid::new_v4();
+        let path = format!("/keys/providers/Microsoft.Authorization/roleAssignments/{name}");
+        let body = json!({"properties": {"roleDefinitionId": role, "principalId": group}});
+        let token = world.token_with(officer, change);
+        let mut request = world.request(officer, "PUT", &path, body.to_string());
+        let bearer = format!("Bearer {token}").parse().unwrap();
+        request.headers_mut().insert("authorization", bearer);
+        world.raw(request).await
+    };
+    for leave in [
+        |claims: &mut Value| leaves_out(OVERAGE[0], claims),
+        |claims: &mut Value| {
+            leaves_out(OVERAGE[1], claims);
+        },
+    ] {
+        let refused = grant(leave).await;
+        assert_eq!(refused.status, 403, "{}", refused.text);
+        assert!(refused.message().contains("lists all groups"), "{}", refused.message());
+        assert_eq!(world.last_record()["phase"], "outcome");
+    }
+    assert_eq!(grant(|_| {}).await.status, 201, "with all groups known it is his to give");
+}

@@ -9,6 +9,8 @@ mod audit_sinks;
 mod crypto;
 mod definitions;
 #[cfg(test)]
+mod details;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod groups;

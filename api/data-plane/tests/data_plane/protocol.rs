@@ -122,6 +122,29 @@ async fn every_reply_carries_the_headers() {
 }
 
 #[tokio::test]
+async fn calls_of_our_own_need_no_api_version_and_know_those_there_are() {
+    let world = World::new().await;
+    let explain = format!(
+        "/explain?principal={ADMIN}&scope=/&action=Microsoft.KeyVault/managedHsm/rng/action"
+    );
+    let cut_off = format!("/principals/{}/cutOffTokens", uuid::Uuid::new_v4());
+    for (method, path) in [
+        ("GET", explain.as_str()),
+        ("GET", "/audit/sinks"),
+        ("GET", "/audit/usage?key=k"),
+        ("POST", &cut_off),
+    ] {
+        for (version, status) in [("", 200), ("api-version=7.6", 200), ("api-version=8.0", 400)] {
+            let mark = if path.contains('?') { '&' } else { '?' };
+            let mut request = world.request(ADMIN, method, "/keys", "");
+            *request.uri_mut() = format!("{path}{mark}{version}").parse().unwrap();
+            let reply = world.raw(request).await;
+            assert_eq!(reply.status, status, "{path} {version}: {}", reply.text);
+        }
+    }
+}
+
+#[tokio::test]
 async fn api_versions_are_demanded_and_known() {
     let world = World::new().await;
     let versioned = |path: &str| {

@@ -139,7 +139,7 @@ async fn an_officer_grants_roles_but_never_the_highest() {
 }
 
 #[tokio::test]
-async fn an_administrator_may_leave_if_another_stays() {
+async fn an_administrator_leaves_only_by_the_hand_of_another() {
     let world = World::new().await;
     let filter = format!("{ROLES}/roleAssignments?$filter=principalId%20eq%20{ADMIN}");
     let list = world.call("GET", &filter, Value::Null).await.json();
@@ -149,9 +149,13 @@ async fn an_administrator_may_leave_if_another_stays() {
     let mine = mine["id"].as_str().unwrap();
     let last = world.call("DELETE", mine, Value::Null).await;
     assert_eq!(last.code(), (409, "Conflict".to_owned()));
-    world.somebody("Managed HSM Administrator", "").await;
-    // It takes away the right by which it acts, and is answered all the same.
-    assert_eq!(world.call("DELETE", mine, Value::Null).await.status, 200);
+    let other = world.somebody("Managed HSM Administrator", "").await;
+    let own = world.call("DELETE", mine, Value::Null).await;
+    assert_eq!(own.code(), (409, "Conflict".to_owned()));
+    assert!(own.message().contains("Let another Administrator do it"), "{}", own.message());
+    assert_eq!(world.call_as(other, "DELETE", mine, Value::Null).await.status, 200);
     assert_eq!(world.last_record()["phase"], "outcome");
     assert_eq!(world.last_record()["resultType"], "Success");
+    let gone = world.call("GET", mine, Value::Null).await;
+    assert_eq!(gone.status, 404, "{}", gone.text);
 }

@@ -106,6 +106,9 @@ pub struct Filter {
     /// Object id, application id, user name or token id of the caller.
     #[arg(long, value_name = "ID")]
     pub caller: Option<String>,
+    /// The Activity ID that an answer named, which is its header x-ms-request-id.
+    #[arg(long, value_name = "ID")]
+    pub activity: Option<String>,
     /// Name of the key.
     #[arg(long, value_name = "NAME")]
     pub key: Option<String>,

@@ -40,6 +40,7 @@ impl Filter {
             && self.until.as_deref().is_none_or(|until| time < until)
             && is(&self.key, &record["key"]["name"])
             && is(&self.operation, &record["operationName"])
+            && is(&self.activity, &record["activityId"])
             && self.caller.as_deref().is_none_or(|wanted| is_caller(record, wanted))
             && self.result.as_deref().is_none_or(|wanted| is_result(record, wanted))
     }
@@ -91,6 +92,7 @@ mod tests {
             until: some("2026-01-01T00:00:00.124"),
             key: some("PAY"),
             operation: some("keysign"),
+            activity: some("5F6C1D3E-0000-4000-8000-000000000007"),
             ..Filter::default()
         }));
     }
@@ -104,6 +106,8 @@ mod tests {
             Filter { caller: some(""), ..Filter::default() },
             Filter { key: some("pa"), ..Filter::default() },
             Filter { operation: some("KeyVerify"), ..Filter::default() },
+            Filter { activity: some("c-1"), ..Filter::default() },
+            Filter { activity: some(""), ..Filter::default() },
             Filter { result: some("Failed"), ..Filter::default() },
             Filter { result: some("403"), ..Filter::default() },
         ] {

@@ -6,7 +6,7 @@ use casemate_engine_port::{CipherAlgorithm, DecryptInput, KeyUse, Secret};
 
 use super::encrypt::{Direction, Given, check_parameters};
 use super::use_key::{UseRefusal, Used};
-use super::{KeyOp, Selector};
+use super::{KeyOp, KeyRef, Selector};
 use crate::Hsm;
 use crate::rbac::{DataAction, Permit, act};
 
@@ -39,30 +39,34 @@ pub struct Deciphered {
 }
 
 impl Hsm {
-    /// Decrypts with the permit's key.
+    /// Decrypts with the permit's key. `found` is told the version before anything is done with
+    /// it, or refused.
     pub async fn decrypt(
         self: &Arc<Self>,
         permit: &Permit<act::KeysDecrypt>,
         request: DecryptRequest,
+        found: impl FnOnce(KeyRef),
     ) -> Result<Deciphered, UseRefusal> {
         if !request.algorithm.encrypts() {
             let algorithm = request.algorithm.name();
             return Err(UseRefusal::AlgorithmDoesNotFit { algorithm });
         }
-        self.decipher(permit, KeyOp::Decrypt, request).await
+        self.decipher(permit, KeyOp::Decrypt, request, found).await
     }
 
-    /// Unwraps a key with the permit's key.
+    /// Unwraps a key with the permit's key. `found` is told the version before anything is done
+    /// with it, or refused.
     pub async fn unwrap_key(
         self: &Arc<Self>,
         permit: &Permit<act::KeysUnwrap>,
         request: DecryptRequest,
+        found: impl FnOnce(KeyRef),
     ) -> Result<Deciphered, UseRefusal> {
         if !request.algorithm.wraps() {
             let algorithm = request.algorithm.name();
             return Err(UseRefusal::AlgorithmDoesNotFit { algorithm });
         }
-        self.decipher(permit, KeyOp::UnwrapKey, request).await
+        self.decipher(permit, KeyOp::UnwrapKey, request, found).await
     }
 
     async fn decipher<A: DataAction>(
@@ -70,9 +74,10 @@ impl Hsm {
         permit: &Permit<A>,
         op: KeyOp,
         request: DecryptRequest,
+        found: impl FnOnce(KeyRef),
     ) -> Result<Deciphered, UseRefusal> {
         let DecryptRequest { version, algorithm, ciphertext, iv, aad, tag } = request;
-        let used = self.find_for_use(permit, version, op)?;
+        let used = self.find_for_use(permit, version, op, found)?;
         let opened = self.open_used(used)?;
         check_parameters(
             algorithm,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use casemate_engine_port::{CipherAlgorithm, EncryptInput, KeySpec, KeyUse, Secret};
 
 use super::use_key::{UseRefusal, Used};
-use super::{KeyOp, Selector};
+use super::{KeyOp, KeyRef, Selector};
 use crate::Hsm;
 use crate::rbac::{DataAction, Permit, act};
 
@@ -50,30 +50,34 @@ pub struct Enciphered {
 }
 
 impl Hsm {
-    /// Encrypts with the permit's key.
+    /// Encrypts with the permit's key. `found` is told the version before anything is done with
+    /// it, or refused.
     pub async fn encrypt(
         self: &Arc<Self>,
         permit: &Permit<act::KeysEncrypt>,
         request: EncryptRequest,
+        found: impl FnOnce(KeyRef),
     ) -> Result<Enciphered, UseRefusal> {
         if !request.algorithm.encrypts() {
             let algorithm = request.algorithm.name();
             return Err(UseRefusal::AlgorithmDoesNotFit { algorithm });
         }
-        self.encipher(permit, KeyOp::Encrypt, request).await
+        self.encipher(permit, KeyOp::Encrypt, request, found).await
     }
 
-    /// Wraps a key with the permit's key.
+    /// Wraps a key with the permit's key. `found` is told the version before anything is done with
+    /// it, or refused.
     pub async fn wrap_key(
         self: &Arc<Self>,
         permit: &Permit<act::KeysWrap>,
         request: EncryptRequest,
+        found: impl FnOnce(KeyRef),
     ) -> Result<Enciphered, UseRefusal> {
         if !request.algorithm.wraps() {
             let algorithm = request.algorithm.name();
             return Err(UseRefusal::AlgorithmDoesNotFit { algorithm });
         }
-        self.encipher(permit, KeyOp::WrapKey, request).await
+        self.encipher(permit, KeyOp::WrapKey, request, found).await
     }
 
     async fn encipher<A: DataAction>(
@@ -81,9 +85,10 @@ impl Hsm {
         permit: &Permit<A>,
         op: KeyOp,
         request: EncryptRequest,
+        found: impl FnOnce(KeyRef),
     ) -> Result<Enciphered, UseRefusal> {
         let EncryptRequest { version, algorithm, plaintext, iv, aad, tag_given } = request;
-        let used = self.find_for_use(permit, version, op)?;
+        let used = self.find_for_use(permit, version, op, found)?;
         let opened = self.open_used(used)?;
         check_parameters(
             algorithm,

@@ -8,12 +8,11 @@ use std::sync::Arc;
 
 use casemate_audit::Recorded;
 use casemate_store_port::{Change, Condition, Write};
-use uuid::Uuid;
 
 use super::FindRefusal;
 use super::find::{deleted, key_of};
 use crate::commit::{Attempt, CommitRefusal};
-use crate::rbac::{Permit, Scope, act};
+use crate::rbac::{Assignment, Permit, Scope, act};
 use crate::records::{self, KeyRecord, Life};
 use crate::state::{Applied, State};
 use crate::{Hsm, KeyName, UnixSeconds, VersionId};
@@ -45,12 +44,12 @@ pub enum PurgeRefusal {
 }
 
 impl Hsm {
-    /// Purges the permit's deleted key.
+    /// Purges the permit's deleted key. Says which role assignments went with it.
     pub async fn purge_key(
         self: &Arc<Self>,
         permit: &Permit<act::DeletedKeysPurge>,
         _intent: &Recorded,
-    ) -> Result<(), PurgeRefusal> {
+    ) -> Result<Vec<Arc<Assignment>>, PurgeRefusal> {
         let name = key_of(permit.scope());
         let protected = self.settings().purge_protection;
         self.attempt_by(permit, name.folded(), || {
@@ -83,7 +82,7 @@ impl Hsm {
         self: &Arc<Self>,
         _intent: &Recorded,
         name: &KeyName,
-    ) -> Result<(), PurgeRefusal> {
+    ) -> Result<Vec<Arc<Assignment>>, PurgeRefusal> {
         let purging = |state: &State| {
             let key = state.keys.get(name.folded());
             key.is_some_and(|key| key.record.life == Life::Purging)
@@ -124,38 +123,44 @@ impl Hsm {
         })
     }
 
-    async fn finish_purge(self: &Arc<Self>, name: &KeyName) -> Result<(), PurgeRefusal> {
+    async fn finish_purge(
+        self: &Arc<Self>,
+        name: &KeyName,
+    ) -> Result<Vec<Arc<Assignment>>, PurgeRefusal> {
+        let mut all = Vec::new();
         loop {
-            let done = self
+            let removed = self
                 .attempt(name.folded(), || {
                     let state = self.state.read();
                     Ok::<_, PurgeRefusal>(next_batch(&state, name))
                 })
                 .await?;
-            if done {
-                return Ok(());
+            match removed {
+                Some(removed) => all.extend(removed),
+                None => return Ok(all),
             }
         }
     }
 }
 
-/// The next records to remove; the result says whether they are the last.
-fn next_batch(state: &State, name: &KeyName) -> Attempt<bool> {
+/// The next records to remove; the result says which role assignments are among them, and is none
+/// where they are the last.
+fn next_batch(state: &State, name: &KeyName) -> Attempt<Option<Vec<Arc<Assignment>>>> {
     let purging = state.keys.get(name.folded()).filter(|key| key.record.life == Life::Purging);
     let Some(key) = purging else {
         // Somebody else has finished it: an empty change commits nothing.
-        return Attempt { change: Change::default(), applied: Vec::new(), result: true };
+        return Attempt { change: Change::default(), applied: Vec::new(), result: None };
     };
     let path = records::key_path(name);
     let expect = vec![(path.clone(), Condition::At(key.generation))];
     let scope = Scope::Key(name.clone());
     let at_key = state.assignments.values().map(|(one, _)| one).filter(|one| one.scope == scope);
-    let left: Vec<Uuid> = at_key.map(|one| one.name).take(ASSIGNMENTS_PER_BATCH).collect();
+    let left: Vec<_> = at_key.take(ASSIGNMENTS_PER_BATCH).cloned().collect();
     if !left.is_empty() {
-        let gone = |name: &Uuid| Write::Delete(records::assignment_path(*name));
+        let gone = |one: &Arc<Assignment>| Write::Delete(records::assignment_path(one.name));
         let writes = left.iter().map(gone).collect();
-        let applied = left.into_iter().map(Applied::AssignmentGone).collect();
-        return Attempt { change: Change { expect, writes }, applied, result: false };
+        let applied = left.iter().map(|one| Applied::AssignmentGone(one.name)).collect();
+        return Attempt { change: Change { expect, writes }, applied, result: Some(left) };
     }
     let (batch, rest) = match key.record.versions.split_at_checked(VERSIONS_PER_BATCH) {
         Some((batch, rest)) => (batch, rest),
@@ -165,12 +170,12 @@ fn next_batch(state: &State, name: &KeyName) -> Attempt<bool> {
     if rest.is_empty() {
         writes.push(Write::Delete(path));
         let applied = vec![Applied::KeyGone(name.folded().to_owned())];
-        return Attempt { change: Change { expect, writes }, applied, result: true };
+        return Attempt { change: Change { expect, writes }, applied, result: None };
     }
     let record = KeyRecord { versions: rest.to_vec(), ..KeyRecord::clone(&key.record) };
     writes.push(Write::Put(path, records::encode(&record)));
     let applied = vec![Applied::Key(Arc::new(record))];
-    Attempt { change: Change { expect, writes }, applied, result: false }
+    Attempt { change: Change { expect, writes }, applied, result: Some(Vec::new()) }
 }
 
 fn gone(name: &KeyName, id: VersionId) -> [Write; 2] {

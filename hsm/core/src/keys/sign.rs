@@ -5,7 +5,7 @@ use std::sync::Arc;
 use casemate_engine_port::{DigestLength, KeySpec, KeyUse, SignAlgorithm};
 
 use super::use_key::{UseRefusal, Used};
-use super::{KeyOp, Selector};
+use super::{KeyOp, KeyRef, Selector};
 use crate::Hsm;
 use crate::rbac::{Permit, act};
 
@@ -30,14 +30,16 @@ pub struct Signed {
 }
 
 impl Hsm {
-    /// Signs with the permit's key.
+    /// Signs with the permit's key. `found` is told the version before anything is done with it,
+    /// or refused.
     pub async fn sign(
         self: &Arc<Self>,
         permit: &Permit<act::KeysSign>,
         request: SignRequest,
+        found: impl FnOnce(KeyRef),
     ) -> Result<Signed, UseRefusal> {
         let SignRequest { version, algorithm, input } = request;
-        let used = self.find_for_use(permit, version, KeyOp::Sign)?;
+        let used = self.find_for_use(permit, version, KeyOp::Sign, found)?;
         let opened = self.open_used(used)?;
         check_input(algorithm, opened.version().record.spec, input.len())?;
         let used = opened.used.clone();

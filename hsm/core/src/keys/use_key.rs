@@ -129,18 +129,22 @@ impl Opened {
 }
 
 impl Hsm {
-    /// Finds the version, and asks whether it may do this now.
+    /// Finds the version, tells of it, and asks whether it may do this now.
     pub(super) fn find_for_use<A: DataAction>(
         &self,
         permit: &Permit<A>,
         selector: Selector,
         op: KeyOp,
+        found: impl FnOnce(KeyRef),
     ) -> Result<Used, UseRefusal> {
         let now = self.now();
         let state = self.state.read();
         let (key, version) = live_version(&state, key_of(permit.scope()), selector)?;
-        decide(&version.record, op, now)?;
-        Ok(Used { name: key.record.name.clone(), version: Arc::clone(version), op })
+        let used = Used { name: key.record.name.clone(), version: Arc::clone(version), op };
+        drop(state);
+        found(used.key());
+        decide(&used.version.record, op, now)?;
+        Ok(used)
     }
 
     /// Opens the version's key.
@@ -227,7 +231,11 @@ impl Hsm {
     ) -> Result<T, PoolFailure> {
         let (tell, told) = oneshot::channel();
         let job = Box::new(move || {
-            // Who waited may be gone: then the result is dropped, and wiped if it is a secret.
+            // Who waited may be gone: then no key is used for nobody.
+            if tell.is_canceled() {
+                return;
+            }
+            // It may go now: then the result is dropped, and wiped if it is a secret.
             let _ = tell.send(job());
         });
         self.pool.run(caller, job)?;

@@ -6,7 +6,7 @@ use casemate_engine_port::{KeyUse, SignAlgorithm};
 
 use super::sign::check_input;
 use super::use_key::{UseRefusal, Used};
-use super::{KeyOp, Selector};
+use super::{KeyOp, KeyRef, Selector};
 use crate::Hsm;
 use crate::rbac::{Permit, act};
 
@@ -33,14 +33,16 @@ pub struct Verified {
 }
 
 impl Hsm {
-    /// Verifies with the permit's key.
+    /// Verifies with the permit's key. `found` is told the version before anything is done with
+    /// it, or refused.
     pub async fn verify(
         self: &Arc<Self>,
         permit: &Permit<act::KeysVerify>,
         request: VerifyRequest,
+        found: impl FnOnce(KeyRef),
     ) -> Result<Verified, UseRefusal> {
         let VerifyRequest { version, algorithm, input, signature } = request;
-        let used = self.find_for_use(permit, version, KeyOp::Verify)?;
+        let used = self.find_for_use(permit, version, KeyOp::Verify, found)?;
         let opened = self.open_used(used)?;
         check_input(algorithm, opened.version().record.spec, input.len())?;
         let used = opened.used.clone();

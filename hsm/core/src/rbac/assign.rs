@@ -41,6 +41,8 @@ pub struct NewAssignment {
     pub role: Uuid,
     /// Who shall hold it.
     pub principal: Uuid,
+    /// Whether all groups of the granter are known: a token can say that there are too many.
+    pub groups_known: bool,
 }
 
 /// A role that was granted, and what is worth saying about it.
@@ -57,6 +59,9 @@ pub struct Granted {
 /// Why a role was not granted.
 #[derive(Debug, thiserror::Error)]
 pub enum AssignRefusal {
+    /// Nobody has this id, and nobody ever will.
+    #[error("the principal 00000000-0000-0000-0000-000000000000 is nobody")]
+    Nobody,
     /// No such role.
     #[error("there is no role definition {0}")]
     RoleNotFound(Uuid),
@@ -80,6 +85,12 @@ pub enum AssignRefusal {
     /// Only an Administrator grants roles to itself.
     #[error("only a Managed HSM Administrator may grant a role to itself or to its own group")]
     ToOneself,
+    /// Only an Administrator grants roles to itself, and this may be a group of the granter's.
+    #[error(
+        "only a Managed HSM Administrator may grant a role to its own group, and not all groups of \
+         the caller are known"
+    )]
+    MaybeToOneself,
     /// The setting keeps these duties apart.
     #[error("{0}, which this HSM's settings keep apart")]
     KeptApart(Together),
@@ -100,6 +111,12 @@ pub enum DeleteAssignmentRefusal {
     /// Nobody would be left to administer the HSM.
     #[error("this is the last assignment of Managed HSM Administrator at '/'")]
     LastAdministrator,
+    /// Who takes it away would administer the HSM no longer.
+    #[error(
+        "who takes away Managed HSM Administrator at '/' must hold it by another assignment, so \
+         that the HSM is left with an Administrator who is known to be there"
+    )]
+    OwnAdministrator,
     /// Only an Administrator takes this role away.
     #[error("only a Managed HSM Administrator may take away the role '{role}'")]
     ReservedRole {
@@ -161,7 +178,8 @@ impl Hsm {
         self.attempt_by(permit, "rbac", || {
             let state = self.state.read();
             let power = power_of(&state, self.settings().escalation, permit.principal());
-            let (assignment, mut expect) = decide_delete(&state, &power, permit.scope(), name)?;
+            let deleter = Deleter { principal: permit.principal(), power };
+            let (assignment, mut expect) = decide_delete(&state, &deleter, permit.scope(), name)?;
             expect.push(self.setting_stands(&state, ESCALATION));
             Ok(Attempt {
                 change: Change {
@@ -191,10 +209,14 @@ fn decide_assign(
     request: &NewAssignment,
     now: UnixSeconds,
 ) -> Result<(Granted, Rests), AssignRefusal> {
+    if request.principal.is_nil() {
+        return Err(AssignRefusal::Nobody);
+    }
     let (role, mut rests) = existing(state, request.role)?;
     let to_oneself = rules.granter.is_or_is_in(request.principal);
+    let maybe_to_oneself = to_oneself || !request.groups_known;
     let reserved = role.actions().reserved();
-    if reserved.is_some() || to_oneself {
+    if reserved.is_some() || maybe_to_oneself {
         match (&rules.power, reserved) {
             (Power::Administrator(stands), _) => rests.push(stands.clone()),
             (Power::AsInTheOriginal, _) => {}
@@ -202,7 +224,8 @@ fn decide_assign(
                 let role = role.name().to_owned();
                 return Err(AssignRefusal::ReservedRole { role, action });
             }
-            (Power::Limited, None) => return Err(AssignRefusal::ToOneself),
+            (Power::Limited, None) if to_oneself => return Err(AssignRefusal::ToOneself),
+            (Power::Limited, None) => return Err(AssignRefusal::MaybeToOneself),
         }
     }
     if state.assignments.contains_key(&request.name) {
@@ -243,9 +266,15 @@ fn existing(state: &State, id: Uuid) -> Result<(Role, Rests), AssignRefusal> {
     Ok((Role::Custom(Arc::clone(definition)), vec![stands]))
 }
 
+/// Who takes an assignment away.
+struct Deleter<'a> {
+    principal: &'a Principal,
+    power: Power,
+}
+
 fn decide_delete(
     state: &State,
-    power: &Power,
+    deleter: &Deleter<'_>,
     scope: &Scope,
     name: Uuid,
 ) -> Result<(Arc<Assignment>, Rests), DeleteAssignmentRefusal> {
@@ -257,7 +286,7 @@ fn decide_delete(
     let mut rests = vec![(records::assignment_path(name), Condition::At(*generation))];
     let role = state.role(assignment.role);
     if role.actions().reserved().is_some() {
-        match power {
+        match &deleter.power {
             // Its own assignment is among the conditions already.
             Power::Administrator((path, _)) if *path == records::assignment_path(name) => {}
             Power::Administrator(stands) => rests.push(stands.clone()),
@@ -270,8 +299,7 @@ fn decide_delete(
     }
     if administers(assignment) {
         // Another one must stay, in the store itself: of two that go at once, one stays.
-        let other = another_administrator(state, name);
-        let (other, generation) = other.ok_or(DeleteAssignmentRefusal::LastAdministrator)?;
+        let (other, generation) = who_stays(state, deleter, name)?;
         let stays = (records::assignment_path(other), Condition::At(generation));
         if !rests.contains(&stays) {
             rests.push(stays);
@@ -286,8 +314,25 @@ fn administers(assignment: &Assignment) -> bool {
     assignment.role == ADMINISTRATOR && assignment.scope == Scope::Root
 }
 
-fn another_administrator(state: &State, than: Uuid) -> Option<(Uuid, Generation)> {
-    let mut all = state.assignments.values();
-    let (other, generation) = all.find(|(one, _)| one.name != than && administers(one))?;
-    Some((other.name, *generation))
+/// The assignment by which the HSM is administered when this one is gone: the deleter's own. Of any
+/// other, nobody knows here whether its principal exists; the deleter has just shown that it does.
+/// Where the HSM does as the original does, whoever may take rights away may give them too, and any
+/// other will do.
+fn who_stays(
+    state: &State,
+    deleter: &Deleter<'_>,
+    gone: Uuid,
+) -> Result<(Uuid, Generation), DeleteAssignmentRefusal> {
+    let stays = |one: &Assignment| one.name != gone && administers(one) && !one.principal.is_nil();
+    let mut others = state.assignments.values().filter(|(one, _)| stays(one));
+    let own = others.clone().find(|(one, _)| deleter.principal.is_or_is_in(one.principal));
+    let any = others.next().ok_or(DeleteAssignmentRefusal::LastAdministrator)?;
+    let (stays, generation) = match (own, &deleter.power) {
+        (Some(own), _) => own,
+        (None, Power::AsInTheOriginal) => any,
+        (None, Power::Administrator(_) | Power::Limited) => {
+            return Err(DeleteAssignmentRefusal::OwnAdministrator);
+        }
+    };
+    Ok((stays.name, *generation))
 }

@@ -23,6 +23,8 @@ use crate::{Hsm, UnixSeconds};
 pub struct Defined {
     /// The definition.
     pub definition: Arc<Definition>,
+    /// What it was before.
+    pub before: Option<Arc<Definition>>,
     /// Whether it gave its writer more than before.
     pub to_oneself: bool,
     /// Duties that somebody who holds the role now holds together.
@@ -50,6 +52,12 @@ pub enum DefineRefusal {
     /// Only an Administrator gives itself more.
     #[error("only a Managed HSM Administrator may add to a role that it holds itself")]
     ToOneself,
+    /// Only an Administrator gives itself more, and this may be a role of the writer's group.
+    #[error(
+        "only a Managed HSM Administrator may add to a role that its own group holds, and not all \
+         groups of the caller are known"
+    )]
+    MaybeToOneself,
     /// The setting keeps these duties apart.
     #[error("{0}, which this HSM's settings keep apart")]
     KeptApart(Together),
@@ -201,20 +209,24 @@ fn decide_write(
     let added = new.without(old);
     let changed = added.and(old.without(new));
     let to_oneself = !added.is_empty() && holds(state, rules.writer, id);
+    let is_held = || state.assignments.values().any(|(one, _)| one.role == id);
+    let maybe_to_oneself = to_oneself || (!request.groups_known && !added.is_empty() && is_held());
     let reserved = changed.reserved();
-    if reserved.is_some() || to_oneself {
+    if reserved.is_some() || maybe_to_oneself {
         match (&rules.power, reserved) {
             (Power::Administrator(stands), _) => rests.push(stands.clone()),
             (Power::AsInTheOriginal, _) => {}
             (Power::Limited, Some(action)) => return Err(DefineRefusal::Reserved(action)),
-            (Power::Limited, None) => return Err(DefineRefusal::ToOneself),
+            (Power::Limited, None) if to_oneself => return Err(DefineRefusal::ToOneself),
+            (Power::Limited, None) => return Err(DefineRefusal::MaybeToOneself),
         }
     }
     let together = duties_of_holders(state, id, added);
     if let (Some(together), Separation::Refuse) = (together, rules.separation) {
         return Err(DefineRefusal::KeptApart(together));
     }
-    Ok((Defined { definition: Arc::new(definition), to_oneself, together }, rests))
+    let before = present.map(|(old, _)| Arc::clone(old));
+    Ok((Defined { definition: Arc::new(definition), before, to_oneself, together }, rests))
 }
 
 /// The id and the name must be no other role's.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::authorize::allowing;
 use super::roles::AUDITOR;
 use super::{
     ADMINISTRATOR, Action, ActionSet, Assignment, BUILT_IN_ROLES, BuiltInRole, Permit, Principal,
@@ -24,7 +25,8 @@ pub struct Question {
 pub struct Explanation {
     /// The assignments that allow it, each with its role. None: it is not allowed.
     pub allowed_by: Vec<(Arc<Assignment>, Role)>,
-    /// The assignments of the principal that allow the action at other scopes only.
+    /// The assignments of the principal that allow the action at other scopes only, as far as the
+    /// asker may read assignments there.
     pub elsewhere: Vec<(Arc<Assignment>, Role)>,
     /// What would allow it, if nothing does.
     pub missing: Option<MissingRole>,
@@ -65,7 +67,10 @@ impl Hsm {
         if !held_by(&state, permit.principal()).any(may_ask) {
             return Err(ExplainRefusal::NotForThem(scope.clone()));
         }
-        Ok(decide(&state, question, scope))
+        let may_read = |at: &Scope| {
+            allowing::<act::RoleAssignmentsRead>(&state, permit.principal(), at).is_some()
+        };
+        Ok(decide(&state, question, scope, may_read))
     }
 }
 
@@ -73,11 +78,19 @@ fn held_by<'a>(state: &'a State, principal: &'a Principal) -> impl Iterator<Item
     principal.ids().filter_map(|id| state.assignments_by_principal.get(&id)).flatten()
 }
 
-fn decide(state: &State, question: &Question, scope: &Scope) -> Explanation {
+/// What the asker may not read counts for nothing, not even for what is nearest.
+fn decide(
+    state: &State,
+    question: &Question,
+    scope: &Scope,
+    may_read: impl Fn(&Scope) -> bool,
+) -> Explanation {
     let action = ActionSet::of(&[question.action]);
     let able = held_by(state, &question.principal).filter(|held| held.actions.covers(action));
     let (here, elsewhere): (Vec<_>, Vec<_>) =
         able.partition(|held| held.assignment.scope.covers(scope));
+    let elsewhere: Vec<_> =
+        elsewhere.into_iter().filter(|held| may_read(&held.assignment.scope)).collect();
     let shown = |held: Vec<&Held>| {
         let one = |held: &Held| (Arc::clone(&held.assignment), held.role.clone());
         held.into_iter().map(one).collect::<Vec<_>>()

@@ -3,6 +3,7 @@
 mod actions;
 mod assign;
 mod authorize;
+mod before;
 mod define;
 mod definition;
 mod duties;

@@ -3,6 +3,7 @@
 
 use uuid::{Uuid, uuid};
 
+use super::definition::is_named;
 use super::{Action, ActionSet};
 
 /// A built-in role.
@@ -173,7 +174,7 @@ pub fn built_in_role(id: Uuid) -> Option<&'static BuiltInRole> {
     BUILT_IN_ROLES.iter().find(|role| role.id == id)
 }
 
-/// The built-in role of this name, compared without case.
+/// The built-in role of this name, compared as all names of roles are.
 pub fn built_in_role_named(name: &str) -> Option<&'static BuiltInRole> {
-    BUILT_IN_ROLES.iter().find(|role| role.name.eq_ignore_ascii_case(name))
+    BUILT_IN_ROLES.iter().find(|role| is_named(role.name, name))
 }

@@ -63,6 +63,15 @@ impl Hsm {
         shown(setting, &self.settings())
     }
 
+    /// The value of a setting that is to be changed.
+    pub fn setting_to_change(
+        &self,
+        _permit: &Permit<act::SettingsWrite>,
+        setting: &'static Setting,
+    ) -> &'static str {
+        shown(setting, &self.settings()).value
+    }
+
     /// Changes a setting. When this has answered, nothing is decided under the old value any more.
     pub async fn change_setting(
         self: &Arc<Self>,

@@ -24,10 +24,12 @@ use uuid::Uuid;
 /// The first administrator, who holds three roles at `/`.
 pub(crate) const ROOT: Uuid = Uuid::from_u128(1);
 
-pub(crate) struct HandClock(pub(crate) AtomicI64);
+/// A clock that is set by hand, and how often it was asked.
+pub(crate) struct HandClock(pub(crate) AtomicI64, pub(crate) AtomicUsize);
 
 impl Clock for HandClock {
     fn now(&self) -> UnixSeconds {
+        self.1.fetch_add(1, Ordering::SeqCst);
         UnixSeconds(self.0.load(Ordering::SeqCst))
     }
 }
@@ -36,6 +38,8 @@ impl Clock for HandClock {
 #[derive(Default)]
 pub(crate) struct TestPool {
     pub(crate) jobs: AtomicUsize,
+    /// Jobs that came to their end.
+    pub(crate) done: Arc<AtomicUsize>,
     pub(crate) gate: Mutex<Option<std::sync::mpsc::Receiver<()>>>,
 }
 
@@ -43,11 +47,13 @@ impl Pool for TestPool {
     fn run(&self, _: Uuid, job: Box<dyn FnOnce() + Send>) -> Result<(), PoolBusy> {
         self.jobs.fetch_add(1, Ordering::SeqCst);
         let gate = self.gate.lock().unwrap().take();
+        let done = Arc::clone(&self.done);
         std::thread::spawn(move || {
             if let Some(gate) = gate {
                 let _ = gate.recv();
             }
             job();
+            done.fetch_add(1, Ordering::SeqCst);
         });
         Ok(())
     }
@@ -229,7 +235,7 @@ impl Bench {
 
     pub(crate) async fn try_with(settings: Settings, roles: &[&str]) -> Result<Self, OpenFailure> {
         let store = Arc::new(MemoryStore::default());
-        let clock = Arc::new(HandClock(AtomicI64::new(1_700_000_000)));
+        let clock = Arc::new(HandClock(AtomicI64::new(1_700_000_000), AtomicUsize::new(0)));
         let pool = Arc::new(TestPool::default());
         let (engine, cipher) = keys();
         let sealed = SealedStore::create(store.clone(), cipher, identity()).await.unwrap();
@@ -333,7 +339,7 @@ async fn an_hsm_without_administrator_is_not_made() {
     let store = Arc::new(MemoryStore::default());
     let (engine, cipher) = keys();
     let sealed = SealedStore::create(store, cipher, identity()).await.unwrap();
-    let clock = Arc::new(HandClock(AtomicI64::new(0)));
+    let clock = Arc::new(HandClock(AtomicI64::new(0), AtomicUsize::new(0)));
     let ports = ports(engine, sealed, &clock, &Arc::default());
     let refused = Hsm::create(ports, creation(settings(), &[]), HsmLimits::default()).await;
     assert!(matches!(refused.err(), Some(OpenFailure::NoAdministrator)));

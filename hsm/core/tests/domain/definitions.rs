@@ -23,6 +23,7 @@ fn definition(id: Uuid, name: &str, allowed: &[Action]) -> NewDefinition {
         role_name: RoleName::new(name).unwrap(),
         description: Description::default(),
         permissions: Permissions::new(vec![one]).unwrap(),
+        groups_known: true,
     }
 }
 
@@ -52,7 +53,7 @@ async fn grant(
 ) -> Result<Uuid, AssignRefusal> {
     let permit = bench.permit::<act::RoleAssignmentsWrite>(by, scope);
     let name = Uuid::from_u128(bench.hsm.sequence().into());
-    let request = NewAssignment { name, role, principal: to };
+    let request = NewAssignment { name, role, principal: to, groups_known: true };
     let granted = bench.hsm.assign_role(&permit, &bench.intent().await, request).await;
     granted.map(|granted| granted.assignment.name)
 }
@@ -189,7 +190,7 @@ async fn nobody_but_an_administrator_gives_more_to_itself() {
     // The group that its token lists is itself.
     let member = Arc::new(Principal { id: ALICE, groups: vec![BOB] });
     let permit = bench.hsm.authorize::<act::RoleAssignmentsWrite>(&member, Scope::Root).unwrap();
-    let request = NewAssignment { name: BOB, role: ROLE, principal: BOB };
+    let request = NewAssignment { name: BOB, role: ROLE, principal: BOB, groups_known: true };
     let refused = bench.hsm.assign_role(&permit, &bench.intent().await, request).await;
     assert!(matches!(refused, Err(AssignRefusal::ToOneself)));
     // An Administrator may, and it is told.
@@ -217,7 +218,12 @@ async fn duties_together_are_told_or_refused_as_the_settings_say() {
     let user = built_in("Crypto User");
     grant(&bench, ROOT, "/keys/a*", user, ALICE).await.unwrap();
     let permit = bench.permit::<act::RoleAssignmentsWrite>(ROOT, "/keys/b");
-    let officer = NewAssignment { name: BOB, role: built_in("Crypto Officer"), principal: ALICE };
+    let officer = NewAssignment {
+        name: BOB,
+        role: built_in("Crypto Officer"),
+        principal: ALICE,
+        groups_known: true,
+    };
     let elsewhere = bench.hsm.assign_role(&permit, &bench.intent().await, officer.clone()).await;
     assert!(elsewhere.unwrap().together.is_none(), "no key is under both");
     let permit = bench.permit::<act::RoleAssignmentsWrite>(ROOT, "/");

@@ -20,7 +20,7 @@ async fn delete(bench: &Bench, key: &str) {
 
 async fn purge(bench: &Bench, key: &str) -> Result<(), PurgeRefusal> {
     let permit = bench.permit::<act::DeletedKeysPurge>(ROOT, &format!("/keys/{key}"));
-    bench.hsm.purge_key(&permit, &bench.intent().await).await
+    bench.hsm.purge_key(&permit, &bench.intent().await).await.map(drop)
 }
 
 async fn recreate(bench: &Bench, key: &str) -> Result<(), CreateRefusal> {
@@ -43,7 +43,7 @@ async fn a_deleted_key_is_silent_and_its_name_is_taken() {
         algorithm: SignAlgorithm::Es256,
         input: vec![0; 32],
     };
-    let refused = bench.hsm.sign(&sign, request).await;
+    let refused = bench.hsm.sign(&sign, request, |_| {}).await;
     assert!(matches!(refused, Err(UseRefusal::Find(_))));
     assert!(matches!(recreate(&bench, "A").await, Err(CreateRefusal::NameIsDeleted(_))));
     let permit = bench.permit::<act::KeysDelete>(ROOT, "/keys/a");

@@ -16,7 +16,7 @@ async fn grant(bench: &Bench, scope: &str, role: &str, to: Uuid) -> Uuid {
     let permit = bench.permit::<act::RoleAssignmentsWrite>(ROOT, scope);
     let name = Uuid::from_u128(bench.hsm.sequence().into());
     let role = built_in_role_named(&format!("Managed HSM {role}")).unwrap().id;
-    let request = NewAssignment { name, role, principal: to };
+    let request = NewAssignment { name, role, principal: to, groups_known: true };
     let granted = bench.hsm.assign_role(&permit, &bench.intent().await, request).await;
     granted.unwrap().assignment.name
 }
@@ -75,6 +75,37 @@ async fn every_action_has_a_role_that_would_allow_it() {
         let told = explain(&bench, ROOT, &[], *action, "/").unwrap();
         assert!(told.missing.unwrap().role.actions.contains(*action), "{action:?}");
     }
+}
+
+#[tokio::test]
+async fn nothing_is_told_of_scopes_where_the_asker_may_not_read() {
+    let bench = Bench::new().await;
+    grant(&bench, "/keys/team-a-*", "Crypto Auditor", ASKER).await;
+    let here = grant(&bench, "/keys/team-a-1", "Crypto Service Encryption User", ALICE).await;
+    grant(&bench, "/keys/secret", "Crypto User", ALICE).await;
+    grant(&bench, "/keys/team-b-*", "Crypto User", GROUP).await;
+    let asked = |asker, action| explain(&bench, asker, &[GROUP], action, "/keys/team-a-2").unwrap();
+    let told = asked(ASKER, Action::KeysSign);
+    assert!(told.allowed_by.is_empty() && told.elsewhere.is_empty(), "{told:?}");
+    // What is held where he may read is told.
+    let told = asked(ASKER, Action::KeysWrap);
+    let names: Vec<_> = told.elsewhere.iter().map(|(assignment, _)| assignment.name).collect();
+    assert_eq!(names, [here]);
+    let told = asked(ROOT, Action::KeysSign);
+    assert_eq!(told.elsewhere.len(), 2, "an Administrator reads everywhere");
+}
+
+#[tokio::test]
+async fn the_nearest_role_says_nothing_of_what_the_asker_may_not_read() {
+    let bench = Bench::new().await;
+    grant(&bench, "/keys/team-a-*", "Crypto Auditor", ASKER).await;
+    let nearest = || {
+        let told = explain(&bench, ASKER, &[], Action::KeysWrap, "/keys/team-a-2").unwrap();
+        told.missing.unwrap().role.name
+    };
+    let before = nearest();
+    grant(&bench, "/keys/secret", "Crypto User", ALICE).await;
+    assert_eq!(nearest(), before, "as if there were no such assignment");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ async fn encrypt(bench: &Bench) -> Result<Vec<u8>, UseRefusal> {
         aad: None,
         tag_given: false,
     };
-    bench.hsm.encrypt(&permit, request).await.map(|made| made.iv.unwrap())
+    bench.hsm.encrypt(&permit, request, |_| {}).await.map(|made| made.iv.unwrap())
 }
 
 #[tokio::test]

@@ -81,7 +81,8 @@ async fn grant(bench: &Bench, by: &Principal, dice: &mut Dice) -> bool {
     let roles = roles();
     let role = *dice.one(&roles);
     let ids: Vec<_> = people().iter().map(|one| one.id).chain(GROUPS).collect();
-    let request = NewAssignment { name: dice.uuid(), role, principal: *dice.one(&ids) };
+    let request =
+        NewAssignment { name: dice.uuid(), role, principal: *dice.one(&ids), groups_known: true };
     let Some(permit) = may::<act::RoleAssignmentsWrite>(bench, by, scope) else { return false };
     bench.hsm.assign_role(&permit, &bench.intent().await, request).await.is_ok()
 }
@@ -120,6 +121,7 @@ fn written(dice: &mut Dice) -> NewDefinition {
         role_name: RoleName::new(name).unwrap(),
         description: Description::default(),
         permissions,
+        groups_known: true,
     }
 }
 
@@ -173,7 +175,12 @@ async fn world(escalation: Escalation, dice: &mut Dice) -> Bench {
     for (who, role) in [(0, "Crypto Officer"), (1, "Policy Administrator")] {
         let role = format!("Managed HSM {role}");
         let role = BUILT_IN_ROLES.iter().find(|one| one.name == role).unwrap().id;
-        let request = NewAssignment { name: dice.uuid(), role, principal: people()[who].id };
+        let request = NewAssignment {
+            name: dice.uuid(),
+            role,
+            principal: people()[who].id,
+            groups_known: true,
+        };
         // It may hold it already.
         let _held = bench.hsm.assign_role(&permit, &bench.intent().await, request).await;
     }

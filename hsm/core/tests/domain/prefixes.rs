@@ -16,7 +16,7 @@ async fn grant(bench: &Bench, by: Uuid, scope: &str, role: &str, to: Uuid) -> Uu
     let permit = bench.permit::<act::RoleAssignmentsWrite>(by, scope);
     let name = Uuid::from_u128(bench.hsm.sequence().into());
     let role = built_in_role_named(&format!("Managed HSM {role}")).unwrap().id;
-    let request = NewAssignment { name, role, principal: to };
+    let request = NewAssignment { name, role, principal: to, groups_known: true };
     let granted = bench.hsm.assign_role(&permit, &bench.intent().await, request).await;
     granted.unwrap().assignment.name
 }

@@ -21,7 +21,8 @@ const WAITING: usize = 60;
 async fn employ(bench: &Bench, role: &str) -> Uuid {
     let permit = bench.permit::<act::RoleAssignmentsWrite>(ROOT, "/");
     let role = built_in_role_named(role).unwrap().id;
-    let request = NewAssignment { name: Uuid::from_u128(1), role, principal: MALLORY };
+    let request =
+        NewAssignment { name: Uuid::from_u128(1), role, principal: MALLORY, groups_known: true };
     let made = bench.hsm.assign_role(&permit, &bench.intent().await, request).await;
     made.unwrap().assignment.name
 }
@@ -149,7 +150,7 @@ async fn purges_do_not_begin_after_a_removal() {
         let permit = bench.permit::<act::DeletedKeysPurge>(MALLORY, &scope);
         tries.push(async move {
             match bench.hsm.purge_key(&permit, &bench.intent().await).await {
-                Ok(()) => Came::Done,
+                Ok(_) => Came::Done,
                 Err(PurgeRefusal::Commit(CommitRefusal::NotAuthorized(_))) => Came::Dismissed,
                 Err(other) => unreachable!("{other}"),
             }

@@ -1,6 +1,8 @@
 //! Grants, removals, and that a removal is final.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use casemate_engine_port::{KeySpec, RsaSize, SignAlgorithm};
 use casemate_hsm::keys::{Selector, SignRequest, UseRefusal};
@@ -29,7 +31,7 @@ async fn grant(
 ) -> Result<Uuid, AssignRefusal> {
     let permit = bench.permit::<act::RoleAssignmentsWrite>(by, scope);
     let name = Uuid::from_u128(bench.hsm.sequence().into());
-    let request = NewAssignment { name, role: role(role_name), principal: to };
+    let request = NewAssignment { name, role: role(role_name), principal: to, groups_known: true };
     let granted = bench.hsm.assign_role(&permit, &bench.intent().await, request).await;
     granted.map(|granted| granted.assignment.name)
 }
@@ -108,10 +110,15 @@ async fn the_same_grant_twice_and_a_taken_name_are_refused() {
     let again = grant(&bench, ROOT, "/keys", "Crypto User", ALICE).await;
     assert!(matches!(again, Err(AssignRefusal::Duplicate(twin)) if twin == first));
     let permit = bench.permit::<act::RoleAssignmentsWrite>(ROOT, "/");
-    let request = NewAssignment { name: first, role: role("Crypto User"), principal: BOB };
+    let request = NewAssignment {
+        name: first,
+        role: role("Crypto User"),
+        principal: BOB,
+        groups_known: true,
+    };
     let taken = bench.hsm.assign_role(&permit, &bench.intent().await, request).await;
     assert!(matches!(taken, Err(AssignRefusal::NameTaken(_))));
-    let unknown = NewAssignment { name: BOB, role: BOB, principal: BOB };
+    let unknown = NewAssignment { name: BOB, role: BOB, principal: BOB, groups_known: true };
     let refused = bench.hsm.assign_role(&permit, &bench.intent().await, unknown).await;
     assert!(matches!(refused, Err(AssignRefusal::RoleNotFound(_))));
 }
@@ -124,8 +131,126 @@ async fn the_last_administrator_stays() {
     let mine = all.iter().find(|one| one.role == role("Administrator")).unwrap().name;
     let refused = revoke(&bench, ROOT, "/", mine).await;
     assert!(matches!(refused, Err(DeleteAssignmentRefusal::LastAdministrator)));
+    // Whether Alice is there is not known, until she takes it away herself.
     grant(&bench, ROOT, "/", "Administrator", ALICE).await.unwrap();
-    revoke(&bench, ROOT, "/", mine).await.unwrap();
+    let refused = revoke(&bench, ROOT, "/", mine).await;
+    assert!(matches!(refused, Err(DeleteAssignmentRefusal::OwnAdministrator)));
+    revoke(&bench, ALICE, "/", mine).await.unwrap();
+    assert!(bench.try_permit::<act::RoleAssignmentsWrite>(ALICE, "/").is_ok());
+}
+
+#[tokio::test]
+async fn nobody_is_no_principal() {
+    for escalation in [Escalation::Strict, Escalation::Azure] {
+        let bench = Bench::with(Settings { escalation, ..settings() }).await;
+        for (scope, role) in [("/", "Administrator"), ("/keys/a", "Crypto User")] {
+            let refused = grant(&bench, ROOT, scope, role, Uuid::nil()).await;
+            assert!(matches!(refused, Err(AssignRefusal::Nobody)), "{role}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_administrator_who_stays_one_through_a_group_may_go_himself() {
+    let bench = Bench::new().await;
+    let read = bench.permit::<Within<act::RoleAssignmentsRead>>(ROOT, "/");
+    let all = bench.hsm.assignments(&read, AssignmentsFilter::AtScope);
+    let mine = all.iter().find(|one| one.role == role("Administrator")).unwrap().name;
+    let group = grant(&bench, ROOT, "/", "Administrator", BOB).await.unwrap();
+    let member = Arc::new(Principal { id: ROOT, groups: vec![BOB] });
+    let permit = bench.hsm.authorize(&member, Scope::Root).unwrap();
+    bench.hsm.delete_assignment(&permit, &bench.intent().await, mine).await.unwrap();
+    let last = bench.hsm.delete_assignment(&permit, &bench.intent().await, group).await;
+    assert!(matches!(last, Err(DeleteAssignmentRefusal::LastAdministrator)));
+}
+
+#[tokio::test]
+async fn as_in_the_original_an_officer_may_take_administrators_away_but_the_last() {
+    let azure = Settings { escalation: Escalation::Azure, ..settings() };
+    let bench = Bench::with(azure).await;
+    grant(&bench, ROOT, "/", "Crypto Officer", ALICE).await.unwrap();
+    let given = grant(&bench, ROOT, "/", "Administrator", BOB).await.unwrap();
+    revoke(&bench, ALICE, "/", given).await.unwrap();
+    let read = bench.permit::<Within<act::RoleAssignmentsRead>>(ROOT, "/");
+    let all = bench.hsm.assignments(&read, AssignmentsFilter::AtScope);
+    let last = all.iter().find(|one| one.role == role("Administrator")).unwrap().name;
+    let refused = revoke(&bench, ALICE, "/", last).await;
+    assert!(matches!(refused, Err(DeleteAssignmentRefusal::LastAdministrator)));
+}
+
+#[tokio::test]
+async fn two_administrators_who_take_each_other_away_at_once_leave_one() {
+    for _ in 0..20 {
+        let bench = Arc::new(Bench::new().await);
+        let read = bench.permit::<Within<act::RoleAssignmentsRead>>(ROOT, "/");
+        let all = bench.hsm.assignments(&read, AssignmentsFilter::AtScope);
+        let of_root = all.iter().find(|one| one.role == role("Administrator")).unwrap().name;
+        let of_alice = grant(&bench, ROOT, "/", "Administrator", ALICE).await.unwrap();
+        let go = |by: Uuid, name: Uuid| {
+            let bench = Arc::clone(&bench);
+            tokio::spawn(async move { revoke(&bench, by, "/", name).await.is_ok() })
+        };
+        let (one, other) = (go(ROOT, of_alice), go(ALICE, of_root));
+        assert!(one.await.is_ok_and(|done| done) != other.await.is_ok_and(|done| done));
+    }
+}
+
+#[tokio::test]
+async fn a_grant_that_may_be_to_oneself_is_refused_where_nobody_can_tell() {
+    for (escalation, limited) in [(Escalation::Strict, true), (Escalation::Azure, false)] {
+        let bench = Bench::with(Settings { escalation, ..settings() }).await;
+        grant(&bench, ROOT, "/", "Crypto Officer", ALICE).await.unwrap();
+        let unsure = |by: Uuid, to: Uuid| {
+            let bench = &bench;
+            async move {
+                let permit = bench.permit::<act::RoleAssignmentsWrite>(by, "/keys");
+                let role = role("Crypto User");
+                let name = Uuid::new_v4();
+                let request = NewAssignment { name, role, principal: to, groups_known: false };
+                bench.hsm.assign_role(&permit, &bench.intent().await, request).await
+            }
+        };
+        let refused = unsure(ALICE, BOB).await;
+        let maybe = matches!(refused, Err(AssignRefusal::MaybeToOneself));
+        assert_eq!(maybe, limited, "{refused:?}");
+        assert_eq!(refused.is_err(), limited);
+        // An Administrator may in any case, and so may whoever knows its groups.
+        unsure(ROOT, Uuid::new_v4()).await.unwrap();
+        grant(&bench, ALICE, "/keys", "Crypto User", Uuid::new_v4()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_use_that_nobody_waits_for_any_more_is_not_begun() {
+    for gone in [false, true] {
+        let bench = Bench::new().await;
+        bench.make("slow", KeySpec::Rsa(RsaSize::B2048)).await;
+        let permit = bench.permit::<act::KeysSign>(ROOT, "/keys/slow");
+        let (open, gate) = std::sync::mpsc::channel();
+        *bench.pool.gate.lock().unwrap() = Some(gate);
+        let request = SignRequest {
+            version: Selector::Latest,
+            algorithm: SignAlgorithm::Rs256,
+            input: vec![1; 32],
+        };
+        let hsm = Arc::clone(&bench.hsm);
+        let waiting = tokio::spawn(async move { hsm.sign(&permit, request, |_| {}).await });
+        while bench.pool.gate.lock().unwrap().is_some() {
+            tokio::task::yield_now().await;
+        }
+        if gone {
+            waiting.abort();
+            assert!(waiting.await.is_err());
+        }
+        let (asked, done) = (&bench.clock.1, &bench.pool.done);
+        let (asked_before, done_before) = (asked.load(SeqCst), done.load(SeqCst));
+        open.send(()).unwrap();
+        while done.load(SeqCst) == done_before {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        // Before it is used, a key is asked whether the time is right.
+        assert_eq!(asked.load(SeqCst) == asked_before, gone);
+    }
 }
 
 #[tokio::test]
@@ -180,7 +305,7 @@ async fn work_that_waited_in_the_queue_is_refused_after_a_removal() {
         input: vec![1; 32],
     };
     let hsm = Arc::clone(&bench.hsm);
-    let waiting = tokio::spawn(async move { hsm.sign(&permit, request).await });
+    let waiting = tokio::spawn(async move { hsm.sign(&permit, request, |_| {}).await });
     while bench.pool.gate.lock().unwrap().is_some() {
         tokio::task::yield_now().await;
     }

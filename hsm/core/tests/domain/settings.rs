@@ -40,7 +40,8 @@ fn value(bench: &Bench, setting: &'static Setting) -> &'static str {
 async fn grant(bench: &Bench, by: Uuid, role: &str) -> Result<Uuid, AssignRefusal> {
     let permit = bench.permit::<act::RoleAssignmentsWrite>(by, "/");
     let role = built_in_role_named(role).unwrap().id;
-    let request = NewAssignment { name: Uuid::new_v4(), role, principal: ALICE };
+    let request =
+        NewAssignment { name: Uuid::new_v4(), role, principal: ALICE, groups_known: true };
     let made = bench.hsm.assign_role(&permit, &bench.intent().await, request).await;
     made.map(|made| made.assignment.name)
 }
@@ -50,7 +51,12 @@ async fn administrators_change_them_and_auditors_read_them() {
     for role in BUILT_IN_ROLES {
         let bench = Bench::new().await;
         let permit = bench.permit::<act::RoleAssignmentsWrite>(ROOT, "/");
-        let request = NewAssignment { name: Uuid::new_v4(), role: role.id, principal: ALICE };
+        let request = NewAssignment {
+            name: Uuid::new_v4(),
+            role: role.id,
+            principal: ALICE,
+            groups_known: true,
+        };
         bench.hsm.assign_role(&permit, &bench.intent().await, request).await.unwrap();
         let reads = bench.try_permit::<act::SettingsRead>(ALICE, "/").is_ok();
         let writes = bench.try_permit::<act::SettingsWrite>(ALICE, "/").is_ok();

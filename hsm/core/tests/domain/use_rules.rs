@@ -17,7 +17,7 @@ const EC: KeySpec = KeySpec::Ec(Curve::P256);
 async fn sign(bench: &Bench, name: &str, alg: SignAlgorithm, n: usize) -> Result<(), UseRefusal> {
     let permit = bench.permit::<act::KeysSign>(ROOT, &format!("/keys/{name}"));
     let request = SignRequest { version: Selector::Latest, algorithm: alg, input: vec![7; n] };
-    bench.hsm.sign(&permit, request).await.map(drop)
+    bench.hsm.sign(&permit, request, |_| {}).await.map(drop)
 }
 
 async fn verify(bench: &Bench, name: &str) -> Result<bool, UseRefusal> {
@@ -28,7 +28,7 @@ async fn verify(bench: &Bench, name: &str) -> Result<bool, UseRefusal> {
         input: vec![7; 32],
         signature: vec![0; 64],
     };
-    bench.hsm.verify(&permit, request).await.map(|verified| verified.valid)
+    bench.hsm.verify(&permit, request, |_| {}).await.map(|verified| verified.valid)
 }
 
 fn plain(algorithm: CipherAlgorithm, bytes: usize) -> EncryptRequest {
@@ -148,19 +148,19 @@ async fn parameters_that_an_algorithm_does_not_take_are_refused() {
     ];
     for request in bad {
         let text = format!("{request:?}");
-        let refused = bench.hsm.encrypt(&encrypt, request).await;
+        let refused = bench.hsm.encrypt(&encrypt, request, |_| {}).await;
         assert!(matches!(refused, Err(UseRefusal::BadInput(_))), "{text}: {refused:?}");
     }
     let small = CipherAlgorithm::AesGcm(OctSize::B128);
     for wrong in [kw, CipherAlgorithm::CkmAesKeyWrap, small, CipherAlgorithm::RsaOaep] {
-        let refused = bench.hsm.encrypt(&encrypt, plain(wrong, 16)).await;
+        let refused = bench.hsm.encrypt(&encrypt, plain(wrong, 16), |_| {}).await;
         assert!(matches!(refused, Err(UseRefusal::AlgorithmDoesNotFit { .. })), "{wrong:?}");
     }
     for bytes in [0, 8, 17] {
-        let refused = bench.hsm.wrap_key(&wrap, plain(kw, bytes)).await;
+        let refused = bench.hsm.wrap_key(&wrap, plain(kw, bytes), |_| {}).await;
         assert!(matches!(refused, Err(UseRefusal::BadInput(_))), "{bytes}");
     }
-    let refused = bench.hsm.wrap_key(&wrap, plain(gcm, 16)).await;
+    let refused = bench.hsm.wrap_key(&wrap, plain(gcm, 16), |_| {}).await;
     assert!(matches!(refused, Err(UseRefusal::AlgorithmDoesNotFit { .. })));
 }
 
@@ -172,7 +172,7 @@ async fn what_was_encrypted_decrypts_and_nothing_else_does() {
     let encrypt = bench.permit::<act::KeysEncrypt>(ROOT, "/keys/o");
     let decrypt = bench.permit::<act::KeysDecrypt>(ROOT, "/keys/o");
     let request = EncryptRequest { aad: Some(vec![1, 2]), ..plain(gcm, 40) };
-    let made = bench.hsm.encrypt(&encrypt, request).await.unwrap();
+    let made = bench.hsm.encrypt(&encrypt, request, |_| {}).await.unwrap();
     let back = |change: fn(&mut DecryptRequest)| {
         let mut request = DecryptRequest {
             version: Selector::Exactly(made.used.key().version),
@@ -183,7 +183,7 @@ async fn what_was_encrypted_decrypts_and_nothing_else_does() {
             tag: made.tag.clone(),
         };
         change(&mut request);
-        bench.hsm.decrypt(&decrypt, request)
+        bench.hsm.decrypt(&decrypt, request, |_| {})
     };
     let whole = back(|_| ()).await.unwrap();
     assert_eq!(whole.plaintext.expose(), [5; 40]);

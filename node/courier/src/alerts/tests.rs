@@ -30,8 +30,8 @@ fn each_event_is_an_alert_once() {
     let alerts = rules(
         &mut watch(),
         &[
-            entry("SecurityDomainDownload", "intent", DONE, 0),
-            entry("SecurityDomainDownload", "outcome", DONE, 0),
+            entry("SecurityDomainBackup", "intent", DONE, 0),
+            entry("SecurityDomainBackup", "outcome", DONE, 0),
             entry("RoleAssignmentCreate", "intent", &granted, 1),
             entry("RoleAssignmentCreate", "outcome", &granted, 1),
             entry("RoleAssignmentDelete", "outcome", &taken, 1),
@@ -54,6 +54,7 @@ fn what_is_usual_is_no_alert() {
             entry("KeySign", "use", DONE, 0),
             entry("RoleAssignmentGet", "use", DONE, 0),
             entry("RoleAssignmentList", "use", DONE, 0),
+            entry("SecurityDomainBackupStatusGet", "use", DONE, 0),
             entry("RoleAssignmentCreate", "refusal", &refused, 0),
             entry("KeyPurge", "outcome", &failed(500), 0),
             entry("KeyPurge", "intent", DONE, 0),
@@ -94,21 +95,83 @@ fn failed_decryptions_count_by_caller_and_key() {
 }
 
 #[test]
+fn a_change_is_told_though_one_at_the_same_place_was_told_just_before() {
+    let granted = format!(r#"{DONE}"marks":["grantToOneself"],"requestUri":"/a","#);
+    let same = [
+        entry("RoleAssignmentCreate", "outcome", &granted, 1),
+        entry("RoleAssignmentDelete", "outcome", &granted.replace("grantToOneself", "x"), 2),
+        entry("RoleAssignmentCreate", "outcome", &granted, 3),
+        entry("RoleDefinitionCreate", "outcome", &granted.replace("grantToOneself", "x"), 4),
+        entry("RoleDefinitionCreate", "outcome", &granted.replace("grantToOneself", "x"), 4),
+        entry("KeyPurge", "outcome", DONE, 5),
+        entry("KeyPurge", "outcome", DONE, 5),
+    ];
+    let alerts = rules(&mut watch(), &same);
+    let told = |rule: &str| alerts.iter().filter(|one| **one == rule).count();
+    assert_eq!((told(ROLE_CHANGE), told(SELF_GRANT), told(KEY_PURGE)), (5, 2, 2));
+}
+
+#[test]
+fn sinks_settings_and_cut_offs_are_told_each_time() {
+    let setting = format!(r#"{DONE}"details":{{"setting":"CasemateEscalation"}},"#);
+    let principal = format!(r#"{DONE}"details":{{"principalId":"p"}},"#);
+    let mut watch = watch();
+    for (operation, more, rule, subject) in [
+        ("AuditSinksSet", DONE, SINK_CHANGE, "00000000-0000-0000-0000-000000000001"),
+        ("SettingUpdate", &setting, SETTING_CHANGE, "CasemateEscalation"),
+        ("TokensCutOff", &principal, TOKEN_CUT_OFF, "p"),
+    ] {
+        for _ in 0..2 {
+            let alert = watch.see(7, &entry(operation, "outcome", more, 0)).remove(0);
+            assert_eq!((alert.rule, alert.subject.as_str()), (rule, subject));
+        }
+        assert!(watch.see(8, &entry(operation, "intent", more, 0)).is_empty());
+        assert!(watch.see(9, &entry(operation, "outcome", &failed(409), 0)).is_empty());
+    }
+}
+
+#[test]
+fn the_spelling_of_a_key_hides_nothing() {
+    let wrong = failed(400);
+    let spelt = |at: u32| {
+        let name: String = "pay"
+            .chars()
+            .enumerate()
+            .map(
+                |(bit, letter)| {
+                    if at >> bit & 1 == 1 { letter.to_ascii_uppercase() } else { letter }
+                },
+            )
+            .collect();
+        let line = line("KeyDecrypt", &wrong).replace("\"pay\"", &format!("\"{name}\""));
+        Entry::parse(line.as_bytes())
+    };
+    let calls: Vec<_> = (0..20).map(spelt).collect();
+    assert_eq!(rules(&mut watch(), &calls), [FAILED_DECRYPTION]);
+}
+
+#[test]
 fn a_rule_that_is_off_is_silent_and_thresholds_are_those_set() {
     let off = Rules {
         security_domain_export: false,
         role_change: false,
         self_grant: false,
         key_purge: false,
+        sink_change: false,
+        setting_change: false,
+        token_cut_off: false,
         log_trouble: false,
         failed_authorization: None,
         failed_decryption: None,
         quiet_seconds: 0,
     };
     let all = [
-        entry("SecurityDomainDownload", "outcome", DONE, 0),
+        entry("SecurityDomainBackup", "outcome", DONE, 0),
         entry("RoleAssignmentCreate", "outcome", DONE, 0),
         entry("KeyPurge", "outcome", DONE, 0),
+        entry("AuditSinksSet", "outcome", DONE, 0),
+        entry("SettingUpdate", "outcome", DONE, 0),
+        entry("TokensCutOff", "outcome", DONE, 0),
         entry("AuditTailCut", "service", r#""resultType":"Failed","#, 0),
         entry("KeySign", "refusal", &failed(403), 0),
     ];
