@@ -101,7 +101,7 @@ pub fn frontier(dir: &Path, size: u64) -> Result<Frontier, ReadError> {
     let mut log = Log { dir: dir.to_owned(), reader: Reader::new(dir), last: None };
     let mut roots = Vec::new();
     let mut begin = 0;
-    for height in (0..u64::BITS).rev().filter(|height| size >> height & 1 == 1) {
+    for height in (0..u64::BITS).rev().filter(|height| (size >> height) & 1 == 1) {
         roots.push(log.complete(height, begin >> height)?);
         begin += 1 << height;
     }

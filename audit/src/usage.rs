@@ -274,10 +274,10 @@ impl UsageIndex {
 
 /// What this operation is to a key; none if it is neither, or no operation on keys.
 fn kind_of(operation: &str) -> Option<UsageKind> {
-    match operation {
-        _ if USES.contains(&operation) => Some(UsageKind::Use),
-        _ if operation.starts_with(READS_BEGIN) => Some(UsageKind::Read),
-        _ => None,
+    if USES.contains(&operation) {
+        Some(UsageKind::Use)
+    } else {
+        operation.starts_with(READS_BEGIN).then_some(UsageKind::Read)
     }
 }
 
@@ -288,13 +288,12 @@ fn evict(
     (kind, caller): &(UsageKind, Caller),
     is_full: bool,
 ) -> Option<Use> {
-    let of_kind = || callers.iter().filter(|((other, _), _)| other == kind);
-    let of_object = || of_kind().filter(|((_, other), _)| other.object_id == caller.object_id);
-    let oldest = |one: &(_, &Use), other: &(_, &Use)| one.1.last.cmp(&other.1.last);
-    let oldest = if of_object().count() >= CALLERS_PER_OBJECT_MAX {
-        of_object().min_by(oldest)
-    } else if is_full || of_kind().count() >= CALLERS_MAX {
-        of_kind().min_by(oldest)
+    let of_kind = callers.iter().filter(|((other, _), _)| other == kind);
+    let of_object = of_kind.clone().filter(|((_, other), _)| other.object_id == caller.object_id);
+    let oldest = if of_object.clone().count() >= CALLERS_PER_OBJECT_MAX {
+        of_object.min_by(|one, other| one.1.last.cmp(&other.1.last))
+    } else if is_full || of_kind.clone().count() >= CALLERS_MAX {
+        of_kind.min_by(|one, other| one.1.last.cmp(&other.1.last))
     } else {
         None
     };

@@ -117,20 +117,20 @@ impl Files {
             self.open = None;
             self.resume()?;
         }
-        let mut copy = Cow::Borrowed(copy);
+        let mut lines = Cow::Borrowed(copy);
         if !self.goes_on(from) {
             self.begin(from)?;
             // So that the file can be tied to a signed root without those before it.
-            copy.to_mut().splice(..0, frontier.bytes());
+            lines = Cow::Owned([frontier.as_bytes(), copy].concat());
         }
         let Some(open) = &mut self.open else { return Err(io::ErrorKind::NotFound.into()) };
-        let written = open.file.write_all(&copy).and_then(|()| open.file.sync_data());
+        let written = open.file.write_all(&lines).and_then(|()| open.file.sync_data());
         if let Err(error) = written {
             // Read anew at the next try: what the file holds is not known.
             self.open = None;
             return Err(error);
         }
-        open.bytes += u64::try_from(copy.len()).unwrap_or_default();
+        open.bytes += u64::try_from(lines.len()).unwrap_or_default();
         open.next = end;
         Ok(())
     }
