@@ -48,13 +48,13 @@ pub use error::TrailError;
 pub use intents::OpenIntent;
 pub use ledger::{Anchor, Ledger};
 pub use memory::MemoryTrail;
-pub use merkle::{Hash, hash_text};
+pub use merkle::{Frontier, Hash, hash_text};
 pub use note::{NOTE_BYTES_MAX, NoteError, Signer, VerifierKey, sign};
 pub use origin::Origin;
-pub use prove::{Proof, ProveError, prove_consistency, prove_inclusion};
+pub use prove::{Proof, ProveError, frontier, prove_consistency, prove_inclusion};
 pub use read::{Cursor, Entry, ReadError, Reader};
 pub use record::{
     Call, Detail, DetailValue, Identity, KeyFacts, PermitFacts, Phase, Record, Verdict,
 };
 pub use trail::{Millis, Trail};
-pub use usage::{Caller, KeyUsage, UsageIndex, UsageRow};
+pub use usage::{Caller, KeyUsage, UsageIndex, UsageKind, UsageRow};

@@ -75,7 +75,9 @@ impl Memory {
     pub(crate) fn usage(&self, key: &str) -> KeyUsage {
         let state = self.state.lock();
         let mut index = UsageIndex::default();
-        state.lines.iter().for_each(|line| index.see(line.as_bytes()));
+        state.lines.iter().for_each(|line| {
+            index.see(line.as_bytes());
+        });
         index.of_key(key, index.covered())
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Pure: bytes come in, hashes go out. What is read from or written to a disk is `tiles`' part.
 
+mod frontier;
 mod prove;
 mod tree;
 
@@ -9,6 +10,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
+pub use frontier::Frontier;
 pub(crate) use prove::{Hashes, consistency, inclusion, range};
 pub(crate) use tree::{Tile, Tree};
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::Checkpoint;
-use crate::merkle::{self, Hash, Hashes, TILE_LEAVES, leaf, perfect};
+use crate::merkle::{self, Frontier, Hash, Hashes, TILE_LEAVES, leaf, perfect};
 use crate::tiles;
 use crate::{ReadError, Reader};
 
@@ -90,6 +90,23 @@ pub fn prove_consistency(dir: &Path, old: u64, new: u64) -> Result<Proof, ProveE
     let root = merkle::range(&mut log, 0, new)?;
     let hashes = merkle::consistency(&mut log, old, new)?;
     Ok(Proof { checkpoint, entry: Vec::new(), from, root, hashes })
+}
+
+/// The right edge of the log when it had so many records, for a copy that begins there. No
+/// checkpoint is looked at: whoever checks the copy compares with one.
+///
+/// # Errors
+/// When the log has fewer records, or cannot be read.
+pub fn frontier(dir: &Path, size: u64) -> Result<Frontier, ReadError> {
+    let mut log = Log { dir: dir.to_owned(), reader: Reader::new(dir), last: None };
+    let mut roots = Vec::new();
+    let mut begin = 0;
+    for height in (0..u64::BITS).rev().filter(|height| (size >> height) & 1 == 1) {
+        roots.push(log.complete(height, begin >> height)?);
+        begin += 1 << height;
+    }
+    let missing = ReadError::Missing { index: size, dir: dir.to_owned() };
+    Frontier::new(size, roots).ok_or(missing)
 }
 
 fn open(dir: &Path) -> Result<(Checkpoint, Log), ProveError> {

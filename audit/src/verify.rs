@@ -2,17 +2,49 @@
 //!
 //! Nothing is repaired. What is found is counted, and the first of it listed.
 
+mod carried;
 mod copy;
 mod finding;
 mod folder;
 mod stray;
 
+pub use carried::carried;
 pub use copy::copy;
 pub use finding::{Finding, TileFault};
 pub use folder::folder;
 
 use crate::checkpoint::{Certificate, Checkpoint, Head};
+use crate::merkle::Hash;
 use crate::note::{NoteError, VerifierKey};
+
+/// What the asker knows and puts up with. By default nothing: then only a log or a copy that is
+/// whole and signed to its end is clean.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms<'a> {
+    /// The audit key or the identity key.
+    pub trust: Option<&'a VerifierKey>,
+    /// What the log must be a continuation of.
+    pub seen: Option<&'a Seen>,
+    /// Records of a copy need not be tied to a signed root.
+    pub untied: bool,
+    /// So many records of a copy may stand behind its last checkpoint.
+    pub unsigned_max: u64,
+}
+
+/// What was seen of a log at an earlier time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// So many records were signed.
+    Size(u64),
+    /// A checkpoint, as its signed note.
+    Note(String),
+}
+
+impl<'a> From<Option<&'a VerifierKey>> for Terms<'a> {
+    fn from(trust: Option<&'a VerifierKey>) -> Self {
+        Self { trust, ..Self::default() }
+    }
+}
 
 /// Most findings that are listed.
 const FINDINGS_MAX: usize = 100;
@@ -36,6 +68,10 @@ pub struct Report {
     pub key: Option<VerifierKey>,
     /// The key was taken from what was checked, not from the asker.
     pub key_is_its_own: bool,
+    /// Records of a copy that are tied to no signed root.
+    pub untied: u64,
+    /// Records of a copy behind the last checkpoint.
+    pub unsigned: u64,
     /// A process writes the log at present.
     pub in_use: bool,
 }
@@ -87,6 +123,23 @@ impl Report {
                 certified.map(|certified| certified.log)
             }
         };
+    }
+
+    /// How many records the asker has seen signed, and the root over them if he has that too.
+    fn settle_seen(&mut self, seen: Option<&Seen>) -> Option<(u64, Option<Hash>)> {
+        match seen? {
+            Seen::Size(size) => Some((*size, None)),
+            Seen::Note(note) => {
+                let key = self.key.clone()?;
+                match verified_alone(note, &key) {
+                    Ok(Checkpoint { head, .. }) => Some((head.size, Some(head.root))),
+                    Err(error) => {
+                        self.find(Finding::Seen { error });
+                        None
+                    }
+                }
+            }
+        }
     }
 
     /// A checkpoint by the settled key.

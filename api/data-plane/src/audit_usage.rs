@@ -1,5 +1,6 @@
 //! Who uses a key: our own addition to the API, for those who decide whether a key can go.
 
+use casemate_audit::{UsageKind, UsageRow};
 use casemate_hsm::KeyName;
 use casemate_hsm::rbac::{Scope, act};
 use http::StatusCode;
@@ -9,7 +10,7 @@ use crate::answer::Answer;
 use crate::exchange::Exchange;
 use crate::refusal::Refusal;
 
-/// Most callers in one answer: the latest.
+/// Most callers in each list of an answer: the latest.
 const CALLERS_MAX: usize = 256;
 
 /// `GET /audit/usage?key=NAME`. Asks for the right to see deleted keys: of the built-in roles,
@@ -17,9 +18,13 @@ const CALLERS_MAX: usize = 256;
 pub(crate) async fn get(x: &mut Exchange, name: KeyName) -> Result<Answer, Refusal> {
     let permit = x.authorize::<act::DeletedKeysRead>(Scope::Key(name.clone()))?;
     let usage = x.usage(&name);
+    let of = |kind: UsageKind| -> Vec<&UsageRow> {
+        usage.rows.iter().filter(|row| row.kind == kind).take(CALLERS_MAX).collect()
+    };
     let body = json!({
         "key": name.as_str(),
-        "uses": usage.rows.iter().take(CALLERS_MAX).collect::<Vec<_>>(),
+        "uses": of(UsageKind::Use),
+        "reads": of(UsageKind::Read),
         "recordsCounted": usage.covered,
         "records": usage.durable,
         "usesLeftOut": usage.left_out,

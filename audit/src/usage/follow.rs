@@ -1,5 +1,8 @@
 //! Keeps the index of usage up to date behind a trail, in a thread of its own, and on disk beside
 //! the log: recording pays nothing for it, and a start need not read the whole log again.
+//!
+//! The file is signed by the log's key: whoever can write the folder cannot make a count of his
+//! own, and an older file only has the rest counted again.
 
 use std::fs;
 use std::io;
@@ -9,9 +12,10 @@ use std::thread::{JoinHandle, park_timeout};
 use std::time::{Duration, Instant};
 
 use super::UsageIndex;
-use crate::Reader;
 use crate::log::replace;
+use crate::merkle::{hash_text, sha256};
 use crate::trail::Shared;
+use crate::{Ledger, Reader, sign};
 
 /// How far behind the records the index is, at most, on a machine that keeps up.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -19,6 +23,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const SAVE_INTERVAL: Duration = Duration::from_secs(300);
 /// Records looked at under one lock.
 const SLICE: u64 = 512;
+/// First line of the note behind the stored index.
+const TITLE: &str = "casemate audit usage v1";
 /// Largest stored index, in bytes.
 const INDEX_BYTES_MAX: u64 = 512 << 20;
 
@@ -31,7 +37,7 @@ pub(crate) fn start(shared: &Arc<Shared>, path: &Path) -> io::Result<JoinHandle<
 
 fn run(shared: &Weak<Shared>, path: &Path) {
     let Some(first) = shared.upgrade() else { return };
-    let mut index = stored(path).unwrap_or_default();
+    let mut index = stored(path, &first.ledger).unwrap_or_default();
     if index.covered() > first.durable() {
         // Of another log, which had more records.
         index = UsageIndex::default();
@@ -70,17 +76,74 @@ fn run(shared: &Weak<Shared>, path: &Path) {
     }
 }
 
-fn stored(path: &Path) -> Option<UsageIndex> {
+fn stored(path: &Path, ledger: &Ledger) -> Option<UsageIndex> {
     let length = fs::metadata(path).ok()?.len();
     let bytes = (length <= INDEX_BYTES_MAX).then(|| fs::read(path))?;
-    UsageIndex::decode(&bytes.ok()?)
+    opened(&bytes.ok()?, ledger)
+}
+
+/// The index, and behind it a note over its hash.
+fn signed(index: &UsageIndex, ledger: &Ledger) -> Vec<u8> {
+    let mut bytes = index.encode();
+    let note = sign(&word(&bytes, ledger), &ledger.key, &*ledger.signer);
+    bytes.push(b'\n');
+    bytes.extend_from_slice(note.as_bytes());
+    bytes
+}
+
+/// The index, if it is this log's.
+fn opened(bytes: &[u8], ledger: &Ledger) -> Option<UsageIndex> {
+    // There is no newline in JSON that is written in one line.
+    let (index, note) = bytes.split_at_checked(memchr::memchr(b'\n', bytes)?)?;
+    let note = std::str::from_utf8(note.get(1..)?).ok()?;
+    let text = ledger.key.open(note).ok()?;
+    if text == word(index, ledger) { UsageIndex::decode(index) } else { None }
+}
+
+/// What is signed: it begins as nothing else does that this key signs.
+fn word(index: &[u8], ledger: &Ledger) -> String {
+    format!("{TITLE}\n{}\n{}\n", ledger.key.name(), hash_text(&sha256(index)))
 }
 
 /// That it fails costs only time at the next start.
 fn save(shared: &Shared, path: &Path) {
-    let bytes = shared.usage.lock().as_ref().map(UsageIndex::encode);
+    let encoded = shared.usage.lock().as_ref().map(|index| signed(index, &shared.ledger));
     let name = path.file_name().and_then(|name| name.to_str());
-    if let (Some(bytes), Some(folder), Some(name)) = (bytes, path.parent(), name) {
+    if let (Some(bytes), Some(folder), Some(name)) = (encoded, path.parent(), name) {
         let _rebuilt_instead = replace(folder, name, &bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::testing::{TestSigner, ledger};
+
+    const GOLDEN: &str = include_str!("../../tests/golden-line.json");
+
+    #[test]
+    fn only_what_the_logs_key_has_signed_is_taken_up() {
+        let mut index = UsageIndex::default();
+        assert!(index.see(GOLDEN.as_bytes()));
+        let ledger = ledger();
+        let good = signed(&index, &ledger);
+        assert_eq!(opened(&good, &ledger).unwrap().rows(None), index.rows(None));
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            assert!(opened(&bad, &ledger).is_none(), "byte {at}");
+            assert!(opened(&good[..at], &ledger).is_none(), "cut at {at}");
+        }
+        let empty = signed(&UsageIndex::default(), &ledger);
+        let at = |bytes: &[u8]| bytes.iter().position(|&byte| byte == b'\n').unwrap();
+        let forged = [&empty[..at(&empty)], &good[at(&good)..]].concat();
+        assert!(opened(&forged, &ledger).is_none(), "nobody's uses under the other's signature");
+        assert!(opened(&index.encode(), &ledger).is_none(), "without a signature");
+        let other = Ledger::new("test/log", Arc::new(TestSigner::new(2)), String::new(), None);
+        assert!(opened(&signed(&index, &other.unwrap()), &ledger).is_none(), "another key");
+        let other = Ledger::new("test/other", Arc::new(TestSigner::new(1)), String::new(), None);
+        assert!(opened(&signed(&index, &other.unwrap()), &ledger).is_none(), "another log");
     }
 }

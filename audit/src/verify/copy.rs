@@ -1,73 +1,108 @@
-//! A sink's copy: JSON lines, records exactly as in the log, certificates and checkpoints between
-//! them (`docs/design/audit.md`). One file, or a folder of files in whatever order.
+//! A sink's copy: JSON lines, records exactly as in the log; certificates, checkpoints and
+//! frontiers between them (`docs/design/audit.md`). One file, or a folder of files in whatever
+//! order.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
+
 use super::stray::unreadable;
-use super::{Finding, Report};
+use super::{Finding, Report, Terms};
 use crate::checkpoint::Head;
-use crate::merkle::{Hash, Tree, leaf};
-use crate::note::VerifierKey;
+use crate::merkle::{Frontier, Hash, leaf};
 use crate::recover::LINE_BYTES_MAX;
 
 /// Most files of a copy.
 const FILES_MAX: usize = 1 << 20;
+/// Most different frontiers of a copy: one for each hour of fifteen years.
+const FRONTIERS_MAX: usize = 1 << 17;
 /// A record may come again this much later at most.
 const REPEAT_MAX: usize = 65_536;
-const CERTIFICATE: &[u8] = b"{\"certificate\":";
-const CHECKPOINT: &[u8] = b"{\"checkpoint\":";
+/// What a line begins with that is no record, and what its one member is called.
+const NOTES: [(&[u8], &str); 3] = [
+    (b"{\"certificate\":", "certificate"),
+    (b"{\"checkpoint\":", "checkpoint"),
+    (b"{\"frontier\":", "frontier"),
+];
 
-/// Checks a copy. `trust` is the audit key or the identity key.
-///
-/// Records behind the last checkpoint are counted, and are no finding: a copy is ahead of it.
+/// Checks a copy. By default its records must be tied to a signed root, and all be covered by it.
 #[must_use]
-pub fn copy(from: &Path, trust: Option<&VerifierKey>) -> Report {
+pub fn copy<'a>(from: &Path, terms: impl Into<Terms<'a>>) -> Report {
+    let terms = terms.into();
     let mut report = Report::default();
-    let files = match files(from) {
-        Ok(files) => files,
-        Err(error) => {
-            report.find(unreadable(from, error));
-            return report;
-        }
-    };
+    let files = files(from, &mut report);
     let mut notes = Notes::default();
     each_line(&files, &mut report, |_, _, line, _| notes.see(line));
-    report.settle_key(notes.certificate.as_deref(), trust);
+    report.settle_key(notes.certificate.as_deref(), terms.trust);
     let signed = notes.verified(&mut report);
-    let mut records = Records::new(&signed);
+    let mut records = Records::new(&signed, &notes.frontiers);
+    records.seen = report.settle_seen(terms.seen);
     each_line(&files, &mut report, |file, offset, line, report| {
-        if !line.starts_with(CERTIFICATE) && !line.starts_with(CHECKPOINT) {
+        if note_name(line).is_none() {
             records.see(file, offset, line, report);
         }
     });
-    records.end(&mut report);
+    records.end(terms, &mut report);
     report
 }
 
-/// All files, ordered by the first record in each; those without one come first.
-fn files(from: &Path) -> io::Result<Vec<PathBuf>> {
+/// What a line is called that is no record.
+fn note_name(line: &[u8]) -> Option<&'static str> {
+    NOTES.iter().find(|(begin, _)| line.starts_with(begin)).map(|(_, name)| *name)
+}
+
+/// All files, ordered by the first record in each; those without one come first. Links inside a
+/// folder are not followed.
+fn files(from: &Path, report: &mut Report) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![from.to_owned()];
     while let Some(path) = folders.pop() {
-        if fs::metadata(&path)?.is_dir() {
-            for entry in fs::read_dir(&path)? {
-                folders.push(entry?.path());
+        match names(&path, path == from) {
+            Ok(Some(names)) => folders.extend(names),
+            Ok(None) if found.len() == FILES_MAX => {
+                report.find(unreadable(&path, io::ErrorKind::FileTooLarge.into()));
+                break;
             }
-        } else if found.len() < FILES_MAX {
-            found.push((first_sequence(&path)?, path));
-        } else {
-            return Err(io::ErrorKind::FileTooLarge.into());
+            Ok(None) => match first_sequence(&path) {
+                Ok(first) => found.push((first, path)),
+                Err(error) => report.find(unreadable(&path, error)),
+            },
+            Err(error) => report.find(unreadable(&path, error)),
         }
     }
     found.sort();
-    Ok(found.into_iter().map(|(_, path)| path).collect())
+    found.into_iter().map(|(_, path)| path).collect()
+}
+
+/// What is in a folder; `None` of what is none.
+fn names(path: &Path, follow: bool) -> io::Result<Option<Vec<PathBuf>>> {
+    let facts = if follow { fs::metadata(path)? } else { fs::symlink_metadata(path)? };
+    if facts.is_symlink() {
+        return Err(no_file());
+    }
+    if !facts.is_dir() {
+        return Ok(None);
+    }
+    let names = fs::read_dir(path)?.map(|entry| Ok(entry?.path()));
+    names.collect::<io::Result<_>>().map(Some)
+}
+
+/// Opens a regular file. Anything else could give bytes, or keep one waiting, for ever.
+fn open(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(no_file()) }
+}
+
+fn no_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")
 }
 
 fn first_sequence(path: &Path) -> io::Result<u64> {
-    let mut reader = BufReader::new(File::open(path)?);
+    let mut reader = BufReader::new(open(path)?);
     let mut line = Vec::new();
     while read_line(&mut reader, &mut line)? > 0 {
         if let Some(sequence) = sequence(&line) {
@@ -99,8 +134,7 @@ fn each_line(
     mut see: impl FnMut(&Path, u64, &[u8], &mut Report),
 ) {
     for path in files {
-        let opened = File::open(path);
-        let mut reader = match opened {
+        let mut reader = match open(path) {
             Ok(file) => BufReader::with_capacity(256 << 10, file),
             Err(error) => {
                 report.find(unreadable(path, error));
@@ -124,31 +158,47 @@ fn each_line(
     }
 }
 
-/// What vouches for the records of a copy.
+/// What vouches for the records of a copy, or ties them to what does.
 #[derive(Default)]
 struct Notes {
     certificate: Option<String>,
     checkpoints: Vec<String>,
+    frontiers: BTreeMap<u64, Frontier>,
     broken: u64,
+    broken_frontiers: u64,
 }
 
 impl Notes {
     fn see(&mut self, line: &[u8]) {
-        let is_certificate = line.starts_with(CERTIFICATE);
-        if !is_certificate && !line.starts_with(CHECKPOINT) {
-            return;
-        }
-        match text(line, if is_certificate { "certificate" } else { "checkpoint" }) {
-            Some(note) if is_certificate => self.certificate = Some(note),
-            Some(note) => self.checkpoints.push(note),
-            None => self.broken += 1,
+        let Some(name) = note_name(line) else { return };
+        match (name, text(line, name)) {
+            ("frontier", text) => self.see_frontier(text.and_then(|text| Frontier::read(&text))),
+            ("certificate", Some(note)) => self.certificate = Some(note),
+            (_, Some(note)) => self.checkpoints.push(note),
+            (_, None) => self.broken += 1,
         }
     }
 
-    fn verified(self, report: &mut Report) -> BTreeMap<u64, Hash> {
+    /// A sink may have the same one several times.
+    fn see_frontier(&mut self, frontier: Option<Frontier>) {
+        let size = frontier.as_ref().map(Frontier::size);
+        let known = size.and_then(|size| self.frontiers.get(&size));
+        match frontier {
+            Some(new) if known == Some(&new) => {}
+            Some(new) if known.is_none() && self.frontiers.len() < FRONTIERS_MAX => {
+                self.frontiers.insert(new.size(), new);
+            }
+            _ => self.broken_frontiers += 1,
+        }
+    }
+
+    fn verified(&self, report: &mut Report) -> BTreeMap<u64, Hash> {
         let mut signed = BTreeMap::new();
         for _ in 0..self.broken {
             report.find(Finding::Checkpoint { error: crate::NoteError::Form });
+        }
+        for _ in 0..self.broken_frontiers {
+            report.find(Finding::Frontier);
         }
         if self.checkpoints.is_empty() {
             report.find(Finding::NoCheckpoint);
@@ -177,10 +227,19 @@ fn text(line: &[u8], name: &str) -> Option<String> {
 /// The records, as far as they were seen.
 struct Records<'a> {
     signed: &'a BTreeMap<u64, Hash>,
+    frontiers: &'a BTreeMap<u64, Frontier>,
+    /// What the asker has seen.
+    seen: Option<(u64, Option<Hash>)>,
     /// The next `seq`; `None` before the first record.
     next: Option<u64>,
     first: u64,
-    tree: Tree,
+    count: u64,
+    /// The edge of the tree, if it is known: from seq 1 on, or from a frontier of the copy.
+    edge: Option<Frontier>,
+    /// How many records were seen while it was not.
+    untied: u64,
+    /// How many were seen since the last root that was signed.
+    unsigned: u64,
     head: Option<Head>,
     scratch: Vec<u8>,
     /// Hashes of the last records, the newest last.
@@ -188,12 +247,17 @@ struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    fn new(signed: &'a BTreeMap<u64, Hash>) -> Self {
+    fn new(signed: &'a BTreeMap<u64, Hash>, frontiers: &'a BTreeMap<u64, Frontier>) -> Self {
         Self {
             signed,
+            frontiers,
+            seen: None,
             next: None,
             first: 1,
-            tree: Tree::default(),
+            count: 0,
+            edge: None,
+            untied: 0,
+            unsigned: 0,
             head: None,
             scratch: Vec::new(),
             last: VecDeque::new(),
@@ -217,15 +281,37 @@ impl<'a> Records<'a> {
         }
         if sequence > expected {
             report.find(Finding::Gap { expected, found: sequence });
+            self.edge = None;
         }
+        self.tie(sequence, report);
         self.next = Some(sequence + 1);
         self.last.push_back(hash);
         if self.last.len() > REPEAT_MAX {
             self.last.pop_front();
         }
-        self.tree.push(record, &mut Vec::new());
-        if self.first == 1 && sequence == self.tree.size() {
+        self.add(hash, report);
+    }
+
+    /// Takes the tree up before this record, if what is there allows it.
+    fn tie(&mut self, sequence: u64, report: &mut Report) {
+        if self.edge.is_none() {
+            self.edge = match sequence {
+                1 => Some(Frontier::default()),
+                _ => self.frontiers.get(&(sequence - 1)).cloned(),
+            };
             self.compare(report);
+        }
+    }
+
+    fn add(&mut self, hash: Hash, report: &mut Report) {
+        self.count += 1;
+        match &mut self.edge {
+            Some(edge) => {
+                edge.push(hash);
+                self.unsigned += 1;
+                self.compare(report);
+            }
+            None => self.untied += 1,
         }
     }
 
@@ -237,24 +323,49 @@ impl<'a> Records<'a> {
         }
     }
 
+    /// Holds the tree against what the copy says of it at this size.
     fn compare(&mut self, report: &mut Report) {
-        let size = self.tree.size();
+        let Some(edge) = &self.edge else { return };
+        let size = edge.size();
+        if self.frontiers.get(&size).is_some_and(|frontier| frontier != edge) {
+            report.find(Finding::Frontier);
+        }
+        let root = self.seen.filter(|(seen, _)| *seen == size).and_then(|(_, root)| root);
+        if root.is_some_and(|root| root != edge.root()) {
+            report.find(Finding::NotSeen { size });
+        }
         let Some(signed) = self.signed.get(&size) else { return };
-        if *signed == self.tree.root() {
+        if *signed == edge.root() {
             self.head = Some(Head { size, root: *signed });
+            self.unsigned = 0;
         } else {
             report.find(Finding::Root { size });
         }
     }
 
-    fn end(self, report: &mut Report) {
-        report.records = self.tree.size();
+    fn end(self, terms: Terms<'_>, report: &mut Report) {
+        report.records = self.count;
         report.first = self.first - 1;
         report.head = self.head;
+        (report.untied, report.unsigned) = (self.untied, self.unsigned);
         let end = self.next.map_or(0, |next| next - 1);
         if let Some((&expected, _)) = self.signed.last_key_value().filter(|(size, _)| **size > end)
         {
             report.find(Finding::Short { expected, found: end });
+        }
+        let outside = |size: &&u64| !(report.first..=end).contains(*size);
+        for _ in 0..self.frontiers.keys().filter(outside).count() {
+            report.find(Finding::Frontier);
+        }
+        if self.untied > 0 && !terms.untied {
+            report.find(Finding::Untied { first: self.first, records: self.untied });
+        }
+        if self.unsigned > terms.unsigned_max && !self.signed.is_empty() {
+            report.find(Finding::Behind { records: self.unsigned });
+        }
+        let found = self.signed.last_key_value().map_or(0, |(size, _)| *size);
+        if let Some((seen, _)) = self.seen.filter(|(seen, _)| *seen > found) {
+            report.find(Finding::PutBack { seen, found });
         }
     }
 }

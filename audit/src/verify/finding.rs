@@ -70,6 +70,52 @@ pub enum Finding {
         /// How many.
         records: u64,
     },
+    /// Records of a copy behind its last checkpoint.
+    #[error(
+        "{records} records behind the last checkpoint are vouched for by nothing; a copy that is \
+         being written to lacks the checkpoint of its last second: verify it again later, or say \
+         with --unsigned-max how many you put up with"
+    )]
+    Behind {
+        /// How many.
+        records: u64,
+    },
+    /// Records of a copy that no signed root covers.
+    #[error(
+        "{records} records from seq {first} on are tied to no signed root: the copy has neither \
+         the records nor a frontier before them; verify the copy from seq 1 on, or give --untied \
+         to check for gaps only"
+    )]
+    Untied {
+        /// The first of them.
+        first: u64,
+        /// How many.
+        records: u64,
+    },
+    /// A frontier that is none, or not that of the records.
+    #[error("a frontier does not belong to the records that it stands before")]
+    Frontier,
+    /// The log has less than the asker has seen signed.
+    #[error("you have seen {seen} records signed, and now {found} are: the log was put back")]
+    PutBack {
+        /// How many were seen.
+        seen: u64,
+        /// How many are signed now.
+        found: u64,
+    },
+    /// The log is another one than the asker has seen.
+    #[error("the first {size} records are not those that you have seen signed")]
+    NotSeen {
+        /// How many were seen.
+        size: u64,
+    },
+    /// What the asker has seen is not of this log.
+    #[error("what --seen names is no checkpoint of this log")]
+    Seen {
+        /// Why.
+        #[source]
+        error: NoteError,
+    },
     /// There is no checkpoint.
     #[error("there is no checkpoint: nothing vouches for the records")]
     NoCheckpoint,

@@ -9,12 +9,11 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::stray::unreadable;
-use super::{Finding, Report, TileFault, stray};
+use super::stray::{Passing, unreadable};
+use super::{Finding, Report, Terms, TileFault, stray};
 use crate::checkpoint::Head;
 use crate::file::{self, firsts};
-use crate::merkle::{Tile, Tree};
-use crate::note::VerifierKey;
+use crate::merkle::{Hash, Tile, Tree};
 use crate::read::{CHECKPOINT_FILE, Cursor, read_note};
 use crate::recover::{LINE_BYTES_MAX, LOCK_FILE, is_line};
 use crate::{ReadError, Reader, tiles};
@@ -22,16 +21,18 @@ use crate::{ReadError, Reader, tiles};
 /// How long a writer has to sign what was seen. It signs every second.
 const SIGNED_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
-/// How often a log in use is looked through for what does not belong there.
-const LOOKS: u32 = 8;
+/// How often a log in use is looked through for what does not belong there: what a writer has in
+/// hand may take as long as a slow disk's sync. Tests wait less.
+const LOOKS: u32 = if cfg!(test) { 10 } else { 50 };
 
-/// Checks the log in this folder. `trust` is the audit key or the identity key.
+/// Checks the log in this folder.
 #[must_use]
-pub fn folder(dir: &Path, trust: Option<&VerifierKey>) -> Report {
+pub fn folder<'a>(dir: &Path, terms: impl Into<Terms<'a>>) -> Report {
+    let terms = terms.into();
     let mut report = Report { in_use: is_in_use(dir), ..Report::default() };
     let reader = Reader::new(dir);
     match reader.certificate() {
-        Ok(certificate) => report.settle_key(certificate.as_deref(), trust),
+        Ok(certificate) => report.settle_key(certificate.as_deref(), terms.trust),
         Err(error) => report.find(of_read(error)),
     }
     let signed = checkpoint(dir, &mut report);
@@ -41,6 +42,7 @@ pub fn folder(dir: &Path, trust: Option<&VerifierKey>) -> Report {
         tree: Tree::default(),
         full: Vec::new(),
         covered: 0,
+        seen: report.settle_seen(terms.seen),
     };
     if let Some(signed) = signed {
         scan.read(Some(signed), &mut report);
@@ -50,6 +52,7 @@ pub fn folder(dir: &Path, trust: Option<&VerifierKey>) -> Report {
     }
     scan.read(None, &mut report);
     scan.settle(&mut report);
+    scan.compare_size_seen(&mut report);
     report.records = scan.tree.size();
     scan.look_for_strays(&mut report);
     report
@@ -85,6 +88,8 @@ struct Scan {
     full: Vec<Tile>,
     /// How many records a checkpoint covers.
     covered: u64,
+    /// What the asker has seen: how many records, and the root over them if he has it.
+    seen: Option<(u64, Option<Hash>)>,
 }
 
 impl Scan {
@@ -98,6 +103,7 @@ impl Scan {
                 Ok(None) => break,
                 Err(error) => return report.find(of_read(error)),
             }
+            self.compare_root_seen(report);
             self.check_left_file(before, report);
             self.check_tiles(signed.is_some(), report);
         }
@@ -108,6 +114,23 @@ impl Scan {
             report.find(Finding::Root { size: signed.size });
         } else {
             self.covered = signed.size;
+        }
+    }
+
+    /// At the size that the asker has seen, the root must be the one that he has seen.
+    fn compare_root_seen(&self, report: &mut Report) {
+        if let Some((size, Some(root))) = self.seen
+            && size == self.tree.size()
+            && root != self.tree.root()
+        {
+            report.find(Finding::NotSeen { size });
+        }
+    }
+
+    /// What the asker has seen signed must be signed still.
+    fn compare_size_seen(&self, report: &mut Report) {
+        if let Some((seen, _)) = self.seen.filter(|(seen, _)| *seen > self.covered) {
+            report.find(Finding::PutBack { seen, found: self.covered });
         }
     }
 
@@ -172,12 +195,21 @@ impl Scan {
 
     /// In a log in use, tiles may have been filled since the records were read.
     fn look_for_strays(&mut self, report: &mut Report) {
-        for again in (0..LOOKS).rev() {
+        let mut passing = None;
+        for look in 1..=LOOKS {
             while report.in_use && self.cursor.next_written().is_ok_and(|entry| entry.is_some()) {}
-            let strays = stray::look(&self.dir, self.cursor.index(), report.in_use);
-            if strays.is_empty() || !report.in_use || again == 0 {
-                return strays.into_iter().for_each(|stray| report.find(stray));
+            let strays = stray::look(&self.dir, self.cursor.index());
+            if !strays.found.is_empty() {
+                return strays.found.into_iter().for_each(|stray| report.find(stray));
             }
+            // What is there at every look is not about to pass.
+            let mut known: Vec<Passing> = passing.take().unwrap_or_else(|| strays.passing.clone());
+            known.retain(|one| strays.passing.contains(one));
+            if known.is_empty() || !report.in_use || look == LOOKS {
+                let stays = known.into_iter().map(|one| Finding::Stray { path: one.path });
+                return stays.for_each(|stray| report.find(stray));
+            }
+            passing = Some(known);
             sleep(PAUSE);
         }
     }

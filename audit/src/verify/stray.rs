@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,87 +15,122 @@ use crate::tiles::{self, TILE_FOLDER};
 
 /// Deepest folder below the tiles: a level, and groups of three digits of a 64-bit number.
 const DEPTH_MAX: usize = 9;
+/// What is about to replace a note.
+const NEW_NOTES: [&str; 2] = ["checkpoint.new", "certificate.new"];
+/// Most tiles of a level that a writer fills between two looks, at 160,000 records a second.
+const AT_ONCE_MAX: u64 = 64;
+
+/// What there is beside the log.
+#[derive(Default)]
+pub(super) struct Strays {
+    /// What never belongs there.
+    pub(super) found: Vec<Finding>,
+    /// What a writer at work leaves there for a moment, and nobody else.
+    pub(super) passing: Vec<Passing>,
+}
+
+/// A file that is about to get its name, or has just got it; or a folder made for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Passing {
+    pub(super) path: PathBuf,
+    /// Inode and the time of its last change, seconds and nanoseconds: another file of the same
+    /// name is another one.
+    state: (u64, i64, i64),
+}
 
 /// What there is beside the log, if `size` records fill its tiles.
-pub(super) fn look(dir: &Path, size: u64, in_use: bool) -> Vec<Finding> {
-    let mut strays = Strays { dir, size, in_use, found: Vec::new() };
-    strays.look();
-    strays.found
+pub(super) fn look(dir: &Path, size: u64) -> Strays {
+    let mut look = Look { dir, size, strays: Strays::default() };
+    look.look();
+    look.strays
 }
 
-struct Strays<'a> {
+struct Look<'a> {
     dir: &'a Path,
     size: u64,
-    in_use: bool,
-    found: Vec<Finding>,
+    strays: Strays,
 }
 
-impl Strays<'_> {
+impl Look<'_> {
     fn look(&mut self) {
         let names = match names(self.dir) {
             Ok(names) => names,
-            Err(error) => return self.found.push(unreadable(self.dir, error)),
+            Err(error) => return self.strays.found.push(unreadable(self.dir, error)),
         };
         for path in names {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let facts = fs::symlink_metadata(&path).ok();
-            let is_file = facts.as_ref().is_some_and(fs::Metadata::is_file);
-            let known = match name {
-                TILE_FOLDER if !is_file => {
-                    self.look_at_tiles(&path, 0);
-                    true
-                }
-                LOCK_FILE => is_file && facts.is_some_and(|facts| facts.len() == 0),
-                CHECKPOINT_FILE | CERTIFICATE_FILE => is_file,
-                _ => is_file && first_of(name).is_some() || self.is_new(&path),
-            };
-            if !known {
-                self.found.push(Finding::Stray { path });
+            // Gone since its folder was read: a name of the writer's that has passed.
+            let Ok(facts) = fs::symlink_metadata(&path) else { continue };
+            let is_new = NEW_NOTES.contains(&name);
+            match name {
+                TILE_FOLDER if facts.is_dir() => self.look_at_tiles(&path, 0),
+                LOCK_FILE if facts.is_file() && facts.len() == 0 => {}
+                CHECKPOINT_FILE | CERTIFICATE_FILE if facts.is_file() => {}
+                _ if facts.is_file() && first_of(name).is_some() => {}
+                _ if facts.is_file() && is_new => self.passes(path, &facts),
+                _ => self.strays.found.push(Finding::Stray { path }),
             }
         }
+    }
+
+    fn passes(&mut self, path: PathBuf, facts: &fs::Metadata) {
+        let state = (facts.ino(), facts.ctime(), facts.ctime_nsec());
+        self.strays.passing.push(Passing { path, state });
     }
 
     fn look_at_tiles(&mut self, folder: &Path, depth: usize) {
         let names = match names(folder) {
             Ok(names) if depth < DEPTH_MAX => names,
-            Ok(_) => return self.found.push(Finding::Stray { path: folder.to_owned() }),
-            Err(error) => return self.found.push(unreadable(folder, error)),
+            Ok(_) => {
+                return self.strays.found.push(Finding::Stray { path: folder.to_owned() });
+            }
+            Err(error) => return self.strays.found.push(unreadable(folder, error)),
         };
-        // A folder is there for the sake of a tile.
-        if names.is_empty() {
-            self.found.push(Finding::Stray { path: folder.to_owned() });
+        // A folder is there for the sake of a tile, which may be about to come.
+        if names.is_empty()
+            && let Ok(facts) = fs::symlink_metadata(folder)
+        {
+            self.passes(folder.to_owned(), &facts);
         }
         for path in names {
-            let facts = fs::symlink_metadata(&path).ok();
-            if facts.as_ref().is_some_and(fs::Metadata::is_dir) {
+            let Ok(facts) = fs::symlink_metadata(&path) else { continue };
+            if facts.is_dir() {
                 self.look_at_tiles(&path, depth + 1);
                 continue;
             }
-            let is_file = facts.is_some_and(|facts| facts.is_file());
-            let known = is_file && is_tile(self.dir, &path, self.size) || self.is_new(&path);
-            if !known {
-                self.found.push(Finding::Stray { path });
+            let is_new = path.extension().is_some_and(|end| end == "new");
+            let place = if is_new { path.with_extension("") } else { path.clone() };
+            match tile_at(self.dir, &place).filter(|_| facts.is_file()) {
+                Some((level, index)) if !is_new && index < self.full(level) => {}
+                Some((level, index)) if self.may_be_next(level, index) => {
+                    self.passes(path, &facts);
+                }
+                _ => self.strays.found.push(Finding::Stray { path }),
             }
         }
     }
 
-    /// While the log is in use a file may be about to get its name, or have got it just now.
-    fn is_new(&self, path: &Path) -> bool {
-        self.in_use && path.extension().is_some_and(|end| end == "new")
+    /// How many tiles of this level the records fill.
+    fn full(&self, level: u8) -> u64 {
+        (0..=level).fold(self.size, |count, _| count / TILE_LEAVES)
+    }
+
+    /// Whether the writer may have this tile in hand: the last that was full when it was looked,
+    /// or one of those that became full since.
+    fn may_be_next(&self, level: u8, index: u64) -> bool {
+        let full = self.full(level);
+        (full.saturating_sub(AT_ONCE_MAX)..full + AT_ONCE_MAX).contains(&index)
     }
 }
 
-/// Whether this is where a full tile of so many records lies.
-fn is_tile(dir: &Path, path: &Path, size: u64) -> bool {
-    let Ok(relative) = path.strip_prefix(dir.join(TILE_FOLDER)) else { return false };
+/// Level and index of the tile that lies at this path, if one could.
+fn tile_at(dir: &Path, path: &Path) -> Option<(u8, u64)> {
+    let relative = path.strip_prefix(dir.join(TILE_FOLDER)).ok()?;
     let mut parts = relative.iter().filter_map(|part| part.to_str());
-    let Some(level) = parts.next().and_then(|level| level.parse::<u8>().ok()) else {
-        return false;
-    };
+    let level = parts.next()?.parse::<u8>().ok()?;
     let digits: String = parts.map(|part| part.trim_start_matches('x')).collect();
-    let Ok(index) = digits.parse::<u64>() else { return false };
-    let full = (0..=level).fold(size, |count, _| count / TILE_LEAVES);
-    index < full && dir.join(tiles::path(level, index)) == path
+    let index = digits.parse::<u64>().ok()?;
+    (dir.join(tiles::path(level, index)) == path).then_some((level, index))
 }
 
 fn names(folder: &Path) -> io::Result<Vec<PathBuf>> {

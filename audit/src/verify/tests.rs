@@ -2,7 +2,6 @@
 //!
 //! `CASEMATE_TAMPER` says how many random changes are tried (default 400), `CASEMATE_SEED` which.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +9,8 @@ use std::sync::Arc;
 use super::*;
 use crate::testing::{TestSigner, anchored};
 use crate::{Call, Ledger, Origin, Phase, Reader, Record, Signer, Trail, certify, recover};
+
+mod copies;
 
 const ORIGIN: &str = "casemate/audit/dev/00/11";
 /// So small that a log of a few hundred records has several files.
@@ -285,71 +286,97 @@ fn a_log_in_use_is_clean_and_a_forged_tail_is_not() {
     assert!(matches!(report.findings.as_slice(), [Finding::Unsigned { records: 1 }]));
 }
 
-/// A sink's copy of a log, with notes where a courier would put them.
-fn shipped(dir: &Path) -> Vec<String> {
-    let reader = Reader::new(dir);
-    let note = |name: &str, text: String| serde_json::json!({ name: text }).to_string();
-    let checkpoint = reader.checkpoint().unwrap().unwrap();
-    let mut lines = vec![note("certificate", reader.certificate().unwrap().unwrap())];
-    let mut cursor = reader.from(0);
-    while let Some(entry) = cursor.next(checkpoint.head.size).unwrap() {
-        lines.push(String::from_utf8(entry.bytes.to_vec()).unwrap());
-    }
-    lines.push(note("checkpoint", checkpoint.note));
-    lines
-}
-
-fn copy_of(lines: &[String], trust: &VerifierKey) -> Report {
+#[test]
+fn a_log_in_use_has_no_room_for_anything_else_either() {
     let dir = tempfile::tempdir().unwrap();
-    let half = lines.len() / 2;
-    // Two files whose names are not in order.
-    for (name, part) in [("b.jsonl", &lines[..half]), ("a.jsonl", &lines[half..])] {
-        let text: String = part.iter().map(|line| format!("{line}\n")).collect();
-        fs::write(dir.path().join(name), text).unwrap();
+    let trail = Trail::open(dir.path(), &Origin::default(), ledger(), Arc::new(|| 0)).unwrap();
+    (0..300).for_each(|number| append(&trail, number));
+    while trail.published().is_none_or(|published| published.head.size < 300) {
+        std::thread::yield_now();
     }
-    copy(dir.path(), Some(trust))
+    assert!(is_clean(dir.path()));
+    let at = |name: &str| dir.path().join(name);
+    for name in ["x.new", "checkpoint.new", "tile/0/001", "tile/0/001.new", "tile/0/777.new"] {
+        fs::write(at(name), "x").unwrap();
+        let report = folder(dir.path(), Some(&log_key()));
+        assert!(report.in_use);
+        let stray = |one: &Finding| matches!(one, Finding::Stray { path } if *path == at(name));
+        assert!(report.findings.iter().any(stray), "{name}: {:?}", report.findings);
+        fs::remove_file(at(name)).unwrap();
+    }
+    for name in ["x.new", "checkpoint.new", "tile/0/001.new", "tile/1"] {
+        fs::create_dir(at(name)).unwrap();
+        assert!(!is_clean(dir.path()), "the folder {name}");
+        fs::write(at(name).join("hidden"), "x").unwrap();
+        assert!(!is_clean(dir.path()), "the folder {name} with a file");
+        fs::remove_dir_all(at(name)).unwrap();
+        std::os::unix::fs::symlink("/dev/null", at(name)).unwrap();
+        assert!(!is_clean(dir.path()), "the link {name}");
+        fs::remove_file(at(name)).unwrap();
+    }
+    fs::rename(at("tile"), dir.path().with_extension("moved")).unwrap();
+    std::os::unix::fs::symlink(dir.path().with_extension("moved"), at("tile")).unwrap();
+    assert!(!is_clean(dir.path()), "the tiles lie elsewhere");
+    fs::remove_file(at("tile")).unwrap();
+    fs::rename(dir.path().with_extension("moved"), at("tile")).unwrap();
+    assert!(is_clean(dir.path()));
 }
 
 #[test]
-fn a_copy_is_clean_also_when_records_came_twice() {
-    let dir = written(300);
-    let mut lines = shipped(dir.path());
-    let report = copy_of(&lines, &log_key());
-    assert!(report.is_clean(), "{:?}", report.findings);
-    assert_eq!((report.records, report.head.unwrap().size), (300, 300));
-    assert!(copy_of(&lines, &identity_key()).is_clean());
-    let again: Vec<String> = lines[200..210].to_vec();
-    lines.splice(210..210, again);
-    let report = copy_of(&lines, &log_key());
-    assert!(report.is_clean(), "{:?}", report.findings);
-    let later: Vec<String> = lines[..1].iter().chain(&lines[100..]).cloned().collect();
-    let report = copy_of(&later, &log_key());
-    assert!(report.is_clean() && report.first == 99 && report.head.is_none());
-}
-
-#[test]
-fn whatever_is_done_to_a_copy_is_found() {
-    let dir = written(40);
-    let good = shipped(dir.path());
-    let places: BTreeSet<usize> = (0..good.len()).collect();
-    for at in places {
-        let mut dropped = good.clone();
-        let line = dropped.remove(at);
-        assert!(!copy_of(&dropped, &log_key()).is_clean() || at == 1, "dropped {line}");
-        let mut altered = good.clone();
-        altered[at] = line.replacen('0', "1", 1);
-        assert!(altered == good || !copy_of(&altered, &log_key()).is_clean(), "altered {line}");
-        let mut cut = good.clone();
-        cut[at].pop();
-        assert!(!copy_of(&cut, &log_key()).is_clean(), "cut {line}");
-        if (1..good.len() - 2).contains(&at) {
-            let mut swapped = good.clone();
-            swapped.swap(at, at + 1);
-            assert!(!copy_of(&swapped, &log_key()).is_clean(), "swapped {line}");
+fn a_name_that_passes_is_no_finding() {
+    let dir = tempfile::tempdir().unwrap();
+    let trail = Trail::open(dir.path(), &Origin::default(), ledger(), Arc::new(|| 0)).unwrap();
+    append(&trail, 0);
+    let path = dir.path().join("certificate.new");
+    let ends = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (end, comes) = (Arc::clone(&ends), path.clone());
+    // Beside it, so that each time it is another file.
+    let beside = tempfile::NamedTempFile::new_in(dir.path().parent().unwrap()).unwrap();
+    let beside = beside.path().with_extension("beside");
+    let comes_and_goes = std::thread::spawn(move || {
+        while !end.load(std::sync::atomic::Ordering::SeqCst) {
+            fs::write(&beside, "x").unwrap();
+            fs::rename(&beside, &comes).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            fs::remove_file(&comes).unwrap();
         }
+    });
+    let report = folder(dir.path(), Some(&log_key()));
+    ends.store(true, std::sync::atomic::Ordering::SeqCst);
+    comes_and_goes.join().unwrap();
+    assert!(report.in_use && report.is_clean(), "{:?}", report.findings);
+}
+
+#[test]
+fn a_log_that_was_put_back_is_not_what_was_seen() {
+    let dir = written(300);
+    let reader = Reader::new(dir.path());
+    let note = reader.checkpoint().unwrap().unwrap().note;
+    let key = log_key();
+    let with = |seen: &Seen| {
+        let terms = Terms { trust: Some(&key), seen: Some(seen), ..Terms::default() };
+        folder(dir.path(), terms)
+    };
+    for seen in [Seen::Size(0), Seen::Size(299), Seen::Size(300), Seen::Note(note.clone())] {
+        let report = with(&seen);
+        assert!(report.is_clean(), "{seen:?}: {:?}", report.findings);
     }
-    let report = copy_of(&good, &identity_key());
-    assert!(report.is_clean());
-    let stranger = VerifierKey::new(ORIGIN, TestSigner::new(7).public_key()).unwrap();
-    assert!(!copy_of(&good, &stranger).is_clean());
+    let [Finding::PutBack { seen: 301, found: 300 }] = with(&Seen::Size(301)).findings[..] else {
+        panic!("more was seen than there is")
+    };
+    // An older log of the same HSM is whole, signed, and less than was seen.
+    let older = written(200);
+    assert!(is_clean(older.path()));
+    let seen = Seen::Note(note.clone());
+    let terms = Terms { trust: Some(&key), seen: Some(&seen), ..Terms::default() };
+    let report = folder(older.path(), terms);
+    assert!(matches!(report.findings[..], [Finding::PutBack { seen: 300, found: 200 }]));
+    for other in ["", "x", &note.replace("300", "299"), &note[..note.len() - 3]] {
+        let report = with(&Seen::Note(other.to_owned()));
+        assert!(matches!(report.findings[..], [Finding::Seen { .. }]), "{other:?}");
+    }
+    // Another log with more records, signed by the same key.
+    let text = format!("{ORIGIN}\n250\n{}\n", crate::hash_text(&[7; 32]));
+    let another = Seen::Note(crate::sign(&text, &key, &TestSigner::new(1)));
+    assert!(matches!(with(&another).findings[..], [Finding::NotSeen { size: 250 }]));
 }

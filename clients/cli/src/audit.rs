@@ -3,10 +3,12 @@
 //! It needs the log's folder, or a sink's copy, and nothing else: no server and no private key.
 
 mod arguments;
+mod each;
 mod place;
 mod proof;
 mod search;
 mod tail;
+mod unwrap;
 mod usage;
 mod verify;
 
@@ -52,6 +54,40 @@ pub enum AuditError {
     /// There is no proof.
     #[error(transparent)]
     Prove(#[from] ProveError),
+    /// A record that is no JSON.
+    #[error("the record with seq {sequence} is damaged: run `casemate audit verify`")]
+    Damaged {
+        /// Its number.
+        sequence: u64,
+    },
+    /// What was seen of the log earlier cannot be read.
+    #[error(
+        "--seen takes a number of records, or a file with a checkpoint: {} is none",
+        path.display()
+    )]
+    Seen {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file of a receiver that has nothing of ours.
+    #[error(
+        "{} carries no line of an audit log: give a file of syslog messages, one a line, or of \
+         OTLP in JSON", path.display()
+    )]
+    NothingCarried {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A line that is too long.
+    #[error("line {line} has more than {bytes_max} bytes: give a file of one message a line")]
+    TooLong {
+        /// Its number.
+        line: u64,
+        /// How long it may be.
+        bytes_max: u64,
+    },
     /// The verification found something.
     #[error("{findings} findings: the audit log is not as it was written")]
     Findings {
@@ -80,10 +116,11 @@ pub fn audit(
             }
             Ok(())
         }
-        AuditCommand::Verify { place, from, trust } => match from {
-            Some(from) => verify::copy(from, trust.as_deref(), out),
-            None => verify::folders(&place.folder(default_folder), trust.as_deref(), out),
+        AuditCommand::Verify { place, check } => match &check.from {
+            Some(from) => verify::copy(from, check, out),
+            None => verify::folders(&place.folder(default_folder), check, out),
         },
+        AuditCommand::Unwrap { file } => unwrap::unwrap(file, out),
         AuditCommand::Prove { place, what } => proof::prove(&place.one(default_folder)?, what, out),
         AuditCommand::Tail { place, lines, follow } => {
             tail::tail(&place.one(default_folder)?, *lines, *follow, out)

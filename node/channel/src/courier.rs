@@ -26,7 +26,7 @@ pub const ENTRIES_BYTES_MAX: usize = 1024 * 1024;
 /// Longest configuration, in bytes.
 pub const CONFIGURATION_BYTES_MAX: usize = 384 * 1024;
 
-/// Longest checkpoint or certificate, in bytes.
+/// Longest checkpoint, certificate or frontier, in bytes.
 pub const CHECKPOINT_BYTES_MAX: usize = 16 * 1024;
 
 /// Most spans in one frame.
@@ -110,6 +110,13 @@ pub enum ToCourier {
         /// The spans.
         spans: Vec<Span>,
     },
+    /// The answer to [`FromCourier::Frontier`]: the right edge of the tree, as a copy writes it.
+    Frontier {
+        /// How many entries it is over.
+        size: u64,
+        /// The text; empty if the log could not be read.
+        text: String,
+    },
 }
 
 /// From the courier to its partition.
@@ -123,6 +130,11 @@ pub enum FromCourier {
         from: u64,
         /// So many bytes at most, unless one entry alone is longer.
         bytes_max: u32,
+    },
+    /// The right edge of the tree is wanted, for a piece of a copy that begins there.
+    Frontier {
+        /// How many entries it is to be over.
+        size: u64,
     },
     /// How far a sink is.
     Delivered(Delivered),
@@ -174,11 +186,13 @@ const CHECKPOINT: u8 = 0x04;
 const ENTRIES: u8 = 0x05;
 const CERTIFICATE: u8 = 0x06;
 const SPANS: u8 = 0x07;
+const FRONTIER: u8 = 0x08;
 const FROM_HELLO: u8 = 0x81;
 const READ: u8 = 0x82;
 const DELIVERED: u8 = 0x83;
 const READ_SPANS: u8 = 0x84;
 const EXPORTED: u8 = 0x85;
+const FRONTIER_WANTED: u8 = 0x86;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -213,6 +227,9 @@ impl ToCourier {
             Self::Spans { generation, spans } => {
                 let spans = json(spans);
                 framed(SPANS, &[&generation.to_be_bytes(), spans.as_slice()].concat())
+            }
+            Self::Frontier { size, text } => {
+                framed(FRONTIER, &[&size.to_be_bytes(), text.as_bytes()].concat())
             }
         }
     }
@@ -261,7 +278,14 @@ impl ToCourier {
                 }
                 Self::Spans { generation, spans }
             }
-            HELLO | CONFIGURATION | CERTIFICATE | CHECKPOINT | SPANS => return Err(bad()),
+            FRONTIER if body.len() <= 8 + CHECKPOINT_BYTES_MAX => {
+                let (size, text) = body.split_at_checked(8).ok_or_else(bad)?;
+                let text = String::from_utf8(text.to_vec()).map_err(|_| bad())?;
+                Self::Frontier { size: number(size).ok_or_else(bad)?, text }
+            }
+            HELLO | CONFIGURATION | CERTIFICATE | CHECKPOINT | SPANS | FRONTIER => {
+                return Err(bad());
+            }
             _ => return Err(CourierProtocolError::Kind { kind }),
         })
     }
@@ -278,6 +302,7 @@ impl FromCourier {
                 body.extend_from_slice(&bytes_max.to_be_bytes());
                 framed(READ, &body)
             }
+            Self::Frontier { size } => framed(FRONTIER_WANTED, &size.to_be_bytes()),
             Self::Delivered(delivered) => framed(DELIVERED, &json(delivered)),
             Self::ReadSpans { generation } => framed(READ_SPANS, &generation.to_be_bytes()),
             Self::Exported(exported) => framed(EXPORTED, &json(exported)),
@@ -304,6 +329,7 @@ impl FromCourier {
                 let bytes_max = bytes_max.try_into().map(u32::from_be_bytes).map_err(|_| bad())?;
                 Self::Read { from: number(from).ok_or_else(bad)?, bytes_max }
             }
+            FRONTIER_WANTED => Self::Frontier { size: number(body).ok_or_else(bad)? },
             DELIVERED if body.len() <= REPORT_BYTES_MAX => {
                 Self::Delivered(serde_json::from_slice(body).map_err(|_| bad())?)
             }

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde_json::json;
+
 use crate::checkpoint::Checkpoint;
 
 /// Entries as they came from the partition.
@@ -22,6 +24,9 @@ pub(crate) struct Batch {
     range: Range<usize>,
     /// A checkpoint over entries that the sink has once this batch is there.
     pub(crate) checkpoint: Option<Arc<Checkpoint>>,
+    /// The right edge of the tree before some entries, as the lines that a copy has for it: for
+    /// sinks whose pieces may be read alone.
+    pub(crate) frontiers: Vec<(u64, String)>,
 }
 
 /// How much a sink takes at once.
@@ -61,7 +66,12 @@ impl Chunk {
             end - first == 1 || (bytes <= bounds.bytes_max && end - first <= bounds.entries_max)
         };
         let last = (first + 1..=self.count()).take_while(fits).last()?;
-        Some(Batch { chunk: Arc::clone(self), range: first..last, checkpoint: None })
+        Some(Batch {
+            chunk: Arc::clone(self),
+            range: first..last,
+            checkpoint: None,
+            frontiers: Vec::new(),
+        })
     }
 }
 
@@ -69,7 +79,7 @@ impl Batch {
     /// No entries, only a checkpoint.
     pub(crate) fn of_checkpoint(at: u64, checkpoint: Arc<Checkpoint>) -> Self {
         let chunk = Arc::new(Chunk::new(at, Vec::new()));
-        Self { chunk, range: 0..0, checkpoint: Some(checkpoint) }
+        Self { chunk, range: 0..0, checkpoint: Some(checkpoint), frontiers: Vec::new() }
     }
 
     /// The index of the first entry.
@@ -80,6 +90,17 @@ impl Batch {
     /// The index after the last entry.
     pub(crate) fn end(&self) -> u64 {
         self.chunk.from + u64::try_from(self.range.end).unwrap_or_default()
+    }
+
+    /// Takes the right edge of the tree before the entry of this index.
+    pub(crate) fn tie(&mut self, index: u64, text: &str) {
+        self.frontiers.push((index, json!({ "frontier": text }).to_string()));
+    }
+
+    /// The line that ties what begins with the entry of this index to the tree, if there is one.
+    pub(crate) fn frontier(&self, index: u64) -> Option<&str> {
+        let found = self.frontiers.iter().find(|(at, _)| *at == index);
+        found.map(|(_, line)| line.as_str())
     }
 
     /// Each entry with its index, without the newline.

@@ -64,6 +64,7 @@ type Spans = (u64, Vec<Span>);
 #[derive(Debug)]
 struct Reading {
     answers: mpsc::Receiver<Chunk>,
+    frontiers: mpsc::Receiver<(u64, String)>,
     last: Option<Arc<Chunk>>,
 }
 
@@ -87,6 +88,7 @@ pub(crate) struct Inbox {
     reach: watch::Sender<Reach>,
     answers: mpsc::Sender<Chunk>,
     spans: mpsc::Sender<Spans>,
+    frontiers: mpsc::Sender<(u64, String)>,
     certificate: Option<String>,
 }
 
@@ -95,13 +97,15 @@ pub(crate) fn attend(stream: UnixStream) -> (Feed, Inbox) {
     let (incoming, outgoing) = stream.into_split();
     let (reach, reach_seen) = watch::channel(Reach::default());
     let (answers, answered) = mpsc::channel(ANSWERS_MAX);
+    let (frontiers, frontiers_answered) = mpsc::channel(ANSWERS_MAX);
     let (spans, spans_seen) = mpsc::channel(ANSWERS_MAX);
     let (send, sending) = mpsc::channel(OUTGOING_MAX);
     tokio::spawn(write_all(outgoing, sending));
-    let reading = Arc::new(Mutex::new(Reading { answers: answered, last: None }));
+    let reading = Reading { answers: answered, frontiers: frontiers_answered, last: None };
+    let reading = Arc::new(Mutex::new(reading));
     let spans_seen = Arc::new(Mutex::new(spans_seen));
     let feed = Feed { reach: reach_seen, outgoing: send, reading, spans: spans_seen };
-    (feed, Inbox { stream: incoming, reach, answers, spans, certificate: None })
+    (feed, Inbox { stream: incoming, reach, answers, frontiers, spans, certificate: None })
 }
 
 async fn write_all(mut stream: OwnedWriteHalf, mut frames: mpsc::Receiver<FromCourier>) {
@@ -161,6 +165,20 @@ impl Feed {
             // Another one is the answer to a request that was given up, and was for another place.
             if of == generation {
                 return Ok(spans);
+            }
+        }
+    }
+
+    /// The right edge of the tree over so many entries, as a copy writes it; none if the partition
+    /// could not read its log.
+    pub(crate) async fn frontier(&self, size: u64) -> Result<Option<String>, Gone> {
+        let mut reading = self.reading.lock().await;
+        self.outgoing.send(FromCourier::Frontier { size }).await.map_err(|_| Gone)?;
+        loop {
+            let (at, text) = reading.frontiers.recv().await.ok_or(Gone)?;
+            // Another one is the answer to a request that was given up.
+            if at == size {
+                return Ok((!text.is_empty()).then_some(text));
             }
         }
     }
@@ -228,6 +246,9 @@ impl Inbox {
                 ToCourier::Spans { generation, spans } => {
                     // Nobody waits when the settings have been replaced meanwhile.
                     let _unwanted = self.spans.try_send((generation, spans));
+                }
+                ToCourier::Frontier { size, text } => {
+                    let _unwanted = self.frontiers.try_send((size, text));
                 }
             }
         }

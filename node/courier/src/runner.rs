@@ -87,7 +87,8 @@ impl Runner {
         let mut backoff = Backoff::new();
         let mut failures = 0;
         loop {
-            let handed = timeout(DELIVERY_TIMEOUT, self.carrier.deliver(batch)).await;
+            let batch = self.tied(batch).await;
+            let handed = timeout(DELIVERY_TIMEOUT, self.carrier.deliver(&batch)).await;
             let failure = match handed {
                 Ok(Ok(())) => return None,
                 Ok(Err(failure)) => failure,
@@ -103,6 +104,20 @@ impl Runner {
                 return back_to;
             }
         }
+    }
+
+    /// The batch with the right edge of the tree wherever it begins a file or a blob. Without it,
+    /// which takes a log that cannot be read, only fewer pieces of the copy can be checked alone.
+    async fn tied(&self, batch: &Batch) -> Batch {
+        let mut batch = batch.clone();
+        for index in self.carrier.pieces_begin(&batch) {
+            let asked = timeout(DELIVERY_TIMEOUT, self.feed.frontier(index)).await;
+            match asked {
+                Ok(Ok(Some(text))) => batch.tie(index, &text),
+                _ => tracing::warn!(sink = self.name, index, "there is no frontier"),
+            }
+        }
+        batch
     }
 
     async fn report(&self, error: Option<String>, failures: u32) {

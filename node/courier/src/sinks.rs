@@ -75,6 +75,16 @@ impl Carrier {
         }
     }
 
+    /// Where the batch will begin something that may be read alone, so that the right edge of the
+    /// tree is wanted before it.
+    pub(crate) fn pieces_begin(&self, batch: &Batch) -> Vec<u64> {
+        match self {
+            Self::File(sink) => sink.begins(batch).into_iter().collect(),
+            Self::AzureBlob(sink) => sink.begin(batch),
+            _ => Vec::new(),
+        }
+    }
+
     /// Hands a batch over; after a failure the very same batch is handed over again. When this has
     /// answered, the sink has it.
     pub(crate) async fn deliver(&mut self, batch: &Batch) -> Result<(), SinkFailure> {

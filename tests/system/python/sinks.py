@@ -212,7 +212,7 @@ def run(root, web, slow, pager, otlp, siem, azurite):
         **({"secret": secret} if secret else {}),
     }
     settings = {"sinks": [
-        {"name": "archive", "kind": "file"},
+        {"name": "archive", "kind": "file", "rotateBytes": 64 << 10},
         at("web", "webhook", f"https://localhost:{web.port}/audit", SECRET),
         at("slow", "webhook", f"https://localhost:{slow.port}/audit", SECRET),
         at("otlp", "otlp", f"https://localhost:{otlp.port}/v1/logs", BEARER),
@@ -243,7 +243,7 @@ def run(root, web, slow, pager, otlp, siem, azurite):
     covered = lambda copy: max(checkpoints(copy), default=0) >= len(known)
     eventually(lambda: covered(web.copy), "a checkpoint over all comes to the webhook")
     eventually(lambda: covered(b"".join(azurite.blobs().values())), "and to the blobs")
-    verified(web, azurite)
+    verified(web, azurite, siem, otlp)
     alerts(pager)
     synchronous(settings, web)
     secrets(azurite)
@@ -273,7 +273,7 @@ def compare(known, web, slow, otlp, siem, azurite):
     check(all(text.startswith("<1") for text in siem.messages), "each message has a priority")
 
 
-def verified(web, azurite):
+def verified(web, azurite, siem, otlp):
     """The copies prove themselves, and one altered byte shows."""
     copies = HOME / "copies"
     copies.mkdir()
@@ -288,12 +288,28 @@ def verified(web, azurite):
     trust = next(word for word in key.split() if "+" in word)
 
     def verify(copy):
-        words = [os.environ["TEST_CASEMATE"], "audit", "verify", "--from", str(copy)]
+        # The records of the last second have no checkpoint yet.
+        words = [os.environ["TEST_CASEMATE"], "audit", "verify", "--unsigned-max", "200"]
+        words += ["--from", str(copy)]
         return subprocess.run(words + ["--trust", trust], capture_output=True, text=True)
 
-    for copy in (archive, copies / "web.jsonl", blobs):
+    # As receivers keep them: a message a line, and a collector's JSON.
+    (copies / "syslog").write_text("".join(f"{text}\n" for text in siem.messages))
+    bodies = [{"body": {"stringValue": line}} for _, line, *_ in otlp.lines]
+    exported = {"resourceLogs": [{"scopeLogs": [{"logRecords": bodies}]}]}
+    (copies / "otlp").write_text(json.dumps(exported, separators=(",", ":")) + "\n")
+    for name in ("syslog", "otlp"):
+        words = [os.environ["TEST_CASEMATE"], "audit", "unwrap", str(copies / name)]
+        with (copies / f"{name}.jsonl").open("wb") as out:
+            subprocess.run(words, stdout=out, check=True)
+    received = (copies / "syslog.jsonl", copies / "otlp.jsonl")
+    for copy in (archive, copies / "web.jsonl", blobs, *received):
         run = verify(copy)
         check(run.returncode == 0, f"{copy.name}: {run.stdout}{run.stderr}")
+    files = sorted(archive.glob("*.jsonl"))
+    check(len(files) > 1, "the files are rotated")
+    run = verify(files[-1])
+    check(run.returncode == 0, f"the newest file alone: {run.stdout}{run.stderr}")
     forged = web.copy.replace(b'"httpStatusCode":200', b'"httpStatusCode":201', 1)
     check(forged != web.copy, "something was altered")
     (copies / "web.jsonl").write_bytes(forged)

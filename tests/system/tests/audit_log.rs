@@ -165,6 +165,7 @@ fn a_large_log_verifies_while_it_grows_and_after_and_shows_every_harm() {
     assert!(printed.contains("warning"), "without --trust it says so: {printed}");
     let kept = succeeds(&["usage", "--key", "kept"], dev.data_dir());
     let kept: Value = serde_json::from_str(kept.trim()).expect("one line for one caller");
+    assert_eq!(kept["kind"], "read", "nobody used the key");
     assert_eq!(kept["count"].as_u64(), u64::try_from(operations / CONNECTIONS * CONNECTIONS).ok());
     let stopped = dev.stop();
     let data_dir = &stopped.data_dir;

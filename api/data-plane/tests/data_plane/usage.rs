@@ -17,16 +17,32 @@ async fn an_auditor_sees_who_used_a_key_last_and_how_often() {
     for path in ["/keys/pay/sign", "/keys/PAY/sign", "/keys/other/sign"] {
         assert_eq!(world.call("POST", path, sign.clone()).await.status, 200);
     }
+    assert_eq!(world.call("GET", "/keys/pay", Value::Null).await.status, 200);
     let auditor = world.somebody(AUDITOR, "").await;
     let reply = world.call_as(auditor, "GET", "/audit/usage?key=Pay", Value::Null).await;
     assert_eq!(reply.status, 200, "{}", reply.json());
     let [used] = reply.json()["uses"].as_array().unwrap().clone().try_into().unwrap();
     assert_eq!((&used["count"], &used["lastOperation"]), (&json!(2), &json!("KeySign")));
     assert_eq!(used["objectId"], ADMIN.to_string());
+    let [read] = reply.json()["reads"].as_array().unwrap().clone().try_into().unwrap();
+    assert_eq!((&read["count"], &read["lastOperation"]), (&json!(1), &json!("KeyGet")));
     let record = world.last_record();
     assert_eq!(record["operationName"], "AuditUsageGet");
     assert_eq!(record["key"]["name"], "Pay");
     assert_eq!(record["phase"], "use");
+}
+
+#[tokio::test]
+async fn reading_a_key_or_asking_for_its_usage_is_no_use() {
+    let world = World::new().await;
+    world.create("idle", json!({"kty": "EC"})).await;
+    let auditor = world.somebody(AUDITOR, "").await;
+    for _ in 0..2 {
+        assert_eq!(world.call("GET", "/keys/idle", Value::Null).await.status, 200);
+        let reply = world.call_as(auditor, "GET", "/audit/usage?key=idle", Value::Null).await;
+        assert_eq!((reply.status, &reply.json()["uses"]), (200, &json!([])));
+        assert_eq!(reply.json()["reads"].as_array().unwrap().len(), 1, "the asker is not there");
+    }
 }
 
 #[tokio::test]

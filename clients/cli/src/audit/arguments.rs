@@ -22,12 +22,14 @@ pub enum AuditCommand {
         /// Which log.
         #[command(flatten)]
         place: AuditPlace,
-        /// A sink's copy: a file of JSON lines, or a folder of such files.
-        #[arg(long, value_name = "PATH", conflicts_with = "data_dir")]
-        from: Option<PathBuf>,
-        /// The verifier key of the log or of the HSM's identity, kept from `casemate audit key`.
-        #[arg(long, value_name = "VKEY")]
-        trust: Option<String>,
+        /// How.
+        #[command(flatten)]
+        check: Check,
+    },
+    /// Print the lines of a copy that a syslog or OTLP receiver keeps, for `verify --from`.
+    Unwrap {
+        /// The receiver's file: syslog messages, one a line, or OTLP in JSON; `-` reads the input.
+        file: PathBuf,
     },
     /// Print a proof that golang.org/x/mod/sumdb and others of the kind can check, as JSON.
     Prove {
@@ -77,6 +79,29 @@ pub struct AuditPlace {
     /// user's data home].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+}
+
+/// How a log or a copy is checked.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Check {
+    /// A sink's copy: a file of JSON lines, or a folder of such files.
+    #[arg(long, value_name = "PATH", conflicts_with = "data_dir")]
+    pub from: Option<PathBuf>,
+    /// The verifier key of the log or of the HSM's identity, kept from `casemate audit key`.
+    #[arg(long, value_name = "VKEY")]
+    pub trust: Option<String>,
+    /// What the log must be a continuation of: the number of records that you have seen signed, or
+    /// a file with a checkpoint that you kept.
+    #[arg(long, value_name = "COUNT|FILE")]
+    pub seen: Option<String>,
+    /// A copy may begin at any record without a frontier: such records are tied to no signed root,
+    /// and are checked for gaps only.
+    #[arg(long, requires = "from")]
+    pub untied: bool,
+    /// So many records of a copy may stand behind its last checkpoint, which vouches for none of
+    /// them.
+    #[arg(long, value_name = "COUNT", default_value_t = 0, requires = "from")]
+    pub unsigned_max: u64,
 }
 
 /// What is to be proved.
@@ -130,19 +155,40 @@ fn line_count() -> RangedI64ValueParser<u32> {
 
 /// The beginning of a time, as records write it.
 fn time(text: &str) -> Result<String, &'static str> {
-    const SHAPE: &[u8] = b"0000-00-00T00:00:00.000Z";
+    const SHAPE: &[u8] = b"0000-00-00T00:00:00.000";
+    /// Years, months, days, hours, minutes, seconds, thousandths.
+    const LENGTHS: [usize; 7] = [4, 7, 10, 13, 16, 19, 23];
     let fits = |(byte, shape): (u8, &u8)| match shape {
         b'0' => byte.is_ascii_digit(),
         shape => byte == *shape,
     };
-    // Seconds may end with Z as well: then the fraction is left out.
-    let shape = if text.len() == 20 { b"0000-00-00T00:00:00Z" } else { SHAPE };
-    let whole = (4..=shape.len()).contains(&text.len());
-    if whole && text.bytes().zip(shape).all(fits) {
-        Ok(text.strip_suffix('Z').unwrap_or(text).to_owned())
+    let begin = text.strip_suffix('Z').filter(|begin| begin.len() >= 19).unwrap_or(text);
+    let is_whole = LENGTHS.contains(&begin.len());
+    if is_whole && begin.bytes().zip(SHAPE).all(fits) && is_in_calendar(begin) {
+        Ok(begin.to_owned())
     } else {
         Err("give a time in UTC such as 2026-01-31 or 2026-01-31T08:00:00Z")
     }
+}
+
+/// Whether there is such a month, day, hour, minute and second, as far as they are given.
+fn is_in_calendar(time: &str) -> bool {
+    let number = |at: usize, end: usize, default: u32| {
+        time.get(at..end).and_then(|digits| digits.parse().ok()).unwrap_or(default)
+    };
+    let (year, month, day) = (number(0, 4, 0), number(5, 7, 1), number(8, 10, 1));
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 if is_leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    (1..=12).contains(&month)
+        && (1..=days).contains(&day)
+        && number(11, 13, 0) < 24
+        && number(14, 16, 0) < 60
+        && number(17, 19, 0) < 60
 }
 
 impl AuditPlace {
@@ -174,8 +220,36 @@ mod tests {
             assert!(time(good).is_ok(), "{good}");
         }
         assert_eq!(time("2026-01-31T08:00:00Z").as_deref(), Ok("2026-01-31T08:00:00"));
+        assert_eq!(time("2026-01-31T08:00:00.123Z").as_deref(), Ok("2026-01-31T08:00:00.123"));
         for bad in ["", "now", "26", "2026/01/31", "2026-01-31 08:00", "2026-01-31T08:00:00+01:00"]
         {
+            assert!(time(bad).is_err(), "{bad}");
+        }
+        for half in
+            ["2026-", "2026-0", "2026-01-3", "2026-01-31T", "2026-01-31T08:00:00.1", "2026Z"]
+        {
+            assert!(time(half).is_err(), "{half}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_never_was_is_refused() {
+        for good in ["2024-02-29", "2000-02-29", "2026-12-31T23:59:59.999Z", "0000-01-01"] {
+            assert!(time(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "2026-13-99",
+            "2026-13",
+            "2026-00",
+            "2026-01-00",
+            "2026-01-32",
+            "2026-04-31",
+            "2026-02-29",
+            "1900-02-29",
+            "2026-01-31T24",
+            "2026-01-31T08:60",
+            "2026-01-31T08:00:60",
+        ] {
             assert!(time(bad).is_err(), "{bad}");
         }
     }

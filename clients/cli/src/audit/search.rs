@@ -3,24 +3,26 @@
 use std::io::Write;
 use std::path::Path;
 
-use casemate_audit::{Caller, Reader};
+use casemate_audit::Caller;
 use serde_json::Value;
 
 use super::AuditError;
 use super::arguments::Filter;
+use super::each::Records;
 use super::tail::print;
 
 /// Prints the records that fit.
 pub(crate) fn search(log: &Path, filter: &Filter, out: &mut dyn Write) -> Result<(), AuditError> {
-    let mut cursor = Reader::new(log).from(0);
+    let mut records = Records::from(log, 0)?;
     let mut left = filter.limit.unwrap_or(u64::MAX);
-    while left > 0
-        && let Some(entry) = cursor.next_written()?
-    {
-        let fits =
-            serde_json::from_slice::<Value>(entry.bytes).is_ok_and(|record| filter.fits(&record));
-        if fits {
-            print(entry.bytes, out)?;
+    while left > 0 {
+        let sequence = records.sequence() + 1;
+        let Some(line) = records.next()? else { break };
+        let Ok(record) = serde_json::from_slice::<Value>(line) else {
+            return Err(AuditError::Damaged { sequence });
+        };
+        if filter.fits(&record) {
+            print(line, out)?;
             left -= 1;
         }
     }
@@ -67,6 +69,7 @@ fn is_result(record: &Value, wanted: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::each;
 
     const GOLDEN: &str = include_str!("../../../../audit/tests/golden-line.json");
 
@@ -76,6 +79,33 @@ mod tests {
 
     fn some(text: &str) -> Option<String> {
         Some(text.to_owned())
+    }
+
+    #[test]
+    fn a_damaged_record_is_an_error_and_not_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        each::samples::log(dir.path(), 20);
+        let found = |filter: &Filter| {
+            let mut out = Vec::new();
+            let searched = search(dir.path(), filter, &mut out);
+            (searched, String::from_utf8(out).unwrap().lines().count())
+        };
+        let (searched, count) = found(&Filter::default());
+        assert!(searched.is_ok() && count == 20);
+        each::samples::harm(dir.path(), |text| text.replacen("{\"seq\":12,", "{\"seq\":21,", 1));
+        let (searched, count) = found(&Filter::default());
+        assert!(matches!(searched, Err(AuditError::Read(_))), "{searched:?}");
+        assert_eq!(count, 11);
+        let (searched, _) = found(&Filter { limit: Some(11), ..Filter::default() });
+        assert!(searched.is_ok(), "what was asked for is there");
+        each::samples::log(dir.path(), 20);
+        each::samples::harm(dir.path(), |text| text.replacen("\"time\"", "\"time", 1));
+        let (searched, count) = found(&Filter::default());
+        assert!(matches!(searched, Err(AuditError::Damaged { sequence: 1 })), "{searched:?}");
+        assert_eq!(count, 0);
+        each::samples::log(dir.path(), 20);
+        each::samples::harm(dir.path(), |_| String::new());
+        assert!(matches!(found(&Filter::default()).0, Err(AuditError::Read(_))));
     }
 
     #[test]

@@ -17,6 +17,8 @@ fn to_courier() -> Vec<ToCourier> {
         ToCourier::Entries { from: 3, lines: Vec::new() },
         ToCourier::Spans { generation: 4, spans: Vec::new() },
         ToCourier::Spans { generation: 4, spans: vec![span()] },
+        ToCourier::Frontier { size: 1, text: "1\nroot\n".to_owned() },
+        ToCourier::Frontier { size: u64::MAX, text: String::new() },
     ]
 }
 
@@ -45,9 +47,10 @@ fn from_courier() -> Vec<FromCourier> {
         let error = error.map(str::to_owned);
         FromCourier::Exported(Exported { generation: 4, sent: 5, lost: 6, error, failures: 7 })
     };
+    let frontier = FromCourier::Frontier { size: 6 };
     let spans = FromCourier::ReadSpans { generation: u64::MAX };
     let reports = [delivered(None), delivered(Some("refused")), exported(None), exported(Some(""))];
-    [FromCourier::Hello, read, spans].into_iter().chain(reports).collect()
+    [FromCourier::Hello, read, frontier, spans].into_iter().chain(reports).collect()
 }
 
 #[test]
@@ -88,6 +91,9 @@ fn what_is_of_no_shape_is_refused() {
         vec![0xff, 1],
         vec![HELLO],
         vec![COMMITTED, 1, 2],
+        vec![FRONTIER, 0, 0, 0],
+        vec![FRONTIER, 0, 0, 0, 0, 0, 0, 0, 1, 0xff],
+        long(FRONTIER, 9 + CHECKPOINT_BYTES_MAX),
         vec![COMMITTED; 10],
         vec![ENTRIES, 0, 0, 0],
         [vec![ENTRIES], vec![0; 8], b"no newline".to_vec()].concat(),

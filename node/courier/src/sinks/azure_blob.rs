@@ -81,6 +81,11 @@ impl AzureBlobSink {
         Ok(())
     }
 
+    /// The indexes at which the batch goes on in another blob.
+    pub(crate) fn begin(&self, batch: &Batch) -> Vec<u64> {
+        begins(batch, self.blob.as_ref().map(|blob| blob.hour))
+    }
+
     pub(crate) fn hang_up(&mut self) -> Option<u64> {
         self.https.hang_up();
         None
@@ -220,6 +225,19 @@ fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.parse().ok()
 }
 
+/// Where another hour begins than the one before.
+fn begins(batch: &Batch, mut hour: Option<Hour>) -> Vec<u64> {
+    let mut begins = Vec::new();
+    for (index, line) in batch.entries() {
+        let of_entry = Entry::parse(line).moment().map(Moment::hour);
+        if of_entry.is_some() && of_entry != hour {
+            hour = of_entry;
+            begins.push(index);
+        }
+    }
+    begins
+}
+
 /// The batch cut at the hours of its entries; what has no hour stays with the entry before it,
 /// which may be in the last blob.
 fn pieces(batch: &Batch, last_blob: Option<Hour>) -> Vec<(Hour, Vec<u8>)> {
@@ -235,8 +253,12 @@ fn pieces(batch: &Batch, last_blob: Option<Hour>) -> Vec<(Hour, Vec<u8>)> {
             piece.push(b'\n');
         }
     };
-    for (_, line) in batch.entries() {
-        add(Entry::parse(line).moment().map(Moment::hour), line);
+    for (index, line) in batch.entries() {
+        let hour = Entry::parse(line).moment().map(Moment::hour);
+        if let Some(frontier) = batch.frontier(index) {
+            add(hour, frontier.as_bytes());
+        }
+        add(hour, line);
     }
     for line in batch.checkpoint.iter().flat_map(|checkpoint| checkpoint.lines()) {
         add(None, line.as_bytes());
@@ -279,7 +301,18 @@ mod tests {
         assert_eq!(hours, [0, 1, 0]);
         let together: Vec<u8> = pieces.into_iter().flat_map(|(_, piece)| piece).collect();
         assert_eq!(together, batch.copy());
-        let checkpoint = batch.checkpoint.unwrap();
+        let checkpoint = batch.checkpoint.clone().unwrap();
+        let hours: Vec<u64> = vec![0, 1, 3];
+        assert_eq!(begins(&batch, None), hours);
+        assert_eq!(begins(&batch, Some((2026, 1, 1, 0))), [1, 3]);
+        for index in hours {
+            batch.tie(index, &index.to_string());
+        }
+        let pieces = super::pieces(&batch, None);
+        for ((_, piece), begin) in pieces.iter().zip(["\"0\"", "\"1\"", "\"3\""]) {
+            let text = String::from_utf8(piece.clone()).unwrap();
+            assert!(text.starts_with(&format!("{{\"frontier\":{begin}}}\n")), "{text}");
+        }
         let alone = Batch::of_checkpoint(4, checkpoint);
         assert_eq!(super::pieces(&alone, Some((2025, 12, 31, 7)))[0].0, (2025, 12, 31, 7));
     }

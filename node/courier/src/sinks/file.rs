@@ -4,6 +4,7 @@
 //! torn by a crash is cut off, and the files themselves say where to go on: no entry is twice in
 //! them.
 
+use std::borrow::Cow;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -15,7 +16,7 @@ use crate::batch::Batch;
 use crate::failure::SinkFailure;
 
 /// Beginnings of lines that are no entries.
-const NOTES: [&[u8]; 2] = [b"{\"certificate\":", b"{\"checkpoint\":"];
+const NOTES: [&[u8]; 3] = [b"{\"certificate\":", b"{\"checkpoint\":", b"{\"frontier\":"];
 
 /// A folder of files. The work is done on a thread of its own, since a disk may hang.
 pub(crate) struct FileSink {
@@ -58,7 +59,16 @@ impl FileSink {
 
     pub(crate) async fn deliver(&mut self, batch: &Batch) -> Result<(), SinkFailure> {
         let (from, end, copy) = (batch.from(), batch.end(), batch.copy());
-        self.on_thread(move |files| files.append(from, end, &copy)).await.map_err(SinkFailure::File)
+        let frontier = batch.frontier(from).map(|line| format!("{line}\n")).unwrap_or_default();
+        let append = move |files: &mut Files| files.append(from, end, &frontier, &copy);
+        self.on_thread(append).await.map_err(SinkFailure::File)
+    }
+
+    /// The index of the batch's first entry, if a file begins with it.
+    pub(crate) fn begins(&self, batch: &Batch) -> Option<u64> {
+        let from = batch.from();
+        let goes_on = self.files.as_ref().is_some_and(|files| files.goes_on(from));
+        (!goes_on && batch.end() > from).then_some(from)
     }
 
     /// Does the work on another thread; if that is given up, the files come back when it ends.
@@ -101,26 +111,34 @@ impl Files {
     }
 
     /// Appends and syncs. What stands there already, from a try that was given up, is cut first.
-    fn append(&mut self, from: u64, end: u64, copy: &[u8]) -> io::Result<()> {
+    fn append(&mut self, from: u64, end: u64, frontier: &str, copy: &[u8]) -> io::Result<()> {
         let in_order = self.open.as_ref().is_some_and(|open| open.next == from);
         if !in_order {
             self.open = None;
             self.resume()?;
         }
-        let goes_on = |open: &Open| open.next == from && open.bytes < self.rotate_bytes;
-        if !self.open.as_ref().is_some_and(goes_on) {
+        let mut lines = Cow::Borrowed(copy);
+        if !self.goes_on(from) {
             self.begin(from)?;
+            // So that the file can be tied to a signed root without those before it.
+            lines = Cow::Owned([frontier.as_bytes(), copy].concat());
         }
         let Some(open) = &mut self.open else { return Err(io::ErrorKind::NotFound.into()) };
-        let written = open.file.write_all(copy).and_then(|()| open.file.sync_data());
+        let written = open.file.write_all(&lines).and_then(|()| open.file.sync_data());
         if let Err(error) = written {
             // Read anew at the next try: what the file holds is not known.
             self.open = None;
             return Err(error);
         }
-        open.bytes += u64::try_from(copy.len()).unwrap_or_default();
+        open.bytes += u64::try_from(lines.len()).unwrap_or_default();
         open.next = end;
         Ok(())
+    }
+
+    /// Whether an entry of this index belongs into the file that is open.
+    fn goes_on(&self, from: u64) -> bool {
+        let goes_on = |open: &Open| open.next == from && open.bytes < self.rotate_bytes;
+        self.open.as_ref().is_some_and(goes_on)
     }
 
     /// A thread of earlier settings may still be at work here, if the disk is slow.
@@ -217,7 +235,7 @@ mod tests {
         names.retain(|name| name.extension().is_some());
         names.sort();
         let text: String = names.iter().map(|name| fs::read_to_string(name).unwrap()).collect();
-        let is_entry = |line: &&str| !line.starts_with("{\"c");
+        let is_entry = |line: &&str| line.starts_with("{\"seq");
         text.lines().filter(is_entry).map(str::to_owned).collect()
     }
 
@@ -271,6 +289,33 @@ mod tests {
         drop(sink);
         second.deliver(&batch(25, 5)).await.unwrap();
         assert_eq!(entries(&folder).len(), 10);
+    }
+
+    #[tokio::test]
+    async fn each_file_begins_with_what_ties_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("files");
+        let mut sink = FileSink::new(folder.clone(), 100, 99);
+        for at in 0..6 {
+            let mut next = batch(at * 5, 5);
+            let begins = sink.begins(&next);
+            assert_eq!(
+                sink.begins(&Batch::of_checkpoint(7, next.checkpoint.clone().unwrap())),
+                None
+            );
+            next.tie(at * 5, &format!("{}\n", at * 5));
+            sink.deliver(&next).await.unwrap();
+            let path = folder.join(format!("audit-{:020}.jsonl", at * 5));
+            assert_eq!(path.exists(), begins == Some(at * 5), "{at}");
+            if let Ok(text) = fs::read_to_string(path) {
+                let line = format!("{{\"frontier\":\"{}\\n\"}}\n", at * 5);
+                assert!(text.starts_with(&line) && text.matches("frontier").count() == 1);
+            }
+        }
+        assert_eq!(entries(&folder), expected(30));
+        drop(sink);
+        let mut sink = FileSink::new(folder.clone(), 100, 99);
+        assert_eq!(sink.resume(0).await, Some(30), "it is no entry");
     }
 
     #[tokio::test]

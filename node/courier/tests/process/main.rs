@@ -94,11 +94,20 @@ fn hook(name: &str, receiver: &Receiver, authority: &Authority) -> Value {
 /// The entries of a copy, and the sizes of its checkpoints, of which none is over what comes later.
 fn entries(copy: &str) -> (Vec<String>, Vec<u64>) {
     let (mut entries, mut sizes, mut certified) = (Vec::new(), Vec::new(), false);
+    let mut frontier_at = None;
     for line in copy.lines() {
         let value: Value = serde_json::from_str(line).unwrap();
         if value["certificate"] == CERTIFICATE {
             certified = true;
             continue;
+        }
+        if let Some(frontier) = value["frontier"].as_str() {
+            let size = frontier.strip_suffix("\nroots\n").expect("it is as it was told");
+            frontier_at = Some(size.parse::<u64>().unwrap());
+            continue;
+        }
+        if let Some(size) = frontier_at.take() {
+            assert_eq!(value["seq"], size + 1, "it stands before the record after it");
         }
         match value["checkpoint"].as_str() {
             None => entries.push(line.to_owned()),

@@ -188,6 +188,11 @@ impl Courier {
                         let _gone = out.send(ToCourier::Spans { generation, spans });
                     }
                     FromCourier::Exported(told) => of_spans.told.lock().unwrap().push(told),
+                    FromCourier::Frontier { size } => {
+                        let Some(out) = answers.upgrade() else { return };
+                        let text = format!("{size}\nroots\n");
+                        let _gone = out.send(ToCourier::Frontier { size, text });
+                    }
                     FromCourier::Delivered(report) => {
                         known.lock().unwrap().insert(report.sink.clone(), report);
                     }

@@ -51,6 +51,7 @@ pub(super) struct Link {
 enum Request {
     Lines { from: u64, bytes_max: u32 },
     Spans { generation: u64 },
+    Frontier { size: u64 },
 }
 
 /// What the courier was told last.
@@ -103,6 +104,9 @@ impl Link {
                         Some(Request::Spans { generation }) => {
                             let spans = self.spans.hand_over(generation);
                             ToCourier::Spans { generation, spans }
+                        }
+                        Some(Request::Frontier { size }) => {
+                            ToCourier::Frontier { size, text: self.frontier(size).await }
                         }
                     };
                     write_frame(&mut outgoing, &answer.encode()).await?;
@@ -162,6 +166,14 @@ impl Link {
         }
     }
 
+    /// The right edge of the tree; empty if the log cannot be read.
+    async fn frontier(&self, size: u64) -> String {
+        let read = self.read(move |log| log.frontier(size)).await;
+        let told =
+            |error: &casemate_audit::ReadError| tracing::error!("{}", crate::failure::chain(error));
+        read.and_then(|read| read.inspect_err(told).ok()).unwrap_or_default()
+    }
+
     /// Reads the log on a thread that may wait for the disk.
     #[expect(clippy::disallowed_methods, reason = "files are read; there is no cryptography here")]
     async fn read<T: Send + 'static>(
@@ -193,6 +205,7 @@ async fn listen(
                 continue;
             }
             FromCourier::Read { from, bytes_max } => Request::Lines { from, bytes_max },
+            FromCourier::Frontier { size } => Request::Frontier { size },
             FromCourier::ReadSpans { generation } => Request::Spans { generation },
         };
         if ask.send(request).await.is_err() {

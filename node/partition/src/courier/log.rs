@@ -1,6 +1,6 @@
 //! The audit log, as a courier needs it: how far it goes, its newest checkpoint, its lines.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use casemate_audit::{Cursor, ReadError, Reader, Trail};
@@ -27,11 +27,15 @@ pub(crate) trait Log: Send + Sync {
     /// Committed lines from this index on, each with its newline: at most so many bytes, but one
     /// line at least, if there is any. Reads files.
     fn lines(&self, from: u64, bytes_max: usize) -> Result<Vec<u8>, ReadError>;
+
+    /// The right edge of the tree over so many committed entries, as a copy writes it. Reads files.
+    fn frontier(&self, size: u64) -> Result<String, ReadError>;
 }
 
 /// The log of the trail in a folder.
 pub(crate) struct TrailLog {
     trail: Trail,
+    folder: PathBuf,
     reader: Reader,
     /// Where the last reading ended, which is where the next mostly begins.
     cursor: Mutex<Option<Cursor>>,
@@ -39,7 +43,8 @@ pub(crate) struct TrailLog {
 
 impl TrailLog {
     pub(crate) fn new(trail: Trail, folder: &Path) -> Arc<Self> {
-        Arc::new(Self { trail, reader: Reader::new(folder), cursor: Mutex::default() })
+        let (reader, folder) = (Reader::new(folder), folder.to_owned());
+        Arc::new(Self { trail, folder, reader, cursor: Mutex::default() })
     }
 }
 
@@ -85,6 +90,14 @@ impl Log for TrailLog {
         }
         *self.cursor.lock() = Some(cursor);
         Ok(lines)
+    }
+
+    fn frontier(&self, size: u64) -> Result<String, ReadError> {
+        if size > self.committed() {
+            let dir = self.folder.clone();
+            return Err(ReadError::Missing { index: size - 1, dir });
+        }
+        casemate_audit::frontier(&self.folder, size).map(|frontier| frontier.text())
     }
 }
 
@@ -151,6 +164,9 @@ mod tests {
         let fifth = file.split_inclusive(|byte| *byte == b'\n').nth(5).unwrap();
         assert_eq!(log.lines(5, 1).unwrap(), fifth);
         assert!(log.lines(20, 1_000).unwrap().is_empty());
+        assert_eq!(log.frontier(0).unwrap(), "0\n");
+        assert!(log.frontier(20).unwrap().starts_with("20\n"));
+        assert!(log.frontier(21).is_err() && log.frontier(u64::MAX).is_err());
         let size = log.checkpoint().map(|note| note.lines().nth(1).map(str::to_owned));
         assert_eq!(size, Some(Some("20".to_owned())), "closed with a checkpoint over all");
     }

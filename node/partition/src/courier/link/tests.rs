@@ -43,6 +43,11 @@ impl Log for Numbers {
         }
         Ok(all)
     }
+
+    fn frontier(&self, size: u64) -> Result<String, ReadError> {
+        let missing = ReadError::Missing { index: size, dir: "numbers".into() };
+        if size > self.committed() { Err(missing) } else { Ok(format!("{size}\nroots\n")) }
+    }
 }
 
 struct Played {
@@ -130,6 +135,14 @@ async fn a_courier_hears_who_what_and_how_far_and_reads_what_is_committed() {
     assert_eq!(played.read(7, 4).await, "7\n8\n");
     assert_eq!(played.read(10, 1_000).await, "", "nothing beyond what is committed");
     assert_eq!(played.read(u64::MAX, u32::MAX).await, "");
+    for (size, text) in [(7, "7\nroots\n"), (10, "10\nroots\n"), (11, "")] {
+        played.say(&FromCourier::Frontier { size }).await;
+        let frontier = |message| match message {
+            ToCourier::Frontier { size: at, text } if at == size => Some(text),
+            _ => None,
+        };
+        assert_eq!(played.hear_until(frontier).await, text);
+    }
     played.log.0.store(500_000, Ordering::SeqCst);
     let all = played.read(0, u32::MAX).await;
     assert!(all.len() <= ENTRIES_BYTES_MAX && all.ends_with('\n'), "{}", all.len());
