@@ -4,6 +4,8 @@
 //! names of query parameters, any case of the fixed segments. `providers/Microsoft.Authorization`
 //! is looked for first, since `/keys/providers/…` would be a key's path otherwise.
 
+mod absent;
+mod keys;
 mod roles;
 
 use casemate_hsm::keys::Selector;
@@ -12,6 +14,8 @@ use casemate_hsm::{KeyName, Setting, VersionId, setting};
 use uuid::Uuid;
 
 use crate::query::{Query, decode};
+
+pub use absent::Absent;
 
 /// Most segments of a path that means anything.
 const SEGMENTS_MAX: usize = 8;
@@ -78,23 +82,6 @@ pub enum KeyUse {
     UnwrapKey,
     Sign,
     Verify,
-}
-
-/// Operations of the API that this release does not have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the operations are those of the API")]
-pub enum Absent {
-    Rotate,
-    RotationPolicy,
-    KeyBackup,
-    KeyRestore,
-    Attestation,
-    Release,
-    SecureWrap,
-    FullBackup,
-    FullRestore,
-    SecurityDomain,
-    ExternalKeyManager,
 }
 
 /// The methods that a path takes, as the header `Allow` names them (RFC 9110, 10.2.1).
@@ -349,41 +336,6 @@ impl Route {
     }
 }
 
-impl Absent {
-    fn operation(self) -> &'static str {
-        match self {
-            Self::Rotate => "KeyRotate",
-            Self::RotationPolicy => "KeyRotationPolicy",
-            Self::KeyBackup => "KeyBackup",
-            Self::KeyRestore => "KeyRestore",
-            Self::Attestation => "KeyGetAttestation",
-            Self::Release => "KeyRelease",
-            Self::SecureWrap => "KeySecureWrap",
-            Self::FullBackup => "BackupCreate",
-            Self::FullRestore => "RestoreCreate",
-            Self::SecurityDomain => "SecurityDomain",
-            Self::ExternalKeyManager => "EkmProxyOperation",
-        }
-    }
-
-    /// What it is called towards people.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Rotate => "rotating a key (create a new version under the same name instead)",
-            Self::RotationPolicy => "a rotation policy",
-            Self::KeyBackup => "backing up a single key",
-            Self::KeyRestore => "restoring a key",
-            Self::Attestation => "key attestation",
-            Self::Release => "secure key release",
-            Self::SecureWrap => "secure wrap",
-            Self::FullBackup => "full backup",
-            Self::FullRestore => "full restore",
-            Self::SecurityDomain => "the security domain",
-            Self::ExternalKeyManager => "an external key manager",
-        }
-    }
-}
-
 fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
     if let Some(at) = segments.windows(2).position(is_authorization) {
         let (scope, rest) = segments.split_at(at);
@@ -401,7 +353,7 @@ fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
         ("ekm", Absent::ExternalKeyManager),
     ];
     if is(first, "keys") {
-        return keys(method, rest);
+        return keys::keys(method, rest);
     }
     if is(first, "deletedkeys") {
         return deleted_keys(method, rest);
@@ -435,103 +387,6 @@ fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
 
 fn is_authorization(pair: &[&str]) -> bool {
     matches!(pair, [a, b] if is(a, "providers") && is(b, "Microsoft.Authorization"))
-}
-
-fn keys(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
-    match segments {
-        [] => by_method(method, &[("GET", &|| Ok(Route::ListKeys))]),
-        [restore] if is(restore, "restore") && method == "POST" => {
-            Ok(Route::NotInRelease(Absent::KeyRestore))
-        }
-        [name] => key(method, name, Selector::Latest),
-        [name, third] => match operation(method, name, Selector::Latest, third)? {
-            Some(route) => Ok(route),
-            None if matches!(method, "GET" | "PATCH") => key(method, name, version(third)?),
-            None if VersionId::parse(third).is_ok() => Err(not_by(&["GET", "PATCH"])),
-            None => Err(RouteRefusal::UnknownPath),
-        },
-        [name, third, fourth] => {
-            let selector = version(third)?;
-            let found = operation(method, name, selector, fourth)?;
-            found.filter(works_on_a_version).ok_or(RouteRefusal::UnknownPath)
-        }
-        _ => Err(RouteRefusal::UnknownPath),
-    }
-}
-
-fn works_on_a_version(route: &Route) -> bool {
-    match route {
-        Route::UseKey(..) => true,
-        Route::NotInRelease(absent) => {
-            matches!(absent, Absent::Attestation | Absent::Release | Absent::SecureWrap)
-        }
-        _ => false,
-    }
-}
-
-fn key(method: &str, name: &str, selector: Selector) -> Result<Route, RouteRefusal> {
-    let name = key_name(name)?;
-    let latest = selector == Selector::Latest;
-    match method {
-        "GET" => Ok(Route::GetKey(name, selector)),
-        "PATCH" => Ok(Route::UpdateKey(name, selector)),
-        "PUT" if latest => Ok(Route::ImportKey(name)),
-        "DELETE" if latest => Ok(Route::DeleteKey(name)),
-        _ if latest => Err(not_by(&["GET", "PUT", "PATCH", "DELETE"])),
-        _ => Err(not_by(&["GET", "PATCH"])),
-    }
-}
-
-/// The operation of a path's last segment; none if it is not the name of one.
-fn operation(
-    method: &str,
-    name: &str,
-    selector: Selector,
-    operation: &str,
-) -> Result<Option<Route>, RouteRefusal> {
-    let uses = [
-        ("sign", KeyUse::Sign),
-        ("verify", KeyUse::Verify),
-        ("encrypt", KeyUse::Encrypt),
-        ("decrypt", KeyUse::Decrypt),
-        ("wrapkey", KeyUse::WrapKey),
-        ("unwrapkey", KeyUse::UnwrapKey),
-    ];
-    let absent = [
-        ("rotate", "POST", Absent::Rotate),
-        ("rotationpolicy", "GET", Absent::RotationPolicy),
-        ("rotationpolicy", "PUT", Absent::RotationPolicy),
-        ("backup", "POST", Absent::KeyBackup),
-        ("restore", "PUT", Absent::KeyRestore),
-        ("attestation", "GET", Absent::Attestation),
-        ("release", "POST", Absent::Release),
-        ("securewrapkey", "POST", Absent::SecureWrap),
-        ("secureunwrapkey", "POST", Absent::SecureWrap),
-    ];
-    let demand = |wanted: &'static str| match method == wanted {
-        true => Ok(()),
-        false => Err(not_by(&[wanted])),
-    };
-    if let Some((_, key_use)) = uses.into_iter().find(|(known, _)| is(operation, known)) {
-        demand("POST")?;
-        return Ok(Some(Route::UseKey(key_use, key_name(name)?, selector)));
-    }
-    if is(operation, "create") {
-        demand("POST")?;
-        return Ok(Some(Route::CreateKey(key_name(name)?)));
-    }
-    if is(operation, "versions") {
-        demand("GET")?;
-        return Ok(Some(Route::ListVersions(key_name(name)?)));
-    }
-    let known: Vec<_> = absent.into_iter().filter(|(known, ..)| is(operation, known)).collect();
-    if known.is_empty() {
-        return Ok(None);
-    }
-    let fits = known.iter().find(|(_, wanted, _)| *wanted == method);
-    let taken: Vec<_> = known.iter().map(|(_, wanted, _)| *wanted).collect();
-    let (_, _, absent) = fits.ok_or_else(|| not_by(&taken))?;
-    Ok(Some(Route::NotInRelease(*absent)))
 }
 
 fn deleted_keys(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
