@@ -14,6 +14,7 @@
 //! [`WrappedMaterial`]: casemate_engine_port::WrappedMaterial
 
 mod aead;
+pub mod backup;
 pub mod domain;
 mod ec;
 mod engine;
