@@ -13,6 +13,8 @@ use std::os::unix::net::UnixStream;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::transfer::{ORDER_BYTES_MAX, Order, PIECE_BYTES_MAX, Report};
+
 /// The version of this protocol. Both ends come from one executable, so another one is an error.
 pub const COURIER_VERSION: u32 = 1;
 
@@ -93,6 +95,15 @@ pub enum ToCourier {
         /// The lines.
         lines: Vec<u8>,
     },
+    /// An object of a backup is to be carried.
+    Transfer(Order),
+    /// Bytes of the object of that order.
+    Piece {
+        /// The order.
+        id: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
 }
 
 /// From the courier to its partition.
@@ -109,6 +120,15 @@ pub enum FromCourier {
     },
     /// How far a sink is.
     Delivered(Delivered),
+    /// What came of an order.
+    Transferred(Report),
+    /// Bytes of the object that was asked for.
+    Piece {
+        /// The order.
+        id: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
 }
 
 /// How far a sink is.
@@ -136,6 +156,10 @@ const CERTIFICATE: u8 = 0x06;
 const FROM_HELLO: u8 = 0x81;
 const READ: u8 = 0x82;
 const DELIVERED: u8 = 0x83;
+const TRANSFER: u8 = 0x10;
+const PIECE: u8 = 0x11;
+const TRANSFERRED: u8 = 0x90;
+const FROM_PIECE: u8 = 0x91;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -167,6 +191,8 @@ impl ToCourier {
                 body.extend_from_slice(lines);
                 framed(ENTRIES, &body)
             }
+            Self::Transfer(order) => framed(TRANSFER, &json(order)),
+            Self::Piece { id, bytes } => framed(PIECE, &[&id.to_be_bytes(), &bytes[..]].concat()),
         }
     }
 
@@ -205,7 +231,14 @@ impl ToCourier {
                 }
                 Self::Entries { from, lines: lines.to_vec() }
             }
-            HELLO | CONFIGURATION | CERTIFICATE | CHECKPOINT => return Err(bad()),
+            TRANSFER if body.len() <= ORDER_BYTES_MAX => {
+                Self::Transfer(serde_json::from_slice(body).map_err(|_| bad())?)
+            }
+            PIECE => {
+                let (id, bytes) = piece(body).ok_or_else(bad)?;
+                Self::Piece { id, bytes }
+            }
+            HELLO | CONFIGURATION | CERTIFICATE | CHECKPOINT | TRANSFER => return Err(bad()),
             _ => return Err(CourierProtocolError::Kind { kind }),
         })
     }
@@ -223,6 +256,10 @@ impl FromCourier {
                 framed(READ, &body)
             }
             Self::Delivered(delivered) => framed(DELIVERED, &json(delivered)),
+            Self::Transferred(report) => framed(TRANSFERRED, &json(report)),
+            Self::Piece { id, bytes } => {
+                framed(FROM_PIECE, &[&id.to_be_bytes(), &bytes[..]].concat())
+            }
         }
     }
 
@@ -249,7 +286,14 @@ impl FromCourier {
             DELIVERED if body.len() <= REPORT_BYTES_MAX => {
                 Self::Delivered(serde_json::from_slice(body).map_err(|_| bad())?)
             }
-            DELIVERED => return Err(bad()),
+            TRANSFERRED if body.len() <= ORDER_BYTES_MAX => {
+                Self::Transferred(serde_json::from_slice(body).map_err(|_| bad())?)
+            }
+            FROM_PIECE => {
+                let (id, bytes) = piece(body).ok_or_else(bad)?;
+                Self::Piece { id, bytes }
+            }
+            DELIVERED | TRANSFERRED => return Err(bad()),
             _ => return Err(CourierProtocolError::Kind { kind }),
         })
     }
@@ -325,6 +369,12 @@ fn framed(kind: u8, body: &[u8]) -> Vec<u8> {
     frame.push(kind);
     frame.extend_from_slice(body);
     frame
+}
+
+fn piece(body: &[u8]) -> Option<(u64, Vec<u8>)> {
+    let (id, bytes) = body.split_at_checked(8)?;
+    let fits = !bytes.is_empty() && bytes.len() <= PIECE_BYTES_MAX;
+    Some((number(id)?, bytes.to_vec())).filter(|_| fits)
 }
 
 fn number(body: &[u8]) -> Option<u64> {

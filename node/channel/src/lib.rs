@@ -16,6 +16,7 @@ mod message;
 mod metrics;
 mod packet;
 mod start;
+pub mod transfer;
 
 pub use end::{AgentEnd, ChannelError, PartitionEnd, Pending, receive_start};
 pub use message::{Listener, ToAgent, ToPartition};
