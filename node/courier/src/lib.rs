@@ -27,6 +27,7 @@ mod runner;
 mod sign;
 mod sinks;
 mod tls;
+mod transfer;
 
 use std::process::ExitCode;
 
