@@ -18,6 +18,7 @@ use casemate_token::{Caller, GroupsUnknown};
 use casemate_wire::{ApiVersion, ErrorBody, ErrorDetail, InnerError, Wiped};
 use http::header::USER_AGENT;
 use http::request::Parts;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::answer::{Answer, CLIENT_REQUEST_ID};
 use crate::body::BodyRefusal;
@@ -46,6 +47,8 @@ pub(crate) struct Exchange {
     pub(crate) groups_unknown: Option<GroupsUnknown>,
     pub(crate) url: Arc<str>,
     pub(crate) noted: Noted,
+    /// Room for a long body, taken until the answer leaves.
+    pub(crate) _room: Option<OwnedSemaphorePermit>,
 }
 
 /// What became known on the way, for the record.
@@ -131,6 +134,11 @@ impl Exchange {
     /// Records the algorithm, or the type of the key.
     pub(crate) fn note_algorithm(&mut self, name: &'static str) {
         self.noted.algorithm = name;
+    }
+
+    /// Records which key it turned out to be about.
+    pub(crate) fn note_key(&mut self, name: &KeyName) {
+        self.noted.key = Some((name.clone(), None));
     }
 
     /// Records which version it came to.
@@ -263,8 +271,11 @@ impl Exchange {
             Version::Unknown => return Err(Refusal::VersionUnknown),
             // A link to the next page, which was given out here, need not carry one.
             Version::Missing if query.skip_token.is_some() && route.is_list() => {}
-            Version::Missing if route.is_own() => {}
+            Version::Missing if route.is_own() || route.is_job_status() => {}
             Version::Missing => return Err(Refusal::VersionMissing),
+        }
+        if self.plane.hsm.is_restoring() && !matches!(route, Route::RestoreStatus(_)) {
+            return Err(Refusal::Restoring);
         }
         let body = body?;
         dispatch(self, route, &query, &body).await

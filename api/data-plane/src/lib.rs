@@ -24,6 +24,10 @@ mod deleted_keys;
 mod dispatch;
 mod exchange;
 mod explain;
+mod full_backup;
+mod full_restore;
+mod jobs;
+mod key_backup;
 mod keys;
 pub mod meter;
 mod paging;
@@ -42,5 +46,6 @@ pub mod route;
 mod settings;
 
 pub use copies::{Copies, CopyMissing, NoCopies, SinkStatus};
+pub use jobs::Backups;
 pub use plane::{Config, ConfigError, ConnectionFacts, DataPlane, ExternalName, Limits};
 pub use query::{Query, Version};

@@ -11,13 +11,14 @@ use http::header::EXPECT;
 use http::request::Parts;
 use http::{HeaderName, Method, Request, Response};
 use http_body_util::Full;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::answer::{Answer, CLIENT_REQUEST_ID, Envelope, send};
 use crate::authenticate::{authenticate, principal};
 use crate::authority::asked;
 use crate::body::{self, BodyRefusal};
 use crate::exchange::{Exchange, Noted, ReadBody, error_answer};
-use crate::plane::{ConnectionFacts, DataPlane};
+use crate::plane::{BACKUPS_AT_ONCE_MAX, ConnectionFacts, DataPlane};
 use crate::refusal::Refusal;
 use crate::request_id::RequestId;
 use crate::route::{self, BodyKind, RouteRefusal, Routed};
@@ -95,7 +96,7 @@ impl DataPlane {
         };
         let (principal, groups_unknown) = principal(self, &caller, &parts).await;
         let routed = route::parse(meant(&parts), parts.uri.path(), parts.uri.query());
-        let body = self.body(&parts, &routed, body).await;
+        let (room, body) = self.body(&parts, &routed, body).await;
         let is_change = routed.as_ref().is_ok_and(|routed| routed.route.is_change());
         let exchange = Exchange {
             plane: Arc::clone(self),
@@ -108,6 +109,7 @@ impl DataPlane {
             groups_unknown,
             url: Arc::clone(&name.url),
             noted: Noted::default(),
+            _room: room,
         };
         if !is_change {
             return (exchange.run(routed, body).await, true);
@@ -127,7 +129,7 @@ impl DataPlane {
         parts: &Parts,
         routed: &Result<Routed, RouteRefusal>,
         body: B,
-    ) -> ReadBody
+    ) -> (Option<OwnedSemaphorePermit>, ReadBody)
     where
         B: http_body::Body,
         B::Data: Buf,
@@ -136,17 +138,29 @@ impl DataPlane {
         let bytes_max = match kind {
             BodyKind::None => {
                 self.let_pass(parts, body).await;
-                return Ok(Wiped::default());
+                return (None, Ok(Wiped::default()));
             }
             BodyKind::Parameters => self.limits.body_bytes_max,
             BodyKind::Payload => self.limits.payload_bytes_max,
+            BodyKind::Backup => self.limits.backup_bytes_max,
+        };
+        let room = match kind {
+            BodyKind::Backup => match Arc::clone(&self.backup_room).try_acquire_owned() {
+                Ok(room) => Some(room),
+                Err(_) => {
+                    self.let_pass(parts, body).await;
+                    let max = BACKUPS_AT_ONCE_MAX;
+                    return (None, Err(BodyRefusal::TooManyLong { max }));
+                }
+            },
+            BodyKind::None | BodyKind::Parameters | BodyKind::Payload => None,
         };
         let mut body = pin!(body);
         let read = body::read(body.as_mut(), bytes_max, self.limits.body_deadline).await;
         if let Err(BodyRefusal::TooLarge { .. }) = &read {
             self.let_pass(parts, body).await;
         }
-        read
+        (room, read)
     }
 
     /// Lets pass a body that is not looked at, so that its sender comes to read the answer. One

@@ -4,6 +4,8 @@
 //! text for the caller says what to do next; the text for log and audit is the refusal's own. What
 //! is nobody's fault outside becomes a bare 500 without any detail.
 
+mod full_backup;
+mod key_backup;
 mod roles;
 
 use std::borrow::Cow;
@@ -11,9 +13,11 @@ use std::borrow::Cow;
 use casemate_audit::TrailError;
 use casemate_audit_sinks::SinksError;
 use casemate_engine_port::{EngineError, OperationError};
+use casemate_hsm::backup::{BackupError, StartRefusal, TargetError};
 use casemate_hsm::keys::{
-    AttributesRefusal, CreateRefusal, DeleteRefusal, FindRefusal, ImportRefusal, PurgeRefusal,
-    RANDOM_BYTES_MAX, RandomRefusal, RecoverRefusal, UpdateRefusal, UseRefusal, WindowEdge,
+    AttributesRefusal, BackUpRefusal, CreateRefusal, DeleteRefusal, FindRefusal, ImportRefusal,
+    PurgeRefusal, RANDOM_BYTES_MAX, RandomRefusal, RecoverRefusal, RestoreRefusal, UpdateRefusal,
+    UseRefusal, WindowEdge,
 };
 use casemate_hsm::rbac::{
     AssignRefusal, DefineRefusal, DeleteAssignmentRefusal, DeleteDefinitionRefusal, ExplainRefusal,
@@ -79,6 +83,20 @@ pub(crate) enum Refusal {
     Recover(#[from] RecoverRefusal),
     #[error(transparent)]
     Purge(#[from] PurgeRefusal),
+    #[error(transparent)]
+    BackUp(#[from] BackUpRefusal),
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    #[error(transparent)]
+    Restore(#[from] RestoreRefusal),
+    #[error(transparent)]
+    Start(#[from] StartRefusal),
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error("there is no such job")]
+    NoSuchJob,
+    #[error("a full restore is under way")]
+    Restoring,
     #[error(transparent)]
     Use(#[from] UseRefusal),
     #[error(transparent)]
@@ -227,6 +245,13 @@ impl Refusal {
             Self::Delete(DeleteRefusal::Commit(refusal))
             | Self::Recover(RecoverRefusal::Commit(refusal)) => commit(refusal),
             Self::Purge(refusal) => purge(refusal, url),
+            Self::BackUp(refusal) => key_backup::back_up(refusal, url),
+            Self::Backup(refusal) => key_backup::backup(refusal),
+            Self::Restore(refusal) => key_backup::restore(refusal),
+            Self::Start(refusal) => full_backup::start(refusal),
+            Self::Target(refusal) => full_backup::target(refusal),
+            Self::NoSuchJob => full_backup::no_such_job(),
+            Self::Restoring => full_backup::restoring(),
             Self::Use(refusal) => use_key(refusal, url),
             Self::Random(RandomRefusal::Count(given)) => Problem::bad(format!(
                 "The parameter 'count' must be from 1 to {RANDOM_BYTES_MAX}, not {given}."
@@ -326,6 +351,9 @@ fn body(refusal: &BodyRefusal) -> Problem {
         BodyRefusal::TooSlow { .. } => {
             Problem::new(S::REQUEST_TIMEOUT, "RequestTimeout", "The body did not arrive in time.")
         }
+        BodyRefusal::TooManyLong { max } => Problem::busy(format!(
+            "{max} keys are being restored already, the most at one time; try again in a moment."
+        )),
         BodyRefusal::Broken => Problem::bad("The request body broke off."),
         BodyRefusal::Empty => Problem::bad("The request needs a JSON body."),
         BodyRefusal::NotJson { line, column } => Problem::bad(format!(
@@ -502,6 +530,7 @@ fn commit(refusal: &CommitRefusal) -> Problem {
             "The store gave no answer, so the change may or may not have been made: read it back \
              before you repeat it.",
         ),
+        CommitRefusal::Restoring => full_backup::restoring(),
         CommitRefusal::Store(_) => Problem::unavailable(
             "The store takes no changes and nothing was changed; the operator must look at its \
              disk. Then try again.",

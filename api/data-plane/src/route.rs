@@ -5,9 +5,11 @@
 //! is looked for first, since `/keys/providers/…` would be a key's path otherwise.
 
 mod absent;
+mod jobs;
 mod keys;
 mod roles;
 
+use casemate_hsm::backup::JobId;
 use casemate_hsm::keys::Selector;
 use casemate_hsm::rbac::Scope;
 use casemate_hsm::{KeyName, Setting, VersionId, setting};
@@ -48,6 +50,17 @@ pub enum Route {
     GetDeletedKey(KeyName),
     RecoverKey(KeyName),
     PurgeKey(KeyName),
+    BackUpKey(KeyName),
+    /// Which key it is shows in the backup.
+    RestoreKey,
+    StartBackup,
+    CheckBackup,
+    BackupStatus(JobId),
+    StartRestore,
+    CheckRestore,
+    RestoreStatus(JobId),
+    /// One key from a full backup.
+    RestoreKeyFrom(KeyName),
     RandomBytes,
     ListAssignments(Scope),
     GetAssignment(Scope, Uuid),
@@ -145,6 +158,8 @@ pub enum BodyKind {
     Parameters,
     /// A payload for a key.
     Payload,
+    /// The backup of a key.
+    Backup,
 }
 
 /// Finds the operation.
@@ -193,6 +208,15 @@ impl Route {
             Self::GetDeletedKey(_) => "KeyGetDeleted",
             Self::RecoverKey(_) => "KeyRecover",
             Self::PurgeKey(_) => "KeyPurge",
+            Self::BackUpKey(_) => "KeyBackup",
+            Self::RestoreKey => "KeyRestore",
+            Self::StartBackup => "BackupCreate",
+            Self::CheckBackup => "BackupCheck",
+            Self::BackupStatus(_) => "BackupStatusGet",
+            Self::StartRestore => "RestoreCreate",
+            Self::CheckRestore => "RestoreCheck",
+            Self::RestoreStatus(_) => "RestoreStatusGet",
+            Self::RestoreKeyFrom(_) => "KeySelectiveRestore",
             Self::RandomBytes => "RandomBytesGet",
             Self::ListAssignments(_) => "RoleAssignmentList",
             Self::GetAssignment(..) => "RoleAssignmentGet",
@@ -224,6 +248,12 @@ impl Route {
                 | Self::DeleteKey(_)
                 | Self::RecoverKey(_)
                 | Self::PurgeKey(_)
+                | Self::RestoreKey
+                | Self::StartBackup
+                | Self::CheckBackup
+                | Self::StartRestore
+                | Self::CheckRestore
+                | Self::RestoreKeyFrom(_)
                 | Self::PutAssignment(..)
                 | Self::DeleteAssignment(..)
                 | Self::UpdateSetting(_)
@@ -251,11 +281,22 @@ impl Route {
         matches!(self, Self::Explain | Self::CutOffTokens(_))
     }
 
+    /// Whether it is a job's status: its URL was given out here, without an api-version.
+    pub fn is_job_status(&self) -> bool {
+        matches!(self, Self::BackupStatus(_) | Self::RestoreStatus(_))
+    }
+
     /// How much body it takes.
     pub fn body(&self) -> BodyKind {
         match self {
             Self::UseKey(..) => BodyKind::Payload,
-            Self::CreateKey(_)
+            Self::RestoreKey => BodyKind::Backup,
+            Self::StartBackup
+            | Self::CheckBackup
+            | Self::StartRestore
+            | Self::CheckRestore
+            | Self::RestoreKeyFrom(_)
+            | Self::CreateKey(_)
             | Self::ImportKey(_)
             | Self::UpdateKey(..)
             | Self::RandomBytes
@@ -271,6 +312,9 @@ impl Route {
             | Self::GetDeletedKey(_)
             | Self::RecoverKey(_)
             | Self::PurgeKey(_)
+            | Self::BackUpKey(_)
+            | Self::BackupStatus(_)
+            | Self::RestoreStatus(_)
             | Self::ListAssignments(_)
             | Self::GetAssignment(..)
             | Self::DeleteAssignment(..)
@@ -292,6 +336,11 @@ impl Route {
         match self {
             Self::PutAssignment(..) | Self::PutDefinition(..) => 201,
             Self::PurgeKey(_) => 204,
+            Self::StartBackup
+            | Self::CheckBackup
+            | Self::StartRestore
+            | Self::CheckRestore
+            | Self::RestoreKeyFrom(_) => 202,
             _ => 200,
         }
     }
@@ -312,6 +361,8 @@ impl Route {
             | Self::GetDeletedKey(name)
             | Self::RecoverKey(name)
             | Self::PurgeKey(name)
+            | Self::BackUpKey(name)
+            | Self::RestoreKeyFrom(name)
             | Self::KeyUsage(name) => Some((name, None)),
             Self::ListAssignments(scope)
             | Self::GetAssignment(scope, _)
@@ -323,6 +374,13 @@ impl Route {
             | Self::DeleteDefinition(scope, _) => scope.key().map(|name| (name, None)),
             Self::ListKeys
             | Self::ListDeletedKeys
+            | Self::RestoreKey
+            | Self::StartBackup
+            | Self::CheckBackup
+            | Self::BackupStatus(_)
+            | Self::StartRestore
+            | Self::CheckRestore
+            | Self::RestoreStatus(_)
             | Self::RandomBytes
             | Self::Explain
             | Self::CutOffTokens(_)
@@ -344,14 +402,7 @@ fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
     let Some((first, rest)) = segments.split_first() else {
         return Err(RouteRefusal::UnknownPath);
     };
-    let absent = [
-        ("backup", Absent::FullBackup),
-        ("prebackup", Absent::FullBackup),
-        ("restore", Absent::FullRestore),
-        ("prerestore", Absent::FullRestore),
-        ("securitydomain", Absent::SecurityDomain),
-        ("ekm", Absent::ExternalKeyManager),
-    ];
+    let absent = [("securitydomain", Absent::SecurityDomain), ("ekm", Absent::ExternalKeyManager)];
     if is(first, "keys") {
         return keys::keys(method, rest);
     }
@@ -360,6 +411,9 @@ fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
     }
     if is(first, "rng") && rest.is_empty() {
         return by_method(method, &[("POST", &|| Ok(Route::RandomBytes))]);
+    }
+    if ["backup", "prebackup", "restore", "prerestore"].iter().any(|one| is(first, one)) {
+        return jobs::jobs(method, first, rest);
     }
     if is(first, "settings") {
         return settings(method, rest);

@@ -127,6 +127,11 @@ pub(crate) fn cut_offs_path() -> Path {
     path("token-cut-offs".to_owned())
 }
 
+/// Where the jobs are: backups and restores of the whole HSM.
+pub(crate) fn jobs_path() -> Path {
+    path("jobs".to_owned())
+}
+
 /// Where a role assignment is.
 pub(crate) fn assignment_path(name: Uuid) -> Path {
     path(format!("{ASSIGNMENTS}/{name}"))
@@ -156,6 +161,7 @@ pub(crate) enum Kind {
     Assignment,
     AuditSinks,
     CutOffs,
+    Jobs,
     Definition,
     /// Written by a newer release or another part of the HSM: left alone.
     Other,
@@ -169,6 +175,7 @@ pub(crate) fn kind(path: &Path) -> Kind {
         [SETTINGS, name] => setting(name).map_or(Kind::Other, Kind::Setting),
         ["audit-sinks"] => Kind::AuditSinks,
         ["token-cut-offs"] => Kind::CutOffs,
+        ["jobs"] => Kind::Jobs,
         [KEYS, _] => Kind::Key,
         [KEYS, key, "versions", _] => Kind::Version { key: (*key).to_owned() },
         [KEYS, key, "gcm", version] => match VersionId::parse(version) {

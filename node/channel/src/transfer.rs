@@ -12,7 +12,7 @@ pub const ORDER_BYTES_MAX: usize = 16 * 1024;
 pub const PIECE_BYTES_MAX: usize = 512 * 1024;
 
 /// Longest object, in bytes.
-pub const OBJECT_BYTES_MAX: u64 = 6 * 1024 * 1024;
+pub const OBJECT_BYTES_MAX: u64 = 48 * 1024 * 1024;
 
 /// What is to be done with an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

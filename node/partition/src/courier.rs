@@ -12,6 +12,7 @@
 mod link;
 mod log;
 mod table;
+mod transfers;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use tokio::task::JoinHandle;
 use link::{Link, Origin};
 pub(crate) use log::{Log, TrailLog};
 use table::Table;
+pub(crate) use transfers::Transfers;
 
 /// The courier of this HSM, whether one runs or not.
 pub(crate) struct Courier {
@@ -32,13 +34,26 @@ pub(crate) struct Courier {
     log: Arc<dyn Log>,
     origin: Origin,
     table: Arc<Table>,
+    transfers: Arc<Transfers>,
     link: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Courier {
     pub(crate) fn new(hsm: Arc<Hsm>, log: Arc<dyn Log>, name: &str, resource_id: &str) -> Self {
         let origin = Origin { hsm: name.to_owned(), resource_id: resource_id.to_owned() };
-        Self { hsm, log, origin, table: Arc::default(), link: Mutex::default() }
+        Self {
+            hsm,
+            log,
+            origin,
+            table: Arc::default(),
+            transfers: Arc::default(),
+            link: Mutex::default(),
+        }
+    }
+
+    /// Who carries the objects of backups.
+    pub(crate) fn transfers(&self) -> &Arc<Transfers> {
+        &self.transfers
     }
 
     /// Works with a courier that was just started; the one before it has gone.
@@ -49,6 +64,7 @@ impl Courier {
             log: Arc::clone(&self.log),
             origin: self.origin.clone(),
             table: Arc::clone(&self.table),
+            transfers: Arc::clone(&self.transfers),
         };
         let task = tokio::spawn(async move {
             if let Err(error) = link.run(stream).await {

@@ -53,6 +53,9 @@ pub(crate) enum Failure {
     /// The store went astray while the HSM was in use.
     #[error("the store gave no sure answer; the HSM is opened anew, to find out what it holds")]
     Astray,
+    /// A restored HSM takes the place of this one.
+    #[error("the HSM was restored, and is opened anew")]
+    Restored,
     /// The first settings.
     #[error("the settings for the new HSM are refused")]
     Settings(#[source] serde_json::Error),
@@ -93,6 +96,7 @@ impl Failure {
             Self::Tampered(OpenError::RolledBack { .. }) | Self::Emptied { .. } => "rolled-back",
             Self::Tampered(_) => "tampered",
             Self::Astray => "store-astray",
+            Self::Restored => "restored",
             Self::Settings(_) => "settings",
             Self::Domain(_) => "domain",
             Self::Engine(_) => "engine",
@@ -122,6 +126,7 @@ impl Failure {
                 | TrailError::Closed,
             )
             | Self::Astray
+            | Self::Restored
             | Self::Certificate(_) => false,
             Self::Harden(_)
             | Self::Store(StoreError::Damaged(_))

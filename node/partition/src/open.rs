@@ -8,12 +8,15 @@ use casemate_audit::{
 use casemate_channel::{Creation as CreationMessage, Start};
 use casemate_engine_port::Secret;
 use casemate_engine_soft::SoftEngine;
+use casemate_engine_soft::backup::BackupKeys;
 use casemate_engine_soft::domain::{DomainKeys, RecordCipher};
 use casemate_harden::lock;
 use casemate_hsm::{Clock, Creation, Hsm, HsmLimits, Pool, Ports, Spawn, UnixSeconds};
 use casemate_store_embedded::EmbeddedStore;
 use casemate_store_port::{OpenError, Record, SealedStore, Store, StoreIdentity};
 
+use crate::aside::take_place;
+use crate::backup_cipher::DomainBackups;
 use crate::clock::millis;
 use crate::failure::Failure;
 use crate::files;
@@ -45,6 +48,8 @@ pub(crate) struct Keys {
     pub(crate) records: Arc<DomainCipher>,
     /// Of what else lies in the folder.
     pub(crate) files: Arc<RecordCipher>,
+    /// Of backups.
+    pub(crate) backups: Arc<DomainBackups>,
 }
 
 /// Derives the keys; locks each in memory where the system does not lock all.
@@ -57,11 +62,12 @@ pub(crate) fn keys(seal: &NodeSeal, memory_is_locked: bool) -> Result<Keys, Fail
         });
         lock_all(derived.into_iter().flatten().chain([seal.domain_secret()]));
     }
-    let (record, head, material, _backup) = of_records.into_parts();
+    let (record, head, material, backup) = of_records.into_parts();
     let engine = Arc::new(SoftEngine::new(material)?);
     let records = Arc::new(DomainCipher(RecordCipher::new(record, head)));
     let (record, head, _, _) = of_files.into_parts();
-    Ok(Keys { engine, records, files: Arc::new(RecordCipher::new(record, head)) })
+    let backups = Arc::new(DomainBackups(BackupKeys::new(seal.identity().epoch, backup)));
+    Ok(Keys { engine, records, files: Arc::new(RecordCipher::new(record, head)), backups })
 }
 
 fn lock_all<'a>(secrets: impl Iterator<Item = &'a Secret>) {
@@ -81,13 +87,15 @@ pub(crate) async fn hsm(
     system: System,
     sentinel: &Arc<Sentinel>,
 ) -> Result<(Arc<Hsm>, Kept), Failure> {
+    take_place(&start.folder).map_err(Failure::Folder)?;
     let embedded = EmbeddedStore::open(&start.folder).map_err(Failure::Store)?;
     let System { clock, pool, spawn, counts } = system;
     let store = sentinel.guard(TimedStore::around(Arc::new(embedded), counts));
     let may_be_new = start.create.is_some();
     let (store, records) = sealed(store, keys, seal, may_be_new).await?;
     let engine = Arc::<SoftEngine>::clone(&keys.engine);
-    let ports = Ports { engine, store, clock, pool, spawn };
+    let backup = Arc::<DomainBackups>::clone(&keys.backups);
+    let ports = Ports { engine, store, backup, clock, pool, spawn };
     let limits = limits(start);
     let mut kept = Kept::from_records(&records)?;
     let hsm = match (&start.create, records.is_empty()) {

@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use casemate_audit::Trail;
 use casemate_channel::{Start, ToAgent};
-use casemate_data_plane::{Config, DataPlane, ExternalName, Limits};
+use casemate_data_plane::{Backups, Config, DataPlane, ExternalName, Limits};
 use casemate_hsm::{Clock, Hsm};
 use casemate_token::{GroupSource, Groups, TrustSettings, TrustedIssuer, Validator};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc;
 
 use crate::agent::{Agent, Arrival};
+use crate::aside::FolderAside;
 use crate::boot::Boot;
 use crate::clock::SystemClock;
-use crate::courier::{Courier, TrailLog};
+use crate::courier::{Courier, TrailLog, Transfers};
 use crate::due::purge_when_due;
 use crate::failure::{Failure, chain};
 use crate::fetch::AgentFetch;
@@ -83,6 +84,7 @@ struct Partition {
     hsm: Arc<Hsm>,
     trail: Trail,
     courier: Arc<Courier>,
+    aside: Arc<FolderAside>,
     seal: NodeSeal,
     server: Arc<Server>,
     sentinel: Arc<Sentinel>,
@@ -128,7 +130,14 @@ impl Partition {
             validator.cut_off(cut_off.principal, cut_off.not_before.0);
         }
         let courier = courier(start, &hsm, &trail);
-        let plane = plane(start, &hsm, Callers { validator, groups }, &trail, &courier)?;
+        let aside = Arc::new(FolderAside::new(&start.folder));
+        let backups = Backups {
+            hsm: start.hsm.clone(),
+            objects: Arc::<Transfers>::clone(courier.transfers()),
+            aside: Arc::<FolderAside>::clone(&aside),
+        };
+        let callers = Callers { validator, groups };
+        let plane = plane(start, &hsm, callers, &trail, &courier, backups)?;
         let folder = start.folder.clone();
         let names = certificate_names(start);
         let (tls, renew_at) =
@@ -140,7 +149,7 @@ impl Partition {
         let metrics = Arc::new(Metrics { counts, plane, hsm: of, pool, places });
         let stop_grace = Duration::from_millis(start.limits.stop_grace_ms);
         let agent = Arc::clone(agent);
-        Ok(Self { agent, hsm, trail, courier, seal, server, sentinel, metrics, stop_grace })
+        Ok(Self { agent, hsm, trail, courier, aside, seal, server, sentinel, metrics, stop_grace })
     }
 
     /// Serves until told to stop.
@@ -152,12 +161,15 @@ impl Partition {
             Err(_) => ASTRAY_GRACE,
         };
         self.server.finish(grace).await;
-        ended?;
+        let restored = match ended {
+            Err(Failure::Restored) => Err(Failure::Restored),
+            ended => Ok(ended?),
+        };
         open::record_service(&self.trail, "PartitionStop").await?;
         self.trail.close();
         Remember::new().now(&self.trail, &self.hsm).await;
         self.seal.remember(self.hsm.sequence())?;
-        Ok(())
+        restored
     }
 
     async fn take_connections(
@@ -165,6 +177,7 @@ impl Partition {
         arrivals: &mut mpsc::Receiver<Arrival>,
     ) -> Result<(), Failure> {
         let sentinel = Arc::clone(&self.sentinel);
+        let aside = Arc::clone(&self.aside);
         let mut remember = tokio::time::interval(REMEMBER_INTERVAL);
         let mut anchor = tokio::time::interval(ANCHOR_INTERVAL);
         let mut anchored = Remember::new();
@@ -178,6 +191,7 @@ impl Partition {
                     Some(Arrival::Stop) => return Ok(()),
                     None => return Err(Failure::AgentGone),
                 },
+                () = aside.taken() => return Err(Failure::Restored),
                 () = sentinel.astray() => return Err(Failure::Astray),
                 // It takes nothing until it is opened anew: the partition ends, its agent heals it.
                 _ = look.tick() => if let Some(failure) = self.trail.failure() {
@@ -272,11 +286,13 @@ fn plane(
     callers: Callers,
     trail: &Trail,
     courier: &Arc<Courier>,
+    backups: Backups,
 ) -> Result<Arc<DataPlane>, Failure> {
     let bounds = Limits::default();
     let limits = Limits {
         payload_bytes_max: bounds.payload_bytes_max.min(start.limits.body_bytes_max),
         body_bytes_max: bounds.body_bytes_max.min(start.limits.body_bytes_max),
+        backup_bytes_max: bounds.backup_bytes_max.min(start.limits.body_bytes_max),
         body_deadline: Duration::from_millis(start.limits.body_timeout_ms),
         caller_requests_max: start.limits.caller_requests_max,
     };
@@ -286,6 +302,7 @@ fn plane(
         groups: callers.groups,
         trail: trail.clone(),
         copies: Arc::<Courier>::clone(courier),
+        backups,
         names: start.names.iter().map(external).collect(),
         named_port: start.named_port,
         region: start.region.clone(),

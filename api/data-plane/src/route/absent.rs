@@ -6,13 +6,9 @@
 pub enum Absent {
     Rotate,
     RotationPolicy,
-    KeyBackup,
-    KeyRestore,
     Attestation,
     Release,
     SecureWrap,
-    FullBackup,
-    FullRestore,
     SecurityDomain,
     ExternalKeyManager,
 }
@@ -23,13 +19,9 @@ impl Absent {
         match self {
             Self::Rotate => "KeyRotate",
             Self::RotationPolicy => "KeyRotationPolicy",
-            Self::KeyBackup => "KeyBackup",
-            Self::KeyRestore => "KeyRestore",
             Self::Attestation => "KeyGetAttestation",
             Self::Release => "KeyRelease",
             Self::SecureWrap => "KeySecureWrap",
-            Self::FullBackup => "BackupCreate",
-            Self::FullRestore => "RestoreCreate",
             Self::SecurityDomain => "SecurityDomain",
             Self::ExternalKeyManager => "EkmProxyOperation",
         }
@@ -40,13 +32,9 @@ impl Absent {
         match self {
             Self::Rotate => "rotating a key (create a new version under the same name instead)",
             Self::RotationPolicy => "a rotation policy",
-            Self::KeyBackup => "backing up a single key",
-            Self::KeyRestore => "restoring a key",
             Self::Attestation => "key attestation",
             Self::Release => "secure key release",
             Self::SecureWrap => "secure wrap",
-            Self::FullBackup => "full backup",
-            Self::FullRestore => "full restore",
             Self::SecurityDomain => "the security domain",
             Self::ExternalKeyManager => "an external key manager",
         }

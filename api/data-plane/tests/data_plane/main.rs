@@ -9,11 +9,15 @@ mod audit_sinks;
 mod crypto;
 mod definitions;
 #[cfg(test)]
+mod full_backup;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod groups;
 #[cfg(test)]
 mod hang_up;
+#[cfg(test)]
+mod key_backup;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
@@ -26,5 +30,7 @@ mod revoke;
 mod roles;
 #[cfg(test)]
 mod settings;
+#[cfg(test)]
+mod shelf;
 #[cfg(test)]
 mod usage;

@@ -68,13 +68,17 @@ impl Hsm {
     pub fn due_for_purge(&self) -> Vec<KeyName> {
         let now = self.now();
         let state = self.state.read();
+        // One that is being restored only looks like one that is being purged.
+        let restoring = |record: &KeyRecord| self.restoring.has(&record.name);
         let due = |record: &KeyRecord| match record.life {
             Life::Live => false,
             Life::Deleted { purge_at, .. } => purge_at <= now,
             Life::Purging => true,
         };
         let keys = state.keys.values().map(|key| &key.record);
-        keys.filter(|record| due(record)).map(|record| record.name.clone()).collect()
+        keys.filter(|record| due(record) && !restoring(record))
+            .map(|record| record.name.clone())
+            .collect()
     }
 
     /// Purges a key on the service's own behalf, because its retention has ended or its purge was
@@ -124,12 +128,15 @@ impl Hsm {
         })
     }
 
-    async fn finish_purge(self: &Arc<Self>, name: &KeyName) -> Result<(), PurgeRefusal> {
+    pub(super) async fn finish_purge(self: &Arc<Self>, name: &KeyName) -> Result<(), PurgeRefusal> {
         loop {
             let done = self
                 .attempt(name.folded(), || {
                     let state = self.state.read();
-                    Ok::<_, PurgeRefusal>(next_batch(&state, name))
+                    Ok::<_, PurgeRefusal>(match self.restoring.has(name) {
+                        true => finished(),
+                        false => next_batch(&state, name),
+                    })
                 })
                 .await?;
             if done {
@@ -139,12 +146,16 @@ impl Hsm {
     }
 }
 
+/// Somebody else has finished it: an empty change commits nothing.
+fn finished() -> Attempt<bool> {
+    Attempt { change: Change::default(), applied: Vec::new(), result: true }
+}
+
 /// The next records to remove; the result says whether they are the last.
 fn next_batch(state: &State, name: &KeyName) -> Attempt<bool> {
     let purging = state.keys.get(name.folded()).filter(|key| key.record.life == Life::Purging);
     let Some(key) = purging else {
-        // Somebody else has finished it: an empty change commits nothing.
-        return Attempt { change: Change::default(), applied: Vec::new(), result: true };
+        return finished();
     };
     let path = records::key_path(name);
     let expect = vec![(path.clone(), Condition::At(key.generation))];

@@ -277,7 +277,8 @@ markers! {
     KeysRead, KeysWrite, KeysCreate, KeysDelete, KeysImport, KeysEncrypt, KeysDecrypt, KeysWrap,
     KeysUnwrap, KeysSign, KeysVerify, DeletedKeysRead, DeletedKeysRecover, DeletedKeysPurge,
     RoleAssignmentsRead, RoleAssignmentsWrite, RoleAssignmentsDelete, RoleDefinitionsRead,
-    RoleDefinitionsWrite, RoleDefinitionsDelete, Rng, SettingsRead, SettingsWrite,
+    RoleDefinitionsWrite, RoleDefinitionsDelete, Rng, SettingsRead, SettingsWrite, KeysBackup,
+    KeysRestore, BackupStart, BackupStatus, RestoreStart, RestoreStatus,
 }
 
 #[cfg(test)]

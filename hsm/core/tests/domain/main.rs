@@ -6,7 +6,9 @@ mod bench; // the fixture all tests stand on
 mod definitions;
 mod deletion;
 mod explain;
+mod full_backup;
 mod gcm;
+mod key_backup;
 mod ladder;
 mod prefixes;
 mod races;

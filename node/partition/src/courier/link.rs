@@ -14,6 +14,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::Transfers;
 use super::log::Log;
 use super::table::Table;
 
@@ -42,6 +43,7 @@ pub(super) struct Link {
     pub(super) log: Arc<dyn Log>,
     pub(super) origin: Origin,
     pub(super) table: Arc<Table>,
+    pub(super) transfers: Arc<Transfers>,
 }
 
 /// What the courier was told last.
@@ -63,11 +65,14 @@ impl Link {
         let Origin { hsm, resource_id } = self.origin.clone();
         write_frame(&mut outgoing, &ToCourier::Hello { hsm, resource_id }.encode()).await?;
         let (ask, requests) = mpsc::channel(REQUESTS_MAX);
-        let table = Arc::clone(&self.table);
-        tokio::select! {
-            heard = listen(incoming, &table, ask) => heard,
-            told = self.tell(outgoing, requests) => told,
-        }
+        let (table, transfers) = (Arc::clone(&self.table), Arc::clone(&self.transfers));
+        let orders = transfers.attach();
+        let ended = tokio::select! {
+            heard = listen(incoming, &table, &transfers, ask) => heard,
+            told = self.tell(outgoing, requests, orders) => told,
+        };
+        transfers.detach();
+        ended
     }
 
     /// Says what is new and answers requests. Each frame waits until the courier has taken the one
@@ -76,6 +81,7 @@ impl Link {
         &self,
         mut outgoing: OwnedWriteHalf,
         mut requests: mpsc::Receiver<(u64, u32)>,
+        mut orders: mpsc::Receiver<ToCourier>,
     ) -> Result<(), CourierProtocolError> {
         let mut told = Told::default();
         let mut look = interval(LOOK_INTERVAL);
@@ -91,6 +97,7 @@ impl Link {
                     let answer = ToCourier::Entries { from, lines };
                     write_frame(&mut outgoing, &answer.encode()).await?;
                 }
+                Some(order) = orders.recv() => write_frame(&mut outgoing, &order.encode()).await?,
                 () = self.table.nudge.notified() => {}
                 _ = look.tick() => told.looks = told.looks.wrapping_add(1),
             }
@@ -161,12 +168,16 @@ impl Link {
 async fn listen(
     mut incoming: OwnedReadHalf,
     table: &Table,
+    transfers: &Transfers,
     ask: mpsc::Sender<(u64, u32)>,
 ) -> Result<(), CourierProtocolError> {
     while let Some(frame) = read_frame(&mut incoming).await? {
         match FromCourier::decode(&frame)? {
             FromCourier::Hello => {}
             FromCourier::Delivered(report) => table.note(report),
+            message @ (FromCourier::Transferred(_) | FromCourier::Piece { .. }) => {
+                transfers.hear(message).await;
+            }
             FromCourier::Read { from, bytes_max } => {
                 if ask.send((from, bytes_max)).await.is_err() {
                     return Ok(());

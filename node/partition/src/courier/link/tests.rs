@@ -66,6 +66,7 @@ impl Played {
             log: Arc::<Numbers>::clone(&log),
             origin: Origin { hsm: "dev".to_owned(), resource_id: "/r".to_owned() },
             table: Arc::clone(&table),
+            transfers: Arc::default(),
         };
         let stream = StdUnixStream::from(theirs);
         stream.set_nonblocking(true).unwrap();
