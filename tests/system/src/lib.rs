@@ -4,6 +4,8 @@
 //! Here is only what several of them need.
 
 pub mod acknowledged;
+pub mod az;
+pub mod azurite;
 pub mod disk;
 pub mod trace;
 
