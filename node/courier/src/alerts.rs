@@ -88,7 +88,9 @@ impl Watch {
         let key = || entry.inner("key", "name").to_owned();
         let is_role =
             operation.starts_with("RoleAssignment") || operation.starts_with("RoleDefinition");
-        let is_role_change = is_role && entry.text("phase") == "outcome" && entry.succeeded();
+        // By the service itself: what a restore brings back or ends.
+        let is_done = matches!(entry.text("phase"), "outcome" | "service") && entry.succeeded();
+        let is_role_change = is_role && is_done;
         let is_export = operation.starts_with("SecurityDomain") && operation.contains("Download");
         let is_decryption = matches!(operation, "KeyDecrypt" | "KeyUnwrap");
         let status = entry.number("httpStatusCode").unwrap_or_default();

@@ -4,13 +4,13 @@
 //! is understood here, and no text of a target is repeated.
 
 mod http;
+mod local;
 mod target;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use casemate_channel::transfer::{OBJECT_BYTES_MAX, Order, Outcome, Report, Verb};
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -122,24 +122,10 @@ impl Carrier {
         }
         let place = self.place(order)?;
         let path = place.path(&order.folder, &order.name)?;
-        let failed = |error| place.failure(error);
         match order.verb {
-            Verb::Put => {
-                let payload = PutPayload::from(object);
-                place.store.put(&path, payload).await.map_err(failed)?;
-                Ok(Vec::new())
-            }
-            Verb::Remove => {
-                place.store.delete(&path).await.map_err(failed)?;
-                Ok(Vec::new())
-            }
-            Verb::Get => {
-                let found = place.store.get(&path).await.map_err(failed)?;
-                if found.meta.size > OBJECT_BYTES_MAX {
-                    return Err(TargetFailure::TooLong);
-                }
-                Ok(found.bytes().await.map_err(failed)?.to_vec())
-            }
+            Verb::Put => place.put(&path, object).await.map(|()| Vec::new()),
+            Verb::Remove => place.remove(&path).await.map(|()| Vec::new()),
+            Verb::Get => place.get(&path).await,
         }
     }
 

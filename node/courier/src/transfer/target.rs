@@ -10,16 +10,20 @@
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
-use std::time::Duration;
+use object_store::{
+    BackoffConfig, ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
+};
 use url::{Host, Url};
 
+use casemate_channel::transfer::OBJECT_BYTES_MAX;
+
 use super::http::{Connector, Roots};
+use super::local::LocalFolder;
 
 /// Folder of the courier's own in which local backups lie.
 const LOCAL_FOLDER: &str = "backups";
@@ -58,9 +62,14 @@ pub(crate) enum TargetFailure {
     Folder(#[source] std::io::Error),
 }
 
+enum Store {
+    Remote(Arc<dyn ObjectStore>),
+    Local(LocalFolder),
+}
+
 /// Where objects lie.
 pub(crate) struct Place {
-    pub(super) store: Arc<dyn ObjectStore>,
+    store: Store,
     /// What stands before the folders of backups.
     prefix: Vec<String>,
     host: String,
@@ -121,7 +130,47 @@ impl Place {
         Ok(Path::from_iter(parts))
     }
 
-    pub(super) fn failure(&self, error: object_store::Error) -> TargetFailure {
+    pub(super) async fn put(&self, path: &Path, object: Vec<u8>) -> Result<(), TargetFailure> {
+        match &self.store {
+            Store::Remote(store) => {
+                let payload = PutPayload::from(object);
+                store.put(path, payload).await.map(drop).map_err(|error| self.failure(error))
+            }
+            Store::Local(folder) => {
+                folder.put(path.as_ref(), &object).map_err(TargetFailure::Folder)
+            }
+        }
+    }
+
+    pub(super) async fn remove(&self, path: &Path) -> Result<(), TargetFailure> {
+        match &self.store {
+            Store::Remote(store) => store.delete(path).await.map_err(|error| self.failure(error)),
+            Store::Local(folder) => folder.remove(path.as_ref()).map_err(TargetFailure::Folder),
+        }
+    }
+
+    pub(super) async fn get(&self, path: &Path) -> Result<Vec<u8>, TargetFailure> {
+        match &self.store {
+            Store::Remote(store) => {
+                let found = store.get(path).await.map_err(|error| self.failure(error))?;
+                if found.meta.size > OBJECT_BYTES_MAX {
+                    return Err(TargetFailure::TooLong);
+                }
+                let bytes = found.bytes().await.map_err(|error| self.failure(error))?;
+                Ok(bytes.to_vec())
+            }
+            Store::Local(folder) => match folder.get(path.as_ref(), OBJECT_BYTES_MAX) {
+                Ok(Some(bytes)) => Ok(bytes),
+                Ok(None) => Err(TargetFailure::NotFound),
+                Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => {
+                    Err(TargetFailure::TooLong)
+                }
+                Err(error) => Err(TargetFailure::Folder(error)),
+            },
+        }
+    }
+
+    fn failure(&self, error: object_store::Error) -> TargetFailure {
         let host = self.host.clone();
         match error {
             object_store::Error::NotFound { .. } => TargetFailure::NotFound,
@@ -160,7 +209,7 @@ impl Place {
             .with_http_connector(Connector::new(roots))
             .build()
             .map_err(|cause| TargetFailure::Refused { host: host.clone(), cause })?;
-        Ok(Self { store: Arc::new(store), prefix: Vec::new(), host })
+        Ok(Self { store: Store::Remote(Arc::new(store)), prefix: Vec::new(), host })
     }
 
     fn s3(
@@ -206,18 +255,13 @@ impl Place {
         }
         let refused = |cause| TargetFailure::Refused { host: host.clone(), cause };
         let store = builder.build().map_err(refused)?;
-        Ok(Self { store: Arc::new(store), prefix: segments, host })
+        Ok(Self { store: Store::Remote(Arc::new(store)), prefix: segments, host })
     }
 
     fn local(path: &str, own: &FilePath) -> Result<Self, TargetFailure> {
         let prefix: Vec<String> = path.split('/').map(str::to_owned).collect();
-        let folder = own.join(LOCAL_FOLDER);
-        std::fs::create_dir_all(&folder).map_err(TargetFailure::Folder)?;
-        let host = "the courier's folder".to_owned();
-        let store = LocalFileSystem::new_with_prefix(&folder)
-            .map_err(|cause| TargetFailure::Refused { host: host.clone(), cause })?
-            .with_fsync(true);
-        Ok(Self { store: Arc::new(store), prefix, host })
+        let store = Store::Local(LocalFolder::new(own.join(LOCAL_FOLDER)));
+        Ok(Self { store, prefix, host: String::new() })
     }
 }
 
