@@ -295,19 +295,14 @@ impl<'a> Building<'a> {
             let state = self.hsm.state.read();
             state.assignments.values().map(|(one, _)| Assignment::clone(one)).collect()
         };
-        let twins = |one: &Assignment, other: &Assignment| {
-            (one.principal, one.role) == (other.principal, other.role) && one.scope == other.scope
-        };
-        let in_backup = |one: &Assignment| self.assignments.iter().any(|other| twins(one, other));
-        let own = |one: &&Assignment| administers(one) && self.principal.is_or_is_in(one.principal);
-        let kept: Vec<Assignment> =
-            present.iter().filter(own).filter(|one| !in_backup(one)).cloned().collect();
-        let is_kept = |one: &Assignment| kept.iter().any(|other| other.name == one.name);
-        let ended: Vec<Assignment> =
-            present.iter().filter(|one| !in_backup(one) && !is_kept(one)).cloned().collect();
-        let was_there = |one: &Assignment| present.iter().any(|other| twins(one, other));
-        let revived: Vec<Assignment> =
-            self.assignments.iter().filter(|one| !was_there(one)).cloned().collect();
+        let what = |one: &Assignment| (one.principal, one.role, one.scope.clone());
+        let in_backup: HashSet<_> = self.assignments.iter().map(what).collect();
+        let was_there: HashSet<_> = present.iter().map(what).collect();
+        let own = |one: &Assignment| administers(one) && self.principal.is_or_is_in(one.principal);
+        let lacking = present.into_iter().filter(|one| !in_backup.contains(&what(one)));
+        let (kept, ended): (Vec<Assignment>, Vec<Assignment>) = lacking.partition(own);
+        let new = self.assignments.iter().filter(|one| !was_there.contains(&what(one)));
+        let revived: Vec<Assignment> = new.cloned().collect();
         let names: HashSet<Uuid> = self.assignments.iter().map(|one| one.name).collect();
         self.assignments.extend(kept.into_iter().filter(|one| !names.contains(&one.name)));
         if self.hsm.settings().separation == Separation::Refuse
