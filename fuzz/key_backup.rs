@@ -1,5 +1,5 @@
-//! A key's backup: anybody who may restore keys can send any bytes as one. The cipher of this target
-//! opens everything, so that what stands behind it is reached too.
+//! A key's backup: anybody who may restore keys can send any bytes as one. The cipher of this
+//! target opens everything, so that what stands behind it is reached too.
 #![no_main]
 
 use casemate_hsm::backup::{BackupCipher, BackupCipherError, DOMAIN_SIGN_BYTES, KeyBackup};

@@ -26,7 +26,7 @@ use crate::copies::CopyMissing;
 use crate::dispatch::dispatch;
 use crate::plane::DataPlane;
 use crate::query::Version;
-use crate::refusal::{Problem, Refusal};
+use crate::refusal::{OfBackups, Problem, Refusal};
 use crate::render::{Style, json};
 use crate::request_id::RequestId;
 use crate::route::{Route, RouteRefusal, Routed};
@@ -275,7 +275,7 @@ impl Exchange {
             Version::Missing => return Err(Refusal::VersionMissing),
         }
         if self.plane.hsm.is_restoring() && !matches!(route, Route::RestoreStatus(_)) {
-            return Err(Refusal::Restoring);
+            return Err(OfBackups::Restoring.into());
         }
         let body = body?;
         dispatch(self, route, &query, &body).await

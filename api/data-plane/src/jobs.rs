@@ -16,7 +16,7 @@ use crate::answer::Answer;
 use crate::exchange::Exchange;
 use crate::parameters::BadParameter;
 use crate::plane::DataPlane;
-use crate::refusal::Refusal;
+use crate::refusal::{OfBackups, Refusal};
 use crate::render::json;
 
 /// What full backups and restores are made with.
@@ -60,7 +60,7 @@ pub(crate) fn status(job: &Job) -> Vec<u8> {
 
 /// The status that was asked for.
 pub(crate) fn shown(job: Option<Job>) -> Result<Answer, Refusal> {
-    let job = job.ok_or(Refusal::NoSuchJob)?;
+    let job = job.ok_or(OfBackups::NoSuchJob)?;
     Ok(Answer::json(StatusCode::OK, status(&job)))
 }
 

@@ -4,8 +4,7 @@
 //! text for the caller says what to do next; the text for log and audit is the refusal's own. What
 //! is nobody's fault outside becomes a bare 500 without any detail.
 
-mod full_backup;
-mod key_backup;
+mod backups;
 mod roles;
 
 use std::borrow::Cow;
@@ -13,11 +12,9 @@ use std::borrow::Cow;
 use casemate_audit::TrailError;
 use casemate_audit_sinks::SinksError;
 use casemate_engine_port::{EngineError, OperationError};
-use casemate_hsm::backup::{BackupError, StartRefusal, TargetError};
 use casemate_hsm::keys::{
-    AttributesRefusal, BackUpRefusal, CreateRefusal, DeleteRefusal, FindRefusal, ImportRefusal,
-    PurgeRefusal, RANDOM_BYTES_MAX, RandomRefusal, RecoverRefusal, RestoreRefusal, UpdateRefusal,
-    UseRefusal, WindowEdge,
+    AttributesRefusal, CreateRefusal, DeleteRefusal, FindRefusal, ImportRefusal, PurgeRefusal,
+    RANDOM_BYTES_MAX, RandomRefusal, RecoverRefusal, UpdateRefusal, UseRefusal, WindowEdge,
 };
 use casemate_hsm::rbac::{
     AssignRefusal, DefineRefusal, DeleteAssignmentRefusal, DeleteDefinitionRefusal, ExplainRefusal,
@@ -29,6 +26,8 @@ use casemate_hsm::{
 use casemate_token::{GroupsUnknown, TokenRefusal};
 use casemate_wire::ApiVersion;
 use http::StatusCode as S;
+
+pub(crate) use backups::OfBackups;
 
 use crate::admission::TooManyUnderWay;
 use crate::body::BodyRefusal;
@@ -84,19 +83,7 @@ pub(crate) enum Refusal {
     #[error(transparent)]
     Purge(#[from] PurgeRefusal),
     #[error(transparent)]
-    BackUp(#[from] BackUpRefusal),
-    #[error(transparent)]
-    Backup(#[from] BackupError),
-    #[error(transparent)]
-    Restore(#[from] RestoreRefusal),
-    #[error(transparent)]
-    Start(#[from] StartRefusal),
-    #[error(transparent)]
-    Target(#[from] TargetError),
-    #[error("there is no such job")]
-    NoSuchJob,
-    #[error("a full restore is under way")]
-    Restoring,
+    OfBackups(#[from] OfBackups),
     #[error(transparent)]
     Use(#[from] UseRefusal),
     #[error(transparent)]
@@ -245,13 +232,7 @@ impl Refusal {
             Self::Delete(DeleteRefusal::Commit(refusal))
             | Self::Recover(RecoverRefusal::Commit(refusal)) => commit(refusal),
             Self::Purge(refusal) => purge(refusal, url),
-            Self::BackUp(refusal) => key_backup::back_up(refusal, url),
-            Self::Backup(refusal) => key_backup::backup(refusal),
-            Self::Restore(refusal) => key_backup::restore(refusal),
-            Self::Start(refusal) => full_backup::start(refusal),
-            Self::Target(refusal) => full_backup::target(refusal),
-            Self::NoSuchJob => full_backup::no_such_job(),
-            Self::Restoring => full_backup::restoring(),
+            Self::OfBackups(refusal) => refusal.problem(url),
             Self::Use(refusal) => use_key(refusal, url),
             Self::Random(RandomRefusal::Count(given)) => Problem::bad(format!(
                 "The parameter 'count' must be from 1 to {RANDOM_BYTES_MAX}, not {given}."
@@ -530,7 +511,7 @@ fn commit(refusal: &CommitRefusal) -> Problem {
             "The store gave no answer, so the change may or may not have been made: read it back \
              before you repeat it.",
         ),
-        CommitRefusal::Restoring => full_backup::restoring(),
+        CommitRefusal::Restoring => backups::restoring(),
         CommitRefusal::Store(_) => Problem::unavailable(
             "The store takes no changes and nothing was changed; the operator must look at its \
              disk. Then try again.",

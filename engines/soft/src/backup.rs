@@ -1,5 +1,5 @@
-//! The cipher of backups: seals under the backup key of the domain secret, and opens what any HSM of
-//! the same security domain has sealed.
+//! The cipher of backups: seals under the backup key of the domain secret, and opens what any HSM
+//! of the same security domain has sealed.
 //!
 //! Sealed form: salt (32 bytes) ‖ AES-256-GCM ciphertext ‖ tag (16 bytes), under a key of its own:
 //! HKDF-SHA256(backup key, salt, `casemate backup v1`), nonce zero. What is authenticated with it

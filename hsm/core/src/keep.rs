@@ -32,8 +32,8 @@ impl Hsm {
         Some(versions.fold(key.generation.0, u64::max))
     }
 
-    /// The same for a key that was to be restored: `None` where it came to nothing, and is taken away
-    /// as one that is being purged.
+    /// The same for a key that was to be restored: `None` where it came to nothing, and is taken
+    /// away as one that is being purged.
     #[must_use]
     pub fn restored_key_written(&self, name: &KeyName) -> Option<u64> {
         let life = self.state.read().keys.get(name.folded()).map(|key| key.record.life);

@@ -1,9 +1,10 @@
 //! The place beside the database where a restored HSM is made ready, and the step by which it takes
 //! the database's place.
 //!
-//! `restore/` in the HSM's folder holds a database of its own. The file `ready` in it is the decision:
-//! made when that database is whole, synced and closed. From then on every opening of the HSM goes the
-//! same few steps until the database has moved; without it every opening removes the folder.
+//! `restore/` in the HSM's folder holds a database of its own. The file `ready` in it is the
+//! decision: made when that database is whole, synced and closed. From then on every opening of the
+//! HSM goes the same few steps until the database has moved; without it every opening removes the
+//! folder.
 //!
 //! Invariant: at each moment the folder holds one whole database that the next opening finds.
 
@@ -92,8 +93,8 @@ fn failed(error: io::Error) -> AsideError {
     AsideError(Box::new(error))
 }
 
-/// Lets a database aside take the place of the HSM's, if that was decided; removes it otherwise. Runs
-/// before the database is opened.
+/// Lets a database aside take the place of the HSM's, if that was decided; removes it otherwise.
+/// Runs before the database is opened.
 pub(crate) fn take_place(folder: &Path) -> io::Result<()> {
     STEPS.iter().try_for_each(|step| step(folder, &folder.join(FOLDER)))
 }

@@ -2,8 +2,8 @@
 //! takes its place in one step.
 //!
 //! From its beginning nothing is changed and nothing is answered but the restore's own status. What
-//! the backup does not hold stays as it is: settings, sinks, the keys of the audit log, and, unless an
-//! Administrator restores, role assignments and definitions.
+//! the backup does not hold stays as it is: settings, sinks, the keys of the audit log, and, unless
+//! an Administrator restores, role assignments and definitions.
 //!
 //! Invariants:
 //! - The present store is not written to. A restore that fails, or dies, leaves it as it was.

@@ -5,8 +5,8 @@ use super::{BackupCipher, BackupError, KeyContent};
 use crate::records::{self, Life};
 use crate::{KeyName, VersionId};
 
-/// Longest backup of one key, in bytes: in base64url, with the JSON around it, it is within 1 MiB. A
-/// hundred versions of 4,096-bit RSA keys take less than half of it.
+/// Longest backup of one key, in bytes: in base64url, with the JSON around it, it is within 1 MiB.
+/// A hundred versions of 4,096-bit RSA keys take less than half of it.
 pub const KEY_BACKUP_BYTES_MAX: usize = 720 * 1024;
 
 /// The backup of one key, opened: it was sealed by an HSM of this security domain.

@@ -1,5 +1,5 @@
-//! Restore one key from a full backup. Its name must be free: nothing is overwritten, and what would
-//! have been is told.
+//! Restore one key from a full backup. Its name must be free: nothing is overwritten, and what
+//! would have been is told.
 
 use std::sync::Arc;
 

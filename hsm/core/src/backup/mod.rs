@@ -1,8 +1,8 @@
 //! Backups: what leaves the HSM sealed, to come back into an HSM of the same security domain.
 //!
-//! The formats are specified in `docs/design/backup.md`. What a backup holds of key material is what
-//! the store holds: material under the engine's material key, bound to its place. It is sealed once
-//! more, with everything else, under the domain's backup key.
+//! The formats are specified in `docs/design/backup.md`. What a backup holds of key material is
+//! what the store holds: material under the engine's material key, bound to its place. It is sealed
+//! once more, with everything else, under the domain's backup key.
 //!
 //! Invariant: nothing of a backup is believed before the cipher has opened it.
 

@@ -57,8 +57,8 @@ impl GcmBudget {
     }
 }
 
-/// What a copy of a version counts as reserved from its beginning: half of what the version that was
-/// backed up had left is the original's, so that both together stay within the limit.
+/// What a copy of a version counts as reserved from its beginning: half of what the version that
+/// was backed up had left is the original's, so that both together stay within the limit.
 pub(crate) fn reserved_by_a_copy(reserved: u64) -> u64 {
     let left = ENCRYPTIONS_MAX.saturating_sub(reserved);
     // Whole blocks: half a block can never be reserved.

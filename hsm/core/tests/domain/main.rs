@@ -16,5 +16,6 @@ mod revocation;
 mod rights;
 mod role_table;
 mod settings;
+mod shelf;
 mod use_rules;
 mod versions;

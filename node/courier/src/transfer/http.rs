@@ -44,8 +44,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest answer, in bytes: an object, and room for what stands around it.
 const ANSWER_BYTES_MAX: u64 = OBJECT_BYTES_MAX + 64 * 1024;
 
-/// The roots by which targets of backups are believed. What lies there is sealed; what a false target
-/// would get is the token.
+/// The roots by which targets of backups are believed. What lies there is sealed; what a false
+/// target would get is the token.
 #[derive(Clone, Debug)]
 pub(crate) struct Roots(Arc<RootCertStore>);
 

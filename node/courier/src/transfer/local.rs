@@ -1,7 +1,7 @@
 //! Backups in the courier's own folder: files, each put whole or not at all.
 //!
-//! Not through `object_store`: it wants to know the whole path of its root, which a confined process
-//! cannot find out.
+//! Not through `object_store`: it wants to know the whole path of its root, which a confined
+//! process cannot find out.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};

@@ -3,10 +3,11 @@
 //! | address | what |
 //! |---|---|
 //! | `https://HOST[:PORT]/…/CONTAINER` | Azure Blob, opened by a shared access signature |
-//! | `s3+https://HOST[:PORT]/BUCKET[/…]` | S3, opened by `accessKeyId=…&secretAccessKey=…[&region=…][&sessionToken=…]` |
+//! | `s3+https://HOST[:PORT]/BUCKET[/…]` | S3, opened by an access key as a query |
 //! | `file:///NAME[/…]` | a folder `backups/NAME` of the courier's own, or what is mounted there |
 //!
-//! `http` and `s3+http` reach this machine only.
+//! The query of S3: `accessKeyId=…&secretAccessKey=…[&region=…][&sessionToken=…]`. `http` and
+//! `s3+http` reach this machine only.
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
@@ -42,9 +43,7 @@ pub(crate) enum TargetFailure {
     Address,
     #[error("the token is none for this kind of target; see the page on backups")]
     Token,
-    #[error(
-        "{host} did not take the request; check the address, the token and its rights, and the network"
-    )]
+    #[error("{host} did not take the request; check address, token and its rights, and network")]
     Refused {
         host: String,
         #[source]

@@ -9,8 +9,8 @@ use crate::sealed::state::NUMBERS_SKIPPED;
 use crate::sealed::{create, head};
 use crate::{OpenError, Path, Record, SealedStore, Store};
 
-/// How far the sequence of a store that is made aside lies beyond that of the present one: half of a
-/// claim, so that one claim of the present one leaves an abandoned store behind.
+/// How far the sequence of a store that is made aside lies beyond that of the present one: half of
+/// a claim, so that one claim of the present one leaves an abandoned store behind.
 const SEQUENCES_SKIPPED: u64 = NUMBERS_SKIPPED / 2;
 
 impl SealedStore {
