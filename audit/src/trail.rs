@@ -63,6 +63,8 @@ pub(crate) struct State {
     pub(crate) low: bool,
     /// How much of the disk is to stay free.
     pub(crate) reserve_bytes: u64,
+    /// The folder as who frees its disk sees it.
+    pub(crate) shown_dir: PathBuf,
     /// The last checkpoint.
     pub(crate) published: Option<Anchor>,
     pub(crate) intents: Intents,
@@ -111,6 +113,7 @@ impl Trail {
                 refused: None,
                 low: false,
                 reserve_bytes: space::RESERVE_BYTES,
+                shown_dir: dir.to_owned(),
                 published: None,
                 intents,
                 left_open: open,
@@ -142,6 +145,22 @@ impl Trail {
     pub fn keep_free(&self, bytes: u64) {
         if let Inner::File { shared, .. } = &*self.inner {
             shared.state.lock().reserve_bytes = bytes;
+        }
+    }
+
+    /// From now on messages about a full disk name this folder: a process that sees its own folder
+    /// as the root would name one that nobody outside finds.
+    pub fn call_it(&self, dir: &Path) {
+        if let Inner::File { shared, .. } = &*self.inner {
+            shared.state.lock().shown_dir = dir.to_owned();
+        }
+    }
+
+    /// Whether no new work is taken because the disk is nearly full.
+    pub fn is_low(&self) -> bool {
+        match &*self.inner {
+            Inner::File { shared, .. } => shared.state.lock().low,
+            Inner::Memory(_) => false,
         }
     }
 
@@ -304,10 +323,10 @@ impl Shared {
         }
         if state.low && !record.phase.is_owed() {
             let source = Arc::new(space::nearly_full(state.reserve_bytes));
-            return Append::refused(TrailError::Full { dir: self.dir.clone(), source });
+            return Append::refused(TrailError::Full { dir: state.shown_dir.clone(), source });
         }
         if state.pending.len() + line.len() > PENDING_BYTES_MAX {
-            return Append::refused(TrailError::Overloaded { dir: self.dir.clone() });
+            return Append::refused(TrailError::Overloaded { dir: state.shown_dir.clone() });
         }
         let state = &mut *state;
         let sequence = state.next_sequence;

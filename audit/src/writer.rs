@@ -188,7 +188,7 @@ fn fail(shared: &Shared, taken: &Taken, log: &Log, failure: WriteFailure) {
 
 /// The failure for those who wait, and whether it lasts.
 fn told(shared: &Shared, log: &Log, failure: WriteFailure) -> (TrailError, bool) {
-    let dir = shared.dir.clone();
+    let dir = shared.state.lock().shown_dir.clone();
     match failure {
         WriteFailure::Full(source) => (TrailError::Full { dir, source: source.into() }, false),
         WriteFailure::Broken(source) => (TrailError::Failed { dir, source: source.into() }, true),

@@ -2,13 +2,14 @@
 //!
 //! A promise is kept when its tests pass at the counts it names. A mutant is a small patch that
 //! breaks a promise on purpose; it is caught when the named test passes without it and fails with
-//! it. What was seen is written to `docs/proofs.md`; with words after the command, only what they
-//! name is run, and the other rows stay as they were.
+//! it. What was seen is written to `docs/proofs.md` after each of them; with words after the
+//! command, only what they name is run, and the other rows stay as they were.
 
 mod mutant;
 mod promise;
 mod report;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use self::mutant::Mutant;
@@ -49,22 +50,40 @@ pub(crate) fn prove(workspace: &Workspace, words: &[String]) -> Result<(), Failu
     };
     let provided = provide(workspace)?;
     run(workspace.cargo().args(["build", "--release", "--locked", "--workspace", "--bins"]))?;
-    let mut proofs = Vec::new();
+    let path = workspace.root.join("docs/proofs.md");
+    let run = report::Run { date: today()?, processor: processor(), proofs: Vec::new() };
+    let mut page = Page { path, claims, run };
     for promise in promises.iter().filter(|promise| promise.claim().is_named(words)) {
-        proofs.push(keep(workspace, &provided, promise)?);
+        page.add(keep(workspace, &provided, promise)?)?;
     }
     let named: Vec<_> = mutants.iter().filter(|mutant| mutant.claim().is_named(words)).collect();
-    proofs.extend(mutant::catch_all(workspace, &provided, &named)?);
-    let path = workspace.root.join("docs/proofs.md");
-    let before = std::fs::read_to_string(&path).unwrap_or_default();
-    let run = report::Run { date: today()?, processor: processor(), proofs };
-    write(&path, &report::render(&claims, &run, &before))?;
+    mutant::catch_all(workspace, &provided, &named, &mut |proof| page.add(proof))?;
+    let Page { path, claims, run } = page;
     let failed = run.proofs.iter().filter(|proof| !proof.good).count();
     say(&format!("prove: {} of {} proofs run", run.proofs.len(), claims.count()));
     if failed > 0 {
         return Err(Failure::NotProven { failed, report: path });
     }
     Ok(())
+}
+
+/// The report while it grows: written after each proof, so that a run of hours that is cut off
+/// leaves what it has shown.
+struct Page {
+    path: PathBuf,
+    claims: report::Claims,
+    run: report::Run,
+}
+
+impl Page {
+    fn add(&mut self, proof: Proof) -> Result<(), Failure> {
+        let Proof { claim, good, says, .. } = &proof;
+        let verdict = if *good { "good" } else { "FAILED" };
+        say(&format!("prove: {verdict}: {}, {}: {says}", claim.promise, claim.detail));
+        self.run.proofs.push(proof);
+        let before = std::fs::read_to_string(&self.path).unwrap_or_default();
+        write(&self.path, &report::render(&self.claims, &self.run, &before))
+    }
 }
 
 impl Claim {

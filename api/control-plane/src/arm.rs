@@ -144,7 +144,7 @@ impl Reader<'_> {
     }
 
     fn hsm(&self, hsm: &ManagedHsm) -> Value {
-        let (status, message) = if hsm.activated {
+        let (status, message) = if hsm.activation.is_active() {
             ("Active", "Your HSM has been activated and can be used for cryptographic operations.")
         } else {
             ("NotActivated", "Your HSM has been provisioned, but not activated.")

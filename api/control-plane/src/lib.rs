@@ -11,4 +11,4 @@ mod control_plane;
 mod settings;
 
 pub use control_plane::ControlPlane;
-pub use settings::{ControlPlaneSettings, ManagedHsm};
+pub use settings::{Activation, ControlPlaneSettings, ManagedHsm};

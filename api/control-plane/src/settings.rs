@@ -1,5 +1,8 @@
 //! The facts that the control plane tells. Plain data.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use uuid::Uuid;
 
 /// What the control plane says of itself and its one subscription.
@@ -31,7 +34,7 @@ pub struct ControlPlaneSettings {
 }
 
 /// What is known of one managed HSM.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ManagedHsm {
     /// Its name.
     pub name: String,
@@ -43,6 +46,22 @@ pub struct ManagedHsm {
     pub purge_protection: bool,
     /// The object ids of its first administrators.
     pub initial_admins: Vec<Uuid>,
-    /// Whether its security domain is active.
-    pub activated: bool,
+    /// Whether it is active.
+    pub activation: Activation,
+}
+
+/// Whether an HSM is active, as its partition said last; shared by all copies.
+#[derive(Clone, Debug, Default)]
+pub struct Activation(Arc<AtomicBool>);
+
+impl Activation {
+    /// From now on it is, or it is not.
+    pub fn set(&self, activated: bool) {
+        self.0.store(activated, Ordering::Release);
+    }
+
+    /// Whether it is.
+    pub fn is_active(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }

@@ -7,7 +7,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use casemate_control_plane::{ControlPlane, ControlPlaneSettings, ManagedHsm};
+use casemate_control_plane::{Activation, ControlPlane, ControlPlaneSettings, ManagedHsm};
 use casemate_token::{FetchError, KeyFetch, TrustSettings, TrustedIssuer, Validator};
 use futures_util::future::BoxFuture;
 use http::{Method, Request, Response};
@@ -99,13 +99,15 @@ fn plane_with(validator: Arc<Validator>) -> ControlPlane {
         key_vault_suffix: ".vault.localhost:8443".to_owned(),
         storage_suffix: ".storage.localhost:8443".to_owned(),
     };
+    let activation = Activation::default();
+    activation.set(true);
     let hsm = ManagedHsm {
         name: "Dev".to_owned(),
         uri: "https://dev.managedhsm.localhost:8443".to_owned(),
         retention_days: 7,
         purge_protection: true,
         initial_admins: vec![ADMIN],
-        activated: true,
+        activation,
     };
     ControlPlane::new(settings, vec![hsm], validator)
 }

@@ -21,7 +21,7 @@ const SERVER_LATENCY: HeaderName = HeaderName::from_static("x-ms-server-latency"
 const REGION: HeaderName = HeaderName::from_static("x-ms-keyvault-region");
 const NETWORK_INFO: HeaderName = HeaderName::from_static("x-ms-keyvault-network-info");
 const WARNING: HeaderName = HeaderName::from_static("x-casemate-warning");
-const ASYNC_OPERATION: HeaderName = HeaderName::from_static("azure-asyncoperation");
+const OPERATION: HeaderName = HeaderName::from_static("azure-asyncoperation");
 const BUILD_VERSION: HeaderName = HeaderName::from_static("x-ms-build-version");
 
 /// Headers of a reply: no more than this many, so that the map is made once.
@@ -41,8 +41,8 @@ pub(crate) struct Answer {
     pub(crate) retry_after_s: Option<u16>,
     pub(crate) allow: Option<Allow>,
     pub(crate) warning: Option<HeaderValue>,
-    /// Where the status of the work is that has begun.
-    pub(crate) status_url: Option<HeaderValue>,
+    /// Where to ask how far the operation is.
+    pub(crate) operation: Option<HeaderValue>,
 }
 
 impl Answer {
@@ -69,7 +69,7 @@ impl Answer {
             retry_after_s: None,
             allow: None,
             warning: None,
-            status_url: None,
+            operation: None,
         }
     }
 
@@ -77,8 +77,8 @@ impl Answer {
     pub(crate) fn accepted(body: Vec<u8>, status_url: &str) -> Self {
         let answer = Self::json(StatusCode::ACCEPTED, body);
         // The URL is of the same characters as the HSM's own, which was checked.
-        let status_url = HeaderValue::try_from(status_url).ok();
-        Self { status_url, retry_after_s: Some(POLL_S), ..answer }
+        let operation = HeaderValue::try_from(status_url).ok();
+        Self { operation, retry_after_s: Some(POLL_S), ..answer }
     }
 
     /// The same answer, which says besides what was done against advice.
@@ -154,6 +154,9 @@ pub(crate) fn send(
     }
     if let Some(warning) = answer.warning {
         headers.insert(WARNING, warning);
+    }
+    if let Some(operation) = answer.operation {
+        headers.insert(OPERATION, operation);
     }
     if answer.status != StatusCode::NO_CONTENT {
         headers.insert(CONTENT_TYPE, fixed("application/json; charset=utf-8"));

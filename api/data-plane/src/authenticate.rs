@@ -26,7 +26,7 @@ pub(crate) async fn authenticate(
     let Some(token) = bearer(parts) else {
         return Err(Answer::challenge(&parts.method, name.challenge.clone()));
     };
-    let now = plane.hsm.now().0;
+    let now = plane.door.now().0;
     if let Some(caller) = plane.validator.cached(token, now) {
         return Ok(caller);
     }
@@ -41,7 +41,7 @@ pub(crate) async fn principal(
     parts: &Parts,
 ) -> (Arc<Principal>, Option<GroupsUnknown>) {
     let token = bearer(parts).unwrap_or_default();
-    let (groups, unknown) = match plane.groups.of(caller, token, plane.hsm.now().0).await {
+    let (groups, unknown) = match plane.groups.of(caller, token, plane.door.now().0).await {
         Ok(groups) => (groups, None),
         Err(unknown) => (caller.groups.clone(), Some(unknown)),
     };

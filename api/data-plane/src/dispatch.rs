@@ -1,20 +1,46 @@
 //! From an operation to its handler.
 
+use std::sync::Arc;
+
+use casemate_hsm::Hsm;
 use casemate_hsm::keys::Selector;
+use casemate_hsm::security_domain::NotActivated;
 
 use crate::answer::Answer;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Stage};
 use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::route::{KeyUse, Route};
 use crate::{
     audit_sinks, audit_usage, crypto, cut_off, deleted_keys, explain, full_backup, full_restore,
-    key_backup, keys, random, role_assignments, role_definitions, settings,
+    key_backup, keys, random, role_assignments, role_definitions, security_domain, settings,
 };
+
+impl Stage for Arc<Hsm> {
+    fn act<'a>(
+        x: &'a mut Exchange<Self>,
+        route: Route,
+        query: &'a Query,
+        body: &'a [u8],
+    ) -> impl Future<Output = Result<Answer, Refusal>> + Send + 'a {
+        dispatch(x, route, query, body)
+    }
+}
+
+impl Stage for Arc<NotActivated> {
+    fn act<'a>(
+        x: &'a mut Exchange<Self>,
+        route: Route,
+        _query: &'a Query,
+        body: &'a [u8],
+    ) -> impl Future<Output = Result<Answer, Refusal>> + Send + 'a {
+        security_domain::before_activation(x, route, body)
+    }
+}
 
 /// Hands the request to its handler.
 #[expect(clippy::cognitive_complexity, reason = "one arm per operation, each a single call")]
-pub(crate) async fn dispatch(
+async fn dispatch(
     x: &mut Exchange,
     route: Route,
     query: &Query,
@@ -62,6 +88,7 @@ pub(crate) async fn dispatch(
         Route::PutDefinition(scope, name) => role_definitions::put(x, scope, name, body).await,
         Route::DeleteDefinition(scope, name) => role_definitions::delete(x, scope, name).await,
         Route::Explain => explain::explain(x, query).await,
+        Route::SecurityDomain(call) => security_domain::active(x, call, body).await,
         Route::NotInRelease(absent) => Err(Refusal::NotInRelease(absent)),
     }
 }

@@ -15,6 +15,7 @@ use casemate_hsm::keys::{KeyRef, Used};
 use casemate_hsm::rbac::{AllowedBy, DataAction, NotAuthorized, Permit, Principal, Scope};
 use casemate_hsm::{Hsm, KeyName, VersionId};
 use casemate_token::{Caller, GroupsUnknown};
+use casemate_trace::step;
 use casemate_wire::{ApiVersion, ErrorBody, ErrorDetail, InnerError, Wiped};
 use http::header::USER_AGENT;
 use http::request::Parts;
@@ -23,20 +24,22 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::answer::{Answer, CLIENT_REQUEST_ID};
 use crate::body::BodyRefusal;
 use crate::copies::CopyMissing;
-use crate::dispatch::dispatch;
 use crate::plane::DataPlane;
-use crate::query::Version;
+use crate::query::{Query, Version};
 use crate::refusal::{OfBackups, Problem, Refusal};
 use crate::render::{Style, json};
 use crate::request_id::RequestId;
 use crate::route::{Route, RouteRefusal, Routed};
+use crate::traced;
 
 /// A body, read or refused.
 pub(crate) type ReadBody = Result<Wiped, BodyRefusal>;
 
 /// One authenticated request.
-pub(crate) struct Exchange {
+pub(crate) struct Exchange<S = Arc<Hsm>> {
     pub(crate) plane: Arc<DataPlane>,
+    /// The HSM, in its state.
+    pub(crate) hsm: S,
     pub(crate) started: Instant,
     pub(crate) id: RequestId,
     pub(crate) parts: Parts,
@@ -83,7 +86,38 @@ pub(crate) enum Mark {
 /// while it was written, and another one allows the same.
 const RECORDS_MAX: usize = 4;
 
+/// The state of the HSM that a request has come to.
+pub(crate) trait Stage: Clone + Send + Sync + 'static {
+    /// Does what is asked, as far as the HSM does that in this state.
+    fn act<'a>(
+        x: &'a mut Exchange<Self>,
+        route: Route,
+        query: &'a Query,
+        body: &'a [u8],
+    ) -> impl Future<Output = Result<Answer, Refusal>> + Send + 'a;
+}
+
 impl Exchange {
+    /// The active HSM.
+    pub(crate) fn hsm(&self) -> Arc<Hsm> {
+        Arc::clone(&self.hsm)
+    }
+
+    /// Concludes a use of a key.
+    pub(crate) async fn used<A: DataAction>(
+        &mut self,
+        permit: &Permit<A>,
+        used: &Used,
+        answer: Answer,
+    ) -> Result<Answer, Refusal> {
+        self.note_version(&used.key());
+        let hsm = self.hsm();
+        self.conclude(permit, || Ok(hsm.still_usable(used)?)).await?;
+        Ok(answer)
+    }
+}
+
+impl<S: Stage> Exchange<S> {
     /// Does what is asked and records it; the answer may leave.
     pub(crate) async fn run(
         mut self,
@@ -97,12 +131,8 @@ impl Exchange {
         let Noted { operation, algorithm, .. } = self.noted;
         let (status, took) = (answer.status.as_u16(), self.started.elapsed());
         self.plane.meter.answered(operation, algorithm, status, took);
+        traced::did(operation, algorithm);
         answer
-    }
-
-    /// The HSM.
-    pub(crate) fn hsm(&self) -> Arc<Hsm> {
-        Arc::clone(&self.plane.hsm)
     }
 
     /// What the audit trail knows of the use of a key.
@@ -115,14 +145,15 @@ impl Exchange {
         Style {
             url: &self.url,
             version: self.noted.version,
-            oct_key_ops: self.plane.hsm.settings().oct_key_ops,
+            oct_key_ops: self.plane.door.settings().oct_key_ops,
         }
     }
 
     /// Asks for a permit.
     pub(crate) fn authorize<A: DataAction>(&mut self, scope: Scope) -> Result<Permit<A>, Refusal> {
-        self.noted.consistency = self.plane.hsm.sequence();
-        let permit = self.plane.hsm.authorize::<A>(&self.principal, scope);
+        let _step = step("authorize");
+        self.noted.consistency = self.plane.door.sequence();
+        let permit = self.plane.door.authorize::<A>(&self.principal, scope);
         let permit = permit.map_err(|refusal| match self.groups_unknown.clone() {
             Some(why) => Refusal::GroupsUnknown { refusal, why },
             None => refusal.into(),
@@ -156,25 +187,12 @@ impl Exchange {
 
     /// Records that a change is about to be made; the change may begin when this has answered.
     pub(crate) async fn intend(&mut self) -> Result<Arc<Recorded>, Refusal> {
-        self.noted.consistency = self.plane.hsm.sequence();
+        self.noted.consistency = self.plane.door.sequence();
         let recorded = self.record(Phase::Intent, Verdict::Pending).await;
         let intent = Arc::new(recorded.map_err(not_recorded)?);
         self.noted.intent = Some(Arc::clone(&intent));
         self.copied(&intent).await?;
         Ok(intent)
-    }
-
-    /// Concludes a use of a key.
-    pub(crate) async fn used<A: DataAction>(
-        &mut self,
-        permit: &Permit<A>,
-        used: &Used,
-        answer: Answer,
-    ) -> Result<Answer, Refusal> {
-        self.note_version(&used.key());
-        let hsm = self.hsm();
-        self.conclude(permit, || Ok(hsm.still_usable(used)?)).await?;
-        Ok(answer)
     }
 
     /// Concludes a reading.
@@ -195,7 +213,7 @@ impl Exchange {
         permit: &Permit<A>,
         stands: impl Fn() -> Result<(), Refusal>,
     ) -> Result<(), Refusal> {
-        let hsm = self.hsm();
+        let hsm = self.plane.door.clone();
         for _ in 0..RECORDS_MAX {
             stands()?;
             let (by, recorded) = hsm.while_authorized(permit, |by| {
@@ -220,7 +238,7 @@ impl Exchange {
         answer: Answer,
     ) -> Result<Answer, Refusal> {
         let answer = self.ended_by(permit, answer).await?;
-        self.plane.hsm.still_authorized(permit)?;
+        self.plane.door.still_authorized(permit)?;
         Ok(answer)
     }
 
@@ -230,7 +248,7 @@ impl Exchange {
         permit: &Permit<A>,
         answer: Answer,
     ) -> Result<Answer, Refusal> {
-        let hsm = self.hsm();
+        let hsm = self.plane.door.clone();
         // Where nothing allows it any more, the record names what did.
         let _fell = hsm.while_authorized(permit, |by| self.noted.permit = Some(by.clone()));
         self.ended(answer).await
@@ -271,14 +289,14 @@ impl Exchange {
             Version::Unknown => return Err(Refusal::VersionUnknown),
             // A link to the next page, which was given out here, need not carry one.
             Version::Missing if query.skip_token.is_some() && route.is_list() => {}
-            Version::Missing if route.is_own() || route.is_job_status() => {}
+            Version::Missing if route.is_own() || route.is_polled() => {}
             Version::Missing => return Err(Refusal::VersionMissing),
         }
-        if self.plane.hsm.is_restoring() && !matches!(route, Route::RestoreStatus(_)) {
+        if self.plane.door.is_restoring() && !matches!(route, Route::RestoreStatus(_)) {
             return Err(OfBackups::Restoring.into());
         }
         let body = body?;
-        dispatch(self, route, &query, &body).await
+        S::act(self, route, &query, &body).await
     }
 
     async fn refused(&mut self, refusal: Refusal) -> Answer {

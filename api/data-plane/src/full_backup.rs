@@ -20,7 +20,7 @@ pub(crate) async fn start(x: &mut Exchange, body: &[u8]) -> Answered {
     let begun = x.hsm().begin_backup(&permit, &intent, &name, target).await?;
     begin(x, &permit, begun, async |working| {
         let objects = working.plane.backups.objects.clone();
-        let done = working.plane.hsm.back_up(&working.begun, &*objects).await;
+        let done = working.hsm.back_up(&working.begun, &*objects).await;
         working.end("BackupEnded", done).await;
     })
     .await
@@ -34,7 +34,7 @@ pub(crate) async fn check(x: &mut Exchange, body: &[u8]) -> Answered {
     let begun = x.hsm().begin_backup_check(&permit, &intent, &name, target).await?;
     begin(x, &permit, begun, async |working| {
         let objects = working.plane.backups.objects.clone();
-        let done = working.plane.hsm.check_backup(&working.begun, &*objects).await;
+        let done = working.hsm.check_backup(&working.begun, &*objects).await;
         working.end("BackupEnded", done).await;
     })
     .await

@@ -33,7 +33,7 @@ pub(crate) async fn start(x: &mut Exchange, body: &[u8]) -> Answered {
 /// restored answers for the job: this process ends.
 async fn restore(working: Working, permit: &Permit<act::RestoreStart>) {
     let plane = Arc::clone(&working.plane);
-    let (hsm, backups) = (&plane.hsm, &plane.backups);
+    let (hsm, backups) = (Arc::clone(&working.hsm), &plane.backups);
     let prepared =
         hsm.prepare_restore(permit, &working.begun, &*backups.objects, &*backups.aside).await;
     let switched = match prepared {
@@ -77,7 +77,7 @@ pub(crate) async fn check(x: &mut Exchange, body: &[u8]) -> Answered {
     let begun = x.hsm().begin_restore_check(&permit, &intent, &target, &folder).await?;
     begin(x, &permit, begun, async |working| {
         let objects = working.plane.backups.objects.clone();
-        let done = working.plane.hsm.check_restore(&working.begun, &*objects).await;
+        let done = working.hsm.check_restore(&working.begun, &*objects).await;
         working.end("RestoreEnded", done).await;
     })
     .await
@@ -91,7 +91,7 @@ pub(crate) async fn key(x: &mut Exchange, name: KeyName, body: &[u8]) -> Answere
     let begun = x.hsm().begin_key_restore(&permit, &intent, &target, &request.folder).await?;
     let by = Arc::clone(&permit);
     begin(x, &permit, begun, async move |working| {
-        let (hsm, objects) = (Arc::clone(&working.plane.hsm), &working.plane.backups.objects);
+        let (hsm, objects) = (Arc::clone(&working.hsm), &working.plane.backups.objects);
         let done = hsm.restore_key_from(&by, &working.begun, &**objects).await;
         working.end("RestoreEnded", done).await;
     })

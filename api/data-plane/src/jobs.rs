@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use casemate_audit::{Call, Phase, Record, Recorded, TrailError, Verdict};
+use casemate_hsm::Hsm;
 use casemate_hsm::backup::{Aside, Begun, Done, Job, JobFailure, JobState, Objects, Target};
 use casemate_hsm::rbac::{DataAction, Permit};
 use casemate_wire::{JobError, JobStatus, StorageParameters};
@@ -87,7 +88,7 @@ where
         x.hsm().end_job(begun, Err(JobFailure::NotRecorded)).await;
         return answered;
     }
-    drop(tokio::spawn(work(Working { plane, begun })));
+    drop(tokio::spawn(work(Working { plane, hsm: x.hsm(), begun })));
     x.hsm().still_authorized(permit)?;
     answered
 }
@@ -95,6 +96,7 @@ where
 /// A job at work.
 pub(crate) struct Working {
     pub(crate) plane: Arc<DataPlane>,
+    pub(crate) hsm: Arc<Hsm>,
     pub(crate) begun: Begun,
 }
 
@@ -120,7 +122,7 @@ impl Working {
         if let Err(error) = recorded {
             tracing::error!(%error, operation, "the end of a job was not recorded");
         }
-        self.plane.hsm.end_job(self.begun, done).await;
+        self.hsm.end_job(self.begun, done).await;
     }
 
     /// Where its status is.
@@ -138,7 +140,7 @@ pub(crate) async fn record(
     path: &str,
     verdict: Verdict<'_>,
 ) -> Result<Recorded, TrailError> {
-    let call = Call { request_uri: path, consistency: plane.hsm.sequence(), ..Call::default() };
+    let call = Call { request_uri: path, consistency: plane.door.sequence(), ..Call::default() };
     let record = Record {
         phase: Phase::Service,
         operation,

@@ -43,9 +43,11 @@ mod role_assignments;
 mod role_definitions;
 mod role_parameters;
 pub mod route;
+mod security_domain;
 mod settings;
+mod traced;
 
 pub use copies::{Copies, CopyMissing, NoCopies, SinkStatus};
 pub use jobs::Backups;
-pub use plane::{Config, ConfigError, ConnectionFacts, DataPlane, ExternalName, Limits};
+pub use plane::{Config, ConfigError, ConnectionFacts, DataPlane, ExternalName, Limits, Serving};
 pub use query::{Query, Version};

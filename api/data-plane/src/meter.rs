@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use casemate_audit::{Append, Recorded, TrailError};
+use casemate_trace::step;
 
 /// Upper bounds of the buckets of times, in microseconds. What took longer is counted beyond them.
 pub const BOUNDS_US: [u64; 14] = [
@@ -114,9 +115,14 @@ impl Meter {
     /// Waits until the audit trail has taken a record, and counts how long.
     pub(crate) async fn audited(&self, append: Append) -> Result<Recorded, TrailError> {
         let _waits = Waits::begin(&self.audit_waiting);
+        let mut step = step("audit_append");
         let begun = Instant::now();
         let recorded = append.await;
         self.audit.note(begun.elapsed());
+        match &recorded {
+            Ok(recorded) => step.note("casemate.audit.seq", recorded.sequence()),
+            Err(_) => step.fail(),
+        }
         recorded
     }
 

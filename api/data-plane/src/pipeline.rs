@@ -1,11 +1,15 @@
 //! The path of a request: host, token, route, body; then the exchange, which for a change runs to
 //! its end even if the caller hangs up.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use casemate_hsm::rbac::Principal;
+use casemate_token::{Caller, GroupsUnknown};
+use casemate_trace::{current, step, within};
 use casemate_wire::Wiped;
 use http::header::EXPECT;
 use http::request::Parts;
@@ -17,11 +21,12 @@ use crate::answer::{Answer, CLIENT_REQUEST_ID, Envelope, send};
 use crate::authenticate::{authenticate, principal};
 use crate::authority::asked;
 use crate::body::{self, BodyRefusal};
-use crate::exchange::{Exchange, Noted, ReadBody, error_answer};
-use crate::plane::{BACKUPS_AT_ONCE_MAX, ConnectionFacts, DataPlane};
+use crate::exchange::{Exchange, Noted, ReadBody, Stage, error_answer};
+use crate::plane::{BACKUPS_AT_ONCE_MAX, ConnectionFacts, DataPlane, Name, Serving};
 use crate::refusal::Refusal;
 use crate::request_id::RequestId;
 use crate::route::{self, BodyKind, RouteRefusal, Routed};
+use crate::traced;
 
 /// Names the method that is meant, on a POST: for callers that cannot send others.
 const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method");
@@ -43,6 +48,18 @@ struct Arrived<'a, B> {
     connection: &'a ConnectionFacts,
 }
 
+/// A request whose caller was believed.
+struct Asked {
+    started: Instant,
+    id: RequestId,
+    parts: Parts,
+    peer: IpAddr,
+    caller: Arc<Caller>,
+    principal: Arc<Principal>,
+    groups_unknown: Option<GroupsUnknown>,
+    room: Option<OwnedSemaphorePermit>,
+}
+
 impl DataPlane {
     /// Answers one request. The body is read here, after the caller is known.
     pub async fn handle<B>(
@@ -59,8 +76,13 @@ impl DataPlane {
         let (parts, body) = request.into_parts();
         let client_request_id = parts.headers.get(CLIENT_REQUEST_ID).cloned();
         let is_get = parts.method == Method::GET;
+        let trace = traced::begin(&self.tracer, &parts, &id);
         let arrived = Arrived { started, id, parts, body, connection };
-        let (answer, authenticated) = self.answer(arrived).await;
+        let answering = pin!(self.answer(arrived));
+        let (answer, authenticated) = within(trace.clone(), answering).await;
+        if let Some(trace) = trace {
+            traced::end(&trace, answer.status);
+        }
         let envelope = Envelope {
             id: &id,
             client_request_id: client_request_id.as_ref(),
@@ -87,23 +109,56 @@ impl DataPlane {
             self.let_pass(&parts, body).await;
             return unknown(error_answer(&Refusal::Misdirected.problem(""), &id));
         };
+        traced::addressed(name);
+        let token = step("token");
         let caller = match authenticate(self, name, &parts, &id).await {
             Ok(caller) => caller,
             Err(answer) => {
+                token.end();
                 self.let_pass(&parts, body).await;
                 return unknown(answer);
             }
         };
         let (principal, groups_unknown) = principal(self, &caller, &parts).await;
+        token.end();
         let routed = route::parse(meant(&parts), parts.uri.path(), parts.uri.query());
+        traced::known_caller(&parts.method, &routed);
         let (room, body) = self.body(&parts, &routed, body).await;
-        let is_change = routed.as_ref().is_ok_and(|routed| routed.route.is_change());
-        let exchange = Exchange {
-            plane: Arc::clone(self),
+        let asked = Asked {
             started,
             id,
             parts,
             peer: connection.peer,
+            caller,
+            principal,
+            groups_unknown,
+            room,
+        };
+        let answer = match &self.hsm {
+            Serving::Active(hsm) => self.exchange(hsm, asked, name, routed, body).await,
+            Serving::NotActivated(hsm) => self.exchange(hsm, asked, name, routed, body).await,
+        };
+        (answer, true)
+    }
+
+    /// Has it done by the HSM in its state; a change in a task of its own.
+    async fn exchange<S: Stage>(
+        self: &Arc<Self>,
+        hsm: &S,
+        asked: Asked,
+        name: &Name,
+        routed: Result<Routed, RouteRefusal>,
+        body: ReadBody,
+    ) -> Answer {
+        let is_change = routed.as_ref().is_ok_and(|routed| routed.route.is_change());
+        let Asked { started, id, parts, peer, caller, principal, groups_unknown, room } = asked;
+        let exchange = Exchange {
+            plane: Arc::clone(self),
+            hsm: hsm.clone(),
+            started,
+            id,
+            parts,
+            peer,
             caller,
             principal,
             groups_unknown,
@@ -112,14 +167,13 @@ impl DataPlane {
             _room: room,
         };
         if !is_change {
-            return (exchange.run(routed, body).await, true);
+            return exchange.run(routed, body).await;
         }
-        let url = Arc::clone(&name.url);
-        match tokio::spawn(exchange.run(routed, body)).await {
-            Ok(answer) => (answer, true),
+        match tokio::spawn(within(current(), exchange.run(routed, body))).await {
+            Ok(answer) => answer,
             Err(error) => {
                 tracing::error!(id = id.as_str(), %error, "a change broke off");
-                (error_answer(&Refusal::Broken.problem(&url), &id), true)
+                error_answer(&Refusal::Broken.problem(&name.url), &id)
             }
         }
     }
@@ -155,6 +209,7 @@ impl DataPlane {
             },
             BodyKind::None | BodyKind::Parameters | BodyKind::Payload => None,
         };
+        let _step = step("read_body");
         let mut body = pin!(body);
         let read = body::read(body.as_mut(), bytes_max, self.limits.body_deadline).await;
         if let Err(BodyRefusal::TooLarge { .. }) = &read {

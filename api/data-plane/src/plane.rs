@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use casemate_audit::Trail;
-use casemate_hsm::Hsm;
+use casemate_hsm::security_domain::{Keeper, NotActivated};
+use casemate_hsm::{Door, Hsm};
 use casemate_token::{Groups, Validator, challenge};
+use casemate_trace::Tracer;
 use http::HeaderValue;
 use tokio::sync::Semaphore;
 
@@ -15,11 +17,14 @@ use crate::copies::Copies;
 use crate::jobs::Backups;
 use crate::meter::Meter;
 use crate::request_id::RequestIds;
+use crate::traced;
 
 /// What a data plane is composed of.
 pub struct Config {
-    /// The active HSM.
-    pub hsm: Arc<Hsm>,
+    /// The HSM, in its state.
+    pub hsm: Serving,
+    /// This node's copy of the domain.
+    pub keeper: Arc<dyn Keeper>,
     /// Checks bearer tokens; its settings are made from the HSM's by the composition.
     pub validator: Arc<Validator>,
     /// Finds the groups that tokens leave out.
@@ -30,6 +35,8 @@ pub struct Config {
     pub copies: Arc<dyn Copies>,
     /// What full backups and restores are made with.
     pub backups: Backups,
+    /// Where spans of requests go; it is told which requests to trace.
+    pub tracer: Arc<Tracer>,
     /// The names and addresses that are answered; any other gets 421.
     pub names: Vec<ExternalName>,
     /// What `{port}` stands for in the addresses of the HSM's settings.
@@ -40,6 +47,24 @@ pub struct Config {
     pub build: String,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// The HSM that is served, in its state.
+pub enum Serving {
+    /// Active.
+    Active(Arc<Hsm>),
+    /// Not activated: the security domain's calls alone are answered.
+    NotActivated(Arc<NotActivated>),
+}
+
+impl Serving {
+    /// What it answers in every state.
+    pub fn door(&self) -> Door {
+        match self {
+            Self::Active(hsm) => Door::from(hsm),
+            Self::NotActivated(hsm) => hsm.door(),
+        }
+    }
 }
 
 /// A name or address under which the HSM is reached.
@@ -126,12 +151,15 @@ pub enum ConfigError {
 
 /// The data plane of one HSM.
 pub struct DataPlane {
-    pub(crate) hsm: Arc<Hsm>,
+    pub(crate) hsm: Serving,
+    pub(crate) door: Door,
+    pub(crate) keeper: Arc<dyn Keeper>,
     pub(crate) validator: Arc<Validator>,
     pub(crate) groups: Groups,
     pub(crate) trail: Trail,
     pub(crate) copies: Arc<dyn Copies>,
     pub(crate) backups: Backups,
+    pub(crate) tracer: Arc<Tracer>,
     pub(crate) names: Vec<Name>,
     pub(crate) region: HeaderValue,
     pub(crate) build: HeaderValue,
@@ -157,15 +185,17 @@ pub(crate) struct Name {
 }
 
 impl DataPlane {
-    /// Composes the data plane; reads nothing and starts nothing.
+    /// Composes the data plane; reads nothing and starts nothing but the tracing that is set.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let Config {
             hsm,
+            keeper,
             validator,
             groups,
             trail,
             copies,
             backups,
+            tracer,
             names,
             named_port,
             region,
@@ -176,7 +206,8 @@ impl DataPlane {
             return Err(ConfigError::NoNames);
         }
         let port = named_port.to_string();
-        let settings = hsm.settings();
+        let door = hsm.door();
+        let settings = door.settings();
         let authorization = settings.authority.replace("{port}", &port);
         let first_audience =
             settings.audiences.first().map(|audience| audience.replace("{port}", &port));
@@ -184,12 +215,14 @@ impl DataPlane {
             .into_iter()
             .map(|name| Name::new(name, &authorization, first_audience.as_deref()))
             .collect::<Result<_, _>>()?;
+        traced::configure(&tracer, &hsm.audit_sinks());
         Ok(Self {
             validator,
             groups,
             trail,
             copies,
             backups,
+            tracer,
             names,
             region: header("region", region)?,
             build: header("build version", build)?,
@@ -198,7 +231,9 @@ impl DataPlane {
             meter: Meter::default(),
             admission: Admission::new(limits.caller_requests_max),
             backup_room: Arc::new(Semaphore::new(BACKUPS_AT_ONCE_MAX)),
+            keeper,
             hsm,
+            door: door.clone(),
         })
     }
 

@@ -5,7 +5,9 @@
 //! is nobody's fault outside becomes a bare 500 without any detail.
 
 mod backups;
+mod request;
 mod roles;
+mod security_domain;
 
 use std::borrow::Cow;
 
@@ -19,6 +21,9 @@ use casemate_hsm::keys::{
 use casemate_hsm::rbac::{
     AssignRefusal, DefineRefusal, DeleteAssignmentRefusal, DeleteDefinitionRefusal, ExplainRefusal,
     NotAuthorized,
+};
+use casemate_hsm::security_domain::{
+    DownloadRefusal, ExchangeKeyRefusal, RequestError, UploadError, UploadRefusal,
 };
 use casemate_hsm::{
     ChangeSettingRefusal, CommitRefusal, CutOffRefusal, PoolFailure, SetSinksRefusal,
@@ -126,6 +131,25 @@ pub(crate) enum Refusal {
     TooManyUnderWay(#[from] TooManyUnderWay),
     #[error("the work ended before its answer")]
     Broken,
+    #[error("the HSM is not activated")]
+    NotActivated {
+        /// Whether a recovery has begun.
+        recovering: bool,
+    },
+    #[error("the HSM is active already")]
+    DomainIsActive,
+    #[error("there was no such operation of the security domain")]
+    NoDomainOperation,
+    #[error(transparent)]
+    DomainRequest(#[from] RequestError),
+    #[error(transparent)]
+    DomainUpload(#[from] UploadError),
+    #[error(transparent)]
+    Download(#[from] DownloadRefusal),
+    #[error(transparent)]
+    ExchangeKey(#[from] ExchangeKeyRefusal),
+    #[error(transparent)]
+    Upload(#[from] UploadRefusal),
 }
 
 /// What a caller is told.
@@ -203,7 +227,7 @@ impl Refusal {
                 "This HSM does not answer for the host that the request names; use its own name.",
             ),
             Self::Token(refusal) => token(refusal),
-            Self::Route(refusal) => route(*refusal),
+            Self::Route(refusal) => request::route(*refusal),
             Self::VersionMissing => Problem::bad(format!(
                 "api-version must be specified; the newest supported is {}.",
                 ApiVersion::NEWEST_STABLE
@@ -217,7 +241,7 @@ impl Refusal {
                 "NotSupported",
                 format!("Not available in this release: {}.", absent.name()),
             ),
-            Self::Body(refusal) => body(refusal),
+            Self::Body(refusal) => request::body(refusal),
             Self::Parameter(refusal) => Problem::bad(sentence(refusal)),
             Self::NotAuthorized(refusal) => denied(refusal),
             Self::GroupsUnknown { refusal, why } => groups_unknown(refusal, why),
@@ -243,26 +267,24 @@ impl Refusal {
             Self::Define(refusal) => roles::define(refusal),
             Self::DeleteDefinition(refusal) => roles::delete_definition(refusal),
             Self::Explain(ExplainRefusal::NotForThem(_)) => Problem::forbidden(sentence(self)),
-            Self::Setting(refusal @ ChangeSettingRefusal::Value(_)) => {
-                Problem::bad(sentence(refusal))
-            }
-            Self::Setting(ChangeSettingRefusal::Commit(refusal)) => commit(refusal),
+            Self::Setting(refusal) => setting(refusal),
             Self::Audit { cause, after_change } => trail(cause, *after_change),
             Self::Sinks(refusal) | Self::SetSinks(SetSinksRefusal::Sinks(refusal)) => {
                 Problem::bad(sentence(refusal))
             }
             Self::SetSinks(SetSinksRefusal::Commit(refusal)) => commit(refusal),
             Self::CutOff(refusal) => cut_off(refusal),
-            Self::Copy { cause } => Problem::unavailable(format!(
-                "The audit sink '{}' has not acknowledged the record of this call in time; what \
-                 was asked for may have been done. An Administrator can look at /audit/sinks.",
-                cause.sink
-            )),
-            Self::TooManyUnderWay(TooManyUnderWay { max }) => Problem::busy(format!(
-                "You have {max} requests under way, the most that one caller may have; wait for \
-                 some to be answered."
-            )),
+            Self::Copy { cause } => copy(cause),
+            Self::TooManyUnderWay(refusal) => request::too_many_under_way(refusal),
             Self::Broken => Problem::internal(),
+            Self::NotActivated { recovering } => security_domain::not_activated(*recovering),
+            Self::DomainIsActive => security_domain::is_active(),
+            Self::NoDomainOperation => security_domain::no_operation(),
+            Self::DomainRequest(refusal) => Problem::bad(sentence(refusal)),
+            Self::DomainUpload(refusal) => Problem::bad(sentence(refusal)),
+            Self::Download(refusal) => security_domain::download(refusal),
+            Self::ExchangeKey(refusal) => security_domain::exchange_key(refusal),
+            Self::Upload(refusal) => security_domain::upload(refusal),
         }
     }
 
@@ -280,73 +302,6 @@ fn token(refusal: &TokenRefusal) -> Problem {
             Problem::new(S::UNAUTHORIZED, "Unauthorized", message)
         }
         RefusalKind::Unavailable => Problem::unavailable(message),
-    }
-}
-
-fn route(refusal: RouteRefusal) -> Problem {
-    let bad_id = |message| Problem::new(S::BAD_REQUEST, "Invalidkeyidentifier", message);
-    match refusal {
-        RouteRefusal::UnknownPath => Problem::new(
-            S::NOT_FOUND,
-            "NotFound",
-            "There is nothing at this path; keys are at /keys/NAME[/VERSION].",
-        ),
-        RouteRefusal::Method(allow) => Problem {
-            allow: Some(allow),
-            ..Problem::new(
-                S::METHOD_NOT_ALLOWED,
-                "MethodNotAllowed",
-                format!("This path does not take this method; it takes {allow}."),
-            )
-        },
-        RouteRefusal::KeyName => {
-            bad_id("A key name has 1 to 127 characters, each a letter, a digit or a hyphen.")
-        }
-        RouteRefusal::Version => bad_id("A key version is 32 hexadecimal digits."),
-        RouteRefusal::Guid => {
-            Problem::bad("Principals and their roles are named by a GUID in the path.")
-        }
-        RouteRefusal::Setting => Problem::new(
-            S::NOT_FOUND,
-            "SettingNotFound",
-            "There is no setting of this name; GET /settings lists them.",
-        ),
-        RouteRefusal::Prefix => Problem::bad(
-            "A scope by name prefix is /keys/PREFIX*: letters, digits and hyphens, and one star at \
-             the end.",
-        ),
-        RouteRefusal::Encoding => Problem::bad("Path and query must be percent-encoded UTF-8."),
-        RouteRefusal::TooLong => {
-            Problem::new(S::URI_TOO_LONG, "BadParameter", "The path is too long.")
-        }
-    }
-}
-
-fn body(refusal: &BodyRefusal) -> Problem {
-    match refusal {
-        BodyRefusal::TooLarge { bytes_max } => Problem::new(
-            S::PAYLOAD_TOO_LARGE,
-            "BadParameter",
-            format!("The request body may have at most {bytes_max} bytes."),
-        ),
-        BodyRefusal::TooSlow { .. } => {
-            Problem::new(S::REQUEST_TIMEOUT, "RequestTimeout", "The body did not arrive in time.")
-        }
-        BodyRefusal::TooManyLong { max } => Problem::busy(format!(
-            "{max} keys are being restored already, the most at one time; try again in a moment."
-        )),
-        BodyRefusal::Broken => Problem::bad("The request body broke off."),
-        BodyRefusal::Empty => Problem::bad("The request needs a JSON body."),
-        BodyRefusal::NotJson { line, column } => Problem::bad(format!(
-            "The request body is not valid JSON at line {line}, column {column}."
-        )),
-        BodyRefusal::Members { what } => {
-            Problem::bad(format!("The request body cannot be used: {what}."))
-        }
-        BodyRefusal::WrongMember { line, column } => Problem::bad(format!(
-            "The value that ends at line {line}, column {column} of the request body has a wrong \
-             type or form; binary values are base64url, times are seconds."
-        )),
     }
 }
 
@@ -524,6 +479,21 @@ fn engine(error: &EngineError) -> Problem {
         EngineError::Unsupported | EngineError::BadKey(_) => Problem::bad(sentence(error)),
         EngineError::NotAuthentic | EngineError::Failed(_) => Problem::internal(),
     }
+}
+
+fn setting(refusal: &ChangeSettingRefusal) -> Problem {
+    match refusal {
+        ChangeSettingRefusal::Value(_) => Problem::bad(sentence(refusal)),
+        ChangeSettingRefusal::Commit(refusal) => commit(refusal),
+    }
+}
+
+fn copy(cause: &CopyMissing) -> Problem {
+    Problem::unavailable(format!(
+        "The audit sink '{}' has not acknowledged the record of this call in time; what was asked \
+         for may have been done. An Administrator can look at /audit/sinks.",
+        cause.sink
+    ))
 }
 
 fn cut_off(refusal: &CutOffRefusal) -> Problem {

@@ -8,12 +8,16 @@ mod absent;
 mod jobs;
 mod keys;
 mod roles;
+mod security_domain;
+mod template;
 
 use casemate_hsm::backup::JobId;
 use casemate_hsm::keys::Selector;
 use casemate_hsm::rbac::Scope;
 use casemate_hsm::{KeyName, Setting, VersionId, setting};
 use uuid::Uuid;
+
+pub use security_domain::DomainCall;
 
 use crate::query::{Query, decode};
 
@@ -81,6 +85,7 @@ pub enum Route {
     Explain,
     /// Refuse a principal's tokens of until now: our own.
     CutOffTokens(Uuid),
+    SecurityDomain(DomainCall),
     /// An operation of the API that this release does not have.
     NotInRelease(Absent),
 }
@@ -234,6 +239,11 @@ impl Route {
             Self::DeleteDefinition(..) => "RoleDefinitionDelete",
             Self::Explain => "RightsExplain",
             Self::CutOffTokens(_) => "TokensCutOff",
+            Self::SecurityDomain(DomainCall::Download) => "SecurityDomainBackup",
+            Self::SecurityDomain(DomainCall::DownloadStatus) => "SecurityDomainBackupStatusGet",
+            Self::SecurityDomain(DomainCall::ExchangeKey) => "SecurityDomainTransferKeyGet",
+            Self::SecurityDomain(DomainCall::Upload) => "SecurityDomainRestore",
+            Self::SecurityDomain(DomainCall::UploadStatus) => "SecurityDomainRestoreStatusGet",
             Self::NotInRelease(absent) => absent.operation(),
         }
     }
@@ -261,6 +271,19 @@ impl Route {
                 | Self::PutDefinition(..)
                 | Self::DeleteDefinition(..)
                 | Self::CutOffTokens(_)
+                | Self::SecurityDomain(
+                    DomainCall::Download | DomainCall::ExchangeKey | DomainCall::Upload
+                )
+        )
+    }
+
+    /// Whether it is polled at a URL that was given out, which need not carry an api-version.
+    pub fn is_polled(&self) -> bool {
+        matches!(
+            self,
+            Self::SecurityDomain(DomainCall::DownloadStatus | DomainCall::UploadStatus)
+                | Self::BackupStatus(_)
+                | Self::RestoreStatus(_)
         )
     }
 
@@ -281,15 +304,10 @@ impl Route {
         matches!(self, Self::Explain | Self::CutOffTokens(_))
     }
 
-    /// Whether it is a job's status: its URL was given out here, without an api-version.
-    pub fn is_job_status(&self) -> bool {
-        matches!(self, Self::BackupStatus(_) | Self::RestoreStatus(_))
-    }
-
     /// How much body it takes.
     pub fn body(&self) -> BodyKind {
         match self {
-            Self::UseKey(..) => BodyKind::Payload,
+            Self::UseKey(..) | Self::SecurityDomain(DomainCall::Upload) => BodyKind::Payload,
             Self::RestoreKey => BodyKind::Backup,
             Self::StartBackup
             | Self::CheckBackup
@@ -303,7 +321,8 @@ impl Route {
             | Self::UpdateSetting(_)
             | Self::PutAuditSinks
             | Self::PutAssignment(..)
-            | Self::PutDefinition(..) => BodyKind::Parameters,
+            | Self::PutDefinition(..)
+            | Self::SecurityDomain(DomainCall::Download) => BodyKind::Parameters,
             Self::GetKey(..)
             | Self::DeleteKey(_)
             | Self::ListKeys
@@ -327,6 +346,9 @@ impl Route {
             | Self::DeleteDefinition(..)
             | Self::Explain
             | Self::CutOffTokens(_)
+            | Self::SecurityDomain(
+                DomainCall::DownloadStatus | DomainCall::ExchangeKey | DomainCall::UploadStatus,
+            )
             | Self::NotInRelease(_) => BodyKind::None,
         }
     }
@@ -340,7 +362,8 @@ impl Route {
             | Self::CheckBackup
             | Self::StartRestore
             | Self::CheckRestore
-            | Self::RestoreKeyFrom(_) => 202,
+            | Self::RestoreKeyFrom(_)
+            | Self::SecurityDomain(DomainCall::Download | DomainCall::Upload) => 202,
             _ => 200,
         }
     }
@@ -389,6 +412,7 @@ impl Route {
             | Self::UpdateSetting(_)
             | Self::GetAuditSinks
             | Self::PutAuditSinks
+            | Self::SecurityDomain(_)
             | Self::NotInRelease(_) => None,
         }
     }
@@ -402,12 +426,12 @@ fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
     let Some((first, rest)) = segments.split_first() else {
         return Err(RouteRefusal::UnknownPath);
     };
-    let absent = [("securitydomain", Absent::SecurityDomain), ("ekm", Absent::ExternalKeyManager)];
+    let absent = [("ekm", Absent::ExternalKeyManager)];
     if is(first, "keys") {
         return keys::keys(method, rest);
     }
     if is(first, "deletedkeys") {
-        return deleted_keys(method, rest);
+        return keys::deleted_keys(method, rest);
     }
     if is(first, "rng") && rest.is_empty() {
         return by_method(method, &[("POST", &|| Ok(Route::RandomBytes))]);
@@ -417,6 +441,9 @@ fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
     }
     if is(first, "settings") {
         return settings(method, rest);
+    }
+    if is(first, "securitydomain") {
+        return security_domain::find(method, rest);
     }
     if let [sinks] = rest
         && is(first, "audit")
@@ -441,23 +468,6 @@ fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
 
 fn is_authorization(pair: &[&str]) -> bool {
     matches!(pair, [a, b] if is(a, "providers") && is(b, "Microsoft.Authorization"))
-}
-
-fn deleted_keys(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
-    match segments {
-        [] => by_method(method, &[("GET", &|| Ok(Route::ListDeletedKeys))]),
-        [name] => by_method(
-            method,
-            &[
-                ("GET", &|| key_name(name).map(Route::GetDeletedKey)),
-                ("DELETE", &|| key_name(name).map(Route::PurgeKey)),
-            ],
-        ),
-        [name, recover] if is(recover, "recover") => {
-            by_method(method, &[("POST", &|| key_name(name).map(Route::RecoverKey))])
-        }
-        _ => Err(RouteRefusal::UnknownPath),
-    }
 }
 
 fn settings(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {

@@ -85,6 +85,9 @@ pub enum SinksError {
         /// The most.
         max: u64,
     },
+    /// The share of traced requests is none.
+    #[error("'sampleRatio' of 'traces' must be from 0 (none) to 1 (all); send such a number")]
+    SampleRatio,
     /// The synchronous sink is none that copies.
     #[error("'synchronous' names '{name}', which is no sink that copies the log; name one that is")]
     Synchronous {

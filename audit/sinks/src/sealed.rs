@@ -13,6 +13,8 @@ use crate::settings::{Sinks, SinksRequest};
 pub struct Sealing<'a> {
     settings: &'a Sinks,
     secrets: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traces_secret: Option<&'a str>,
 }
 
 /// The settings with their secrets, as read.
@@ -21,6 +23,9 @@ pub struct Sealing<'a> {
 pub struct SealedSinks {
     settings: SinksRequest,
     secrets: BTreeMap<String, String>,
+    /// Absent in what was sealed before there were traces.
+    #[serde(default)]
+    traces_secret: Option<String>,
 }
 
 impl Sinks {
@@ -32,7 +37,8 @@ impl Sinks {
                 secrets.insert(sink.name.as_str(), secret.expose());
             }
         }
-        Sealing { settings: self, secrets }
+        let traces_secret = self.traces().and_then(|traces| traces.secret.as_ref());
+        Sealing { settings: self, secrets, traces_secret: traces_secret.map(SinkSecret::expose) }
     }
 }
 
@@ -42,10 +48,13 @@ impl SealedSinks {
     /// # Errors
     /// When they are not whole.
     pub fn open(self) -> Result<Sinks, SinksError> {
-        let Self { settings, mut secrets } = self;
+        let Self { settings, mut secrets, traces_secret } = self;
         let mut sinks = settings.into_inner();
         for sink in sinks.sinks_mut() {
             sink.secret = secrets.remove(sink.name.as_str()).map(SinkSecret::new);
+        }
+        if let Some(traces) = sinks.traces_mut() {
+            traces.secret = traces_secret.map(SinkSecret::new);
         }
         sinks.check_secrets()?;
         Ok(sinks)

@@ -1,9 +1,10 @@
-//! All sinks of one HSM.
+//! All sinks of one HSM, and where its traces go.
 
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::error::SinksError;
 use crate::sink::{RawSink, Sink, SinkName};
+use crate::traces::{RawTraces, Traces};
 
 /// Most sinks of one HSM.
 pub const SINKS_MAX: usize = 8;
@@ -22,6 +23,7 @@ pub struct Sinks {
     sinks: Vec<Sink>,
     synchronous: Option<SinkName>,
     deadline_ms: u32,
+    traces: Option<Traces>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -32,6 +34,9 @@ struct RawSinks {
     synchronous: Option<String>,
     #[serde(default = "usual_deadline")]
     synchronous_deadline_ms: u32,
+    /// Absent in what was sealed before there were traces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    traces: Option<RawTraces>,
 }
 
 fn usual_deadline() -> u32 {
@@ -40,7 +45,7 @@ fn usual_deadline() -> u32 {
 
 impl Default for Sinks {
     fn default() -> Self {
-        Self { sinks: Vec::new(), synchronous: None, deadline_ms: DEADLINE_MS_USUAL }
+        Self { sinks: Vec::new(), synchronous: None, deadline_ms: DEADLINE_MS_USUAL, traces: None }
     }
 }
 
@@ -60,12 +65,22 @@ impl Sinks {
         self.deadline_ms
     }
 
+    /// Where traces go, if requests are traced.
+    pub fn traces(&self) -> Option<&Traces> {
+        self.traces.as_ref()
+    }
+
+    pub(crate) fn traces_mut(&mut self) -> Option<&mut Traces> {
+        self.traces.as_mut()
+    }
+
     pub(crate) fn sinks_mut(&mut self) -> &mut [Sink] {
         &mut self.sinks
     }
 
     pub(crate) fn check_secrets(&self) -> Result<(), SinksError> {
-        self.sinks.iter().try_for_each(Sink::check_secret)
+        self.sinks.iter().try_for_each(Sink::check_secret)?;
+        self.traces.iter().try_for_each(Traces::check_secret)
     }
 }
 
@@ -90,6 +105,10 @@ impl SinksRequest {
         for sink in sinks.sinks_mut().iter_mut().filter(|sink| sink.secret.is_none()) {
             let kept = before.all().iter().find(|old| sink.may_keep_secret_of(old));
             sink.secret = kept.and_then(|old| old.secret.clone());
+        }
+        if let Some(traces) = sinks.traces_mut().filter(|traces| traces.secret.is_none()) {
+            let kept = before.traces().filter(|old| traces.may_keep_secret_of(old));
+            traces.secret = kept.and_then(|old| old.secret.clone());
         }
         sinks.check_secrets()?;
         Ok(sinks)
@@ -125,7 +144,8 @@ impl TryFrom<RawSinks> for SinksRequest {
                 Some(sink.ok_or(SinksError::Synchronous { name: name.clone() })?.name.clone())
             }
         };
-        Ok(Self(Sinks { sinks, synchronous, deadline_ms: raw.synchronous_deadline_ms }))
+        let traces = raw.traces.map(Traces::try_from).transpose()?;
+        Ok(Self(Sinks { sinks, synchronous, deadline_ms: raw.synchronous_deadline_ms, traces }))
     }
 }
 
@@ -135,6 +155,7 @@ impl Serialize for Sinks {
             sinks: self.sinks.iter().map(Sink::raw).collect(),
             synchronous: self.synchronous.as_ref().map(ToString::to_string),
             synchronous_deadline_ms: self.deadline_ms,
+            traces: self.traces.as_ref().map(Traces::raw),
         };
         raw.serialize(serializer)
     }

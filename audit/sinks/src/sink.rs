@@ -276,19 +276,21 @@ impl TryFrom<RawSink> for Sink {
 }
 
 fn target(raw: &RawSink) -> Result<Target, SinksError> {
+    let at =
+        |scheme| endpoint(&raw.name, raw.endpoint.as_deref(), raw.trust_anchors.as_deref(), scheme);
     Ok(match raw.kind {
         Kind::File => Target::File {
             rotate_bytes: number(raw, "rotateBytes", raw.rotate_bytes, ROTATE_BYTES)?,
             keep_files: number(raw, "keepFiles", raw.keep_files, KEEP_FILES)?,
         },
-        Kind::Syslog => Target::Syslog(endpoint(raw, "tls")?),
-        Kind::Otlp => Target::Otlp(endpoint(raw, "https")?),
-        Kind::Webhook => Target::Webhook(endpoint(raw, "https")?),
-        Kind::AzureBlob => Target::AzureBlob(endpoint(raw, "https")?),
+        Kind::Syslog => Target::Syslog(at("tls")?),
+        Kind::Otlp => Target::Otlp(at("https")?),
+        Kind::Webhook => Target::Webhook(at("https")?),
+        Kind::AzureBlob => Target::AzureBlob(at("https")?),
         Kind::Alerts => {
             let rules = raw.rules.unwrap_or_default();
             check_rules(raw, &rules)?;
-            Target::Alerts(endpoint(raw, "https")?, rules)
+            Target::Alerts(at("https")?, rules)
         }
     })
 }
@@ -320,10 +322,16 @@ fn number(
     Err(SinksError::Number { name: raw.name.clone(), member, min, max })
 }
 
-fn endpoint(raw: &RawSink, scheme: &'static str) -> Result<Endpoint, SinksError> {
-    let name = || raw.name.clone();
+/// An address of this scheme and the roots of its certificate, of the sink that is named so.
+pub(crate) fn endpoint(
+    name: &str,
+    address: Option<&str>,
+    trust_anchors: Option<&str>,
+    scheme: &'static str,
+) -> Result<Endpoint, SinksError> {
+    let name = || name.to_owned();
     let missing = |member| SinksError::Missing { name: name(), member };
-    let text = raw.endpoint.as_deref().ok_or_else(|| missing("endpoint"))?;
+    let text = address.ok_or_else(|| missing("endpoint"))?;
     let refused = || SinksError::Endpoint { name: name(), scheme };
     if text.len() > ENDPOINT_BYTES_MAX {
         return Err(refused());
@@ -336,14 +344,14 @@ fn endpoint(raw: &RawSink, scheme: &'static str) -> Result<Endpoint, SinksError>
     if url.scheme() != scheme || !bare || !plain || !named || !short || url.port() == Some(0) {
         return Err(refused());
     }
-    let anchors = raw.trust_anchors.clone().ok_or_else(|| missing("trustAnchors"))?;
+    let anchors = trust_anchors.ok_or_else(|| missing("trustAnchors"))?;
     if anchors.len() > ANCHORS_BYTES_MAX || !anchors.contains(PEM_BEGIN) {
         return Err(SinksError::Anchors { name: name() });
     }
-    Ok(Endpoint { url, trust_anchors: anchors })
+    Ok(Endpoint { url, trust_anchors: anchors.to_owned() })
 }
 
-fn is_header_value(text: &str) -> bool {
+pub(crate) fn is_header_value(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::audit::AuditCommand;
+use crate::security_domain::SecurityDomainCommand;
 
 /// An open, self-hosted Managed HSM that speaks the Azure Key Vault Managed HSM API.
 #[derive(Debug, Parser)]
@@ -29,6 +30,17 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<DevCommand>,
     },
+    /// Run the managed HSMs of this machine, in the foreground.
+    Node(NodeFile),
+    /// Make, show and take away the managed HSMs of a running node.
+    Hsm {
+        /// What to do.
+        #[command(subcommand)]
+        command: HsmCommand,
+        /// Which node.
+        #[command(flatten)]
+        node: NodeFile,
+    },
     /// Show what protects a running HSM, what does not, and what to do about it.
     Doctor(DataDir),
     /// Read and check an audit log, whether its HSM runs or not.
@@ -36,6 +48,12 @@ pub enum Command {
         /// What to do with it.
         #[command(subcommand)]
         command: AuditCommand,
+    },
+    /// Work with a security domain's file and officers' keys, without a network.
+    SecurityDomain {
+        /// What to do.
+        #[command(subcommand)]
+        command: SecurityDomainCommand,
     },
     /// Become the partition of one HSM; started by the agent only.
     #[command(hide = true)]
@@ -58,6 +76,14 @@ pub enum DevCommand {
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "give an IP address and a port, such as 127.0.0.1:0 or [::1]:8443")
+}
+
+fn yes_or_no(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("say yes or no"),
+    }
 }
 
 fn limit(text: &str) -> Result<(String, u64), &'static str> {
@@ -93,6 +119,16 @@ pub struct DevArguments {
     /// Forbid that deleted keys are purged before their retention ends; fixed at creation.
     #[arg(long)]
     pub purge_protection: bool,
+    /// Whether an HSM that is not activated is: its security domain goes to three officers, whose
+    /// keys are made under the data folder.
+    #[arg(
+        long,
+        value_name = "yes|no",
+        default_value = "yes",
+        value_parser = yes_or_no,
+        action = clap::ArgAction::Set
+    )]
+    pub activate: bool,
     /// Keep nothing after the end.
     #[arg(long)]
     pub ephemeral: bool,
@@ -102,6 +138,70 @@ pub struct DevArguments {
     /// Listen beyond this machine although everybody who reaches the issuer can ask it.
     #[arg(long)]
     pub i_know_this_is_a_development_issuer: bool,
+}
+
+/// The file of the node that is meant.
+#[derive(Debug, Clone, Args)]
+pub struct NodeFile {
+    /// The node's file; docs/operate/node.md says what it holds.
+    #[arg(long, value_name = "FILE", default_value = "/etc/casemate/node.toml", global = true)]
+    pub config: PathBuf,
+}
+
+/// What can be done with managed HSMs.
+#[derive(Debug, Subcommand)]
+pub enum HsmCommand {
+    /// Make an HSM. Whom it believes is sealed in it and is changed by no option afterwards.
+    Create(Box<HsmCreate>),
+    /// Show all, as JSON.
+    List,
+    /// Show one, as JSON.
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// Stop one, and move all that it has aside.
+    Delete {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// How an HSM begins.
+#[derive(Debug, Args)]
+pub struct HsmCreate {
+    /// Its name: 3 to 24 letters, digits and single hyphens.
+    pub name: String,
+    /// The tenant whose principals may call.
+    #[arg(long, value_name = "GUID")]
+    pub tenant: uuid::Uuid,
+    /// The issuer of the tokens that are believed, as their `iss` names it.
+    #[arg(long, value_name = "URL")]
+    pub issuer: String,
+    /// The issuer's discovery document [default: below the issuer's address].
+    #[arg(long, value_name = "URL")]
+    pub issuer_metadata: Option<String>,
+    /// The CA of the issuer's TLS certificate; no other is believed.
+    #[arg(long, value_name = "PEM")]
+    pub issuer_ca: PathBuf,
+    /// The authority that clients are told of [default: the issuer without /v2.0].
+    #[arg(long, value_name = "URL")]
+    pub authority: Option<String>,
+    /// Object id of a first administrator; may be given many times.
+    #[arg(long, value_name = "GUID", required = true)]
+    pub admin: Vec<uuid::Uuid>,
+    /// A further audience that tokens may be for; may be given many times.
+    #[arg(long, value_name = "URL")]
+    pub audience: Vec<String>,
+    /// A further host that the issuer's documents name; may be given many times.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub outbound: Vec<String>,
+    /// Days for which a deleted key can be recovered, 7 to 90 [default: 90].
+    #[arg(long, value_name = "DAYS")]
+    pub retention_days: Option<u32>,
+    /// Forbid that deleted keys are purged before their retention ends.
+    #[arg(long)]
+    pub purge_protection: bool,
 }
 
 /// The folder of the agent that is meant.

@@ -6,9 +6,12 @@
 mod arguments;
 mod audit;
 mod identity;
+mod security_domain;
 
 pub use arguments::{
-    Arguments, Command, DataDir, DevArguments, DevCommand, IdentityCommand, parse_error_code,
+    Arguments, Command, DataDir, DevArguments, DevCommand, HsmCommand, HsmCreate, IdentityCommand,
+    NodeFile, parse_error_code,
 };
 pub use audit::{AuditCommand, AuditError, AuditPlace, audit};
 pub use identity::{IdentityError, identity};
+pub use security_domain::{SecurityDomainCommand, SecurityDomainError, security_domain};

@@ -9,6 +9,7 @@
 //! | head key | `casemate domain head v1` |
 //! | material key | `casemate domain material v1` |
 //! | backup key | `casemate domain backup v1` |
+//! | manifest key | `casemate domain manifest v1` |
 //!
 //! A sealed record is salt (32 bytes) ‖ AES-256-GCM ciphertext ‖ tag (16 bytes), under a key of its
 //! own: HKDF-SHA256(record key, salt, `casemate record v1`), nonce zero. What is authenticated with
@@ -27,6 +28,15 @@ pub struct DomainKeys {
     head: Secret,
     material: Secret,
     backup: Secret,
+    manifest: Secret,
+}
+
+/// What tells a domain from others, from its first secret.
+pub fn domain_id(first_secret: &Secret) -> [u8; 16] {
+    let whole = aead::derive(first_secret.expose(), &[], b"casemate domain id v1");
+    let mut id = [0; 16];
+    id.copy_from_slice(&whole[..16]);
+    id
 }
 
 impl DomainKeys {
@@ -45,6 +55,7 @@ impl DomainKeys {
             head: key(b"casemate domain head v1"),
             material: key(b"casemate domain material v1"),
             backup: key(b"casemate domain backup v1"),
+            manifest: key(b"casemate domain manifest v1"),
         }
     }
 
@@ -66,6 +77,11 @@ impl DomainKeys {
     /// Seals backups.
     pub fn backup_key(&self) -> &Secret {
         &self.backup
+    }
+
+    /// Authenticates the items of the security domain.
+    pub fn into_manifest_key(self) -> Secret {
+        self.manifest
     }
 
     /// Gives the keys away, each to its user: record, head, material, backup.

@@ -6,7 +6,8 @@
 //! asked elsewhere, before.
 //!
 //! It also holds the cryptography that the composition needs around the engine: the keys derived
-//! from the domain secret and the record cipher ([`domain`]), and the node seal ([`seal`]).
+//! from the domain secret and the record cipher ([`domain`]), the node seal ([`seal`]), and the
+//! primitives of the officers' quorum ([`ceremony`]).
 //!
 //! Invariant: private material leaves this crate only wrapped ([`WrappedMaterial`]); every
 //! buffer that held it in clear is wiped, on the paths that fail too.
@@ -15,6 +16,7 @@
 
 mod aead;
 pub mod backup;
+pub mod ceremony;
 pub mod domain;
 mod ec;
 mod engine;

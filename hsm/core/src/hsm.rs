@@ -66,6 +66,9 @@ impl Default for HsmLimits {
     }
 }
 
+/// Most role assignments of a new HSM: activation seals all its records anew in one transaction.
+const FIRST_ASSIGNMENTS_MAX: usize = 48;
+
 /// Why an HSM does not open.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenFailure {
@@ -78,6 +81,12 @@ pub enum OpenFailure {
     /// There is nobody to administer the HSM.
     #[error("an HSM needs at least one first administrator with 'Managed HSM Administrator'")]
     NoAdministrator,
+    /// More first assignments than are sealed anew in one transaction at activation.
+    #[error(
+        "an HSM begins with at most {FIRST_ASSIGNMENTS_MAX} role assignments, not {0}: name fewer \
+         first administrators, and let them grant the others"
+    )]
+    TooManyAssignments(usize),
     /// The first records were not stored.
     #[error("the first records of the HSM could not be stored")]
     Store(#[from] CommitError),
@@ -98,7 +107,8 @@ pub enum OpenFailure {
 /// An active HSM.
 ///
 /// Only an active HSM has this type, and only this type has key methods: nothing can be signed by
-/// an HSM that is not yet activated or is being restored.
+/// an HSM that is not yet activated ([`NotActivated`](crate::security_domain::NotActivated)) or is
+/// being restored. Who puts it together hands in a store that is sealed under a domain.
 pub struct Hsm {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) store: SealedStore,
@@ -249,6 +259,9 @@ fn first_assignments(ports: &Ports, creation: &Creation) -> Result<Vec<Assignmen
             });
         }
     }
+    if assignments.len() > FIRST_ASSIGNMENTS_MAX {
+        return Err(OpenFailure::TooManyAssignments(assignments.len()));
+    }
     if creation.settings.separation == Separation::Refuse {
         let all = assignments.iter().filter_map(|one| built_in_role(one.role));
         let held = all.map(|role| role.actions).fold(ActionSet::default(), ActionSet::and);
@@ -310,6 +323,14 @@ fn load(stored: Vec<Record>) -> Result<Loaded, OpenFailure> {
             Kind::CutOffs => {
                 let cut_offs = Arc::new(read(&record)?);
                 state.apply(Applied::CutOffs(cut_offs), record.generation);
+            }
+            Kind::Held => {
+                let held = Arc::new(read(&record)?);
+                state.apply(Applied::SecurityDomain(held), record.generation);
+            }
+            Kind::Exchange => {
+                let exchange = Arc::new(read(&record)?);
+                state.apply(Applied::ExchangeKey(exchange), record.generation);
             }
             Kind::Jobs => jobs = read(&record)?,
             Kind::Other => {}

@@ -132,6 +132,16 @@ pub(crate) fn jobs_path() -> Path {
     path("jobs".to_owned())
 }
 
+/// Where it is said who holds the security domain.
+pub(crate) fn held_path() -> Path {
+    path("security-domain/held".to_owned())
+}
+
+/// Where the exchange key of a recovery is.
+pub(crate) fn exchange_path() -> Path {
+    path("security-domain/exchange".to_owned())
+}
+
 /// Where a role assignment is.
 pub(crate) fn assignment_path(name: Uuid) -> Path {
     path(format!("{ASSIGNMENTS}/{name}"))
@@ -162,6 +172,8 @@ pub(crate) enum Kind {
     AuditSinks,
     CutOffs,
     Jobs,
+    Held,
+    Exchange,
     Definition,
     /// Written by a newer release or another part of the HSM: left alone.
     Other,
@@ -176,6 +188,8 @@ pub(crate) fn kind(path: &Path) -> Kind {
         ["audit-sinks"] => Kind::AuditSinks,
         ["token-cut-offs"] => Kind::CutOffs,
         ["jobs"] => Kind::Jobs,
+        ["security-domain", "held"] => Kind::Held,
+        ["security-domain", "exchange"] => Kind::Exchange,
         [KEYS, _] => Kind::Key,
         [KEYS, key, "versions", _] => Kind::Version { key: (*key).to_owned() },
         [KEYS, key, "gcm", version] => match VersionId::parse(version) {
@@ -190,7 +204,12 @@ pub(crate) fn kind(path: &Path) -> Kind {
 
 /// A record as bytes.
 pub(crate) fn encode<T: Serialize>(record: &T) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(512);
+    encode_in(record, 512)
+}
+
+/// A record as bytes, with room for so many before the buffer grows.
+pub(crate) fn encode_in<T: Serialize>(record: &T, room: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(room);
     ciborium::into_writer(record, &mut bytes).expect("writing CBOR to memory cannot fail");
     bytes
 }

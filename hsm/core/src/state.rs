@@ -12,6 +12,7 @@ use crate::VersionId;
 use crate::keys::GcmBudget;
 use crate::rbac::{ActionSet, Assignment, Definition, Role};
 use crate::records::{KeyRecord, VersionRecord};
+use crate::security_domain::{ExchangeRecord, HeldRecord, Known};
 use crate::settings::{Setting, SettingRecord};
 
 /// Everything that requests are answered from.
@@ -23,6 +24,8 @@ pub(crate) struct State {
     pub(crate) assignments_by_principal: HashMap<Uuid, Vec<Held>>,
     /// Where copies of the audit log go, once that was set.
     pub(crate) audit_sinks: (Arc<Sinks>, Option<Generation>),
+    /// Who holds the security domain.
+    pub(crate) security_domain: Known,
     /// From when on principals' tokens must have been issued.
     pub(crate) cut_offs: (Arc<Vec<CutOff>>, Option<Generation>),
     /// Those that somebody wrote.
@@ -75,6 +78,8 @@ pub(crate) enum Applied {
     Setting(&'static Setting, Arc<SettingRecord>),
     AuditSinks(Arc<Sinks>),
     CutOffs(Arc<Vec<CutOff>>),
+    SecurityDomain(Arc<HeldRecord>),
+    ExchangeKey(Arc<ExchangeRecord>),
     Definition(Arc<Definition>),
     DefinitionGone(Uuid),
 }
@@ -101,6 +106,10 @@ impl State {
             }
             Applied::AuditSinks(sinks) => self.audit_sinks = (sinks, Some(generation)),
             Applied::CutOffs(cut_offs) => self.cut_offs = (cut_offs, Some(generation)),
+            Applied::SecurityDomain(held) => self.security_domain.held = Some((held, generation)),
+            Applied::ExchangeKey(exchange) => {
+                self.security_domain.exchange = Some((exchange, generation));
+            }
             Applied::Definition(definition) => {
                 let id = definition.id;
                 self.definitions.insert(id, (definition, generation));

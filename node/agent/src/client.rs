@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use casemate_token::{FETCHED_BODY_BYTES_MAX, FetchError, KeyFetch};
-use http::{Request, Response, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::{Method, Request, Response, header};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
@@ -31,6 +31,14 @@ pub(crate) struct Client {
     roots_pem: String,
 }
 
+/// What is sent to a server.
+pub(crate) struct Sent<'a> {
+    pub(crate) method: Method,
+    pub(crate) token: Option<&'a str>,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: String,
+}
+
 impl Client {
     pub(crate) fn new(own: SocketAddr, roots_pem: String) -> Self {
         Self { own, roots_pem }
@@ -43,8 +51,21 @@ impl Client {
         address: Option<SocketAddr>,
         roots_pem: &str,
     ) -> Result<Response<Bytes>, FetchError> {
+        let (content_type, body) = ("application/json", String::new());
+        let sent = Sent { method: Method::GET, token: None, content_type, body };
+        self.send(url, address, roots_pem, sent).await
+    }
+
+    /// Sends something to a URL at the server at `address`, or where its host leads.
+    pub(crate) async fn send(
+        &self,
+        url: &str,
+        address: Option<SocketAddr>,
+        roots_pem: &str,
+        sent: Sent<'_>,
+    ) -> Result<Response<Bytes>, FetchError> {
         let roots_pem = if roots_pem.trim().is_empty() { &self.roots_pem } else { roots_pem };
-        let exchange = self.exchange(url, address, roots_pem);
+        let exchange = self.exchange(url, address, roots_pem, sent);
         timeout(EXCHANGE_TIMEOUT, exchange).await.unwrap_or(Err(FetchError::TimedOut))
     }
 
@@ -53,6 +74,7 @@ impl Client {
         url: &str,
         address: Option<SocketAddr>,
         roots_pem: &str,
+        sent: Sent<'_>,
     ) -> Result<Response<Bytes>, FetchError> {
         let target = Target::parse(url)?;
         let tls = TlsConnector::from(config(roots_pem)?);
@@ -61,10 +83,19 @@ impl Client {
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(malformed)?;
         let driven = tokio::spawn(connection);
-        let request = Request::get(target.path)
+        let mut request = Request::builder()
+            .method(sent.method)
+            .uri(target.path)
             .header(header::HOST, target.authority)
-            .header(header::ACCEPT, "application/json")
-            .body(Empty::<Bytes>::new())
+            .header(header::ACCEPT, "application/json");
+        if !sent.body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, sent.content_type);
+        }
+        if let Some(token) = sent.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request
+            .body(Full::new(Bytes::from(sent.body)))
             .map_err(|_| FetchError::UnusableAddress)?;
         let answer = sender.send_request(request).await.map_err(malformed)?;
         let (parts, body) = answer.into_parts();

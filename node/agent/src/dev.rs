@@ -1,6 +1,5 @@
 //! `casemate dev`: the agent, one partition and the development issuer, in the foreground.
 
-use std::collections::HashSet;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,17 +17,19 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
 
+use crate::activate::{self, ActivateError, Activation, Making};
 use crate::authority::{Authority, AuthorityError, CA_FILE};
 use crate::client::Client;
 use crate::courier::CourierPlace;
 use crate::dial::Dialer;
+use crate::directory::{Directory, Known};
 use crate::env_file::{ENV_FILE, render};
 use crate::facts::{Facts, SharedFacts};
 use crate::folder::{Folder, FolderError};
 use crate::gate::Gate;
 use crate::hsm::HsmLink;
 use crate::limits::{self, AgentLimits};
-use crate::local::{Local, SOCKET, bind};
+use crate::local::{Local, SOCKET, bind, serve};
 use crate::monitor::Monitor;
 use crate::names::Names;
 use crate::options::{DevOptions, OptionRefusal};
@@ -108,6 +109,9 @@ pub enum DevError {
         #[source]
         cause: casemate_token::FetchError,
     },
+    /// The HSM is there and not activated.
+    #[error(transparent)]
+    Activate(#[from] ActivateError),
     /// A part of the agent died.
     #[error("a part of the agent ended unexpectedly; please report the lines above")]
     Part(#[source] tokio::task::JoinError),
@@ -153,23 +157,38 @@ async fn run(options: &DevOptions, out: &mut dyn Write) -> Result<(), DevError> 
     let management_url = format!("http://{}", bound(&management)?);
     let courier = prepare::courier(folder, &state)?;
     announce(&state);
+    // Of an HSM that is there already it is not known yet whether it needs them.
+    let officers = (options.activate && !state.created).then(|| activate::begin(folder));
 
     let (stop, stopping) = watch::channel(false);
     let folder_of = Arc::clone(folder);
-    let parts =
-        Parts { names, management_url, identity, authority, client, folder: folder_of, stopping };
+    let activation = casemate_control_plane::Activation::default();
+    let parts = Parts {
+        names,
+        management_url,
+        identity,
+        authority,
+        client,
+        folder: folder_of,
+        activation,
+        stopping,
+    };
     let link = Arc::new(HsmLink::new(Duration::from_millis(limits.agent.partition_wait_ms)));
     let facts = Arc::new(SharedFacts::new(parts.facts(&state)));
-    parts.open_gate([listener, hsm_listener], &limits.agent, &link, &state)?;
+    let directory = Arc::new(Directory::default());
+    let (link_of, facts_of) = (Arc::clone(&link), Arc::clone(&facts));
+    let hosts = parts.names.hsm_hosts().to_vec();
+    directory.add(Known { hosts, link: link_of, facts: facts_of });
+    let activate = options.activate.then(|| Activate { facts: Arc::clone(&facts), officers });
+    parts.open_gate([listener, hsm_listener], &limits.agent, &directory, &link, &state)?;
     parts.open_local(&facts)?;
     let connections_max = limits.agent.management_connections_max;
-    let (link_of, facts_of) = (Arc::clone(&link), Arc::clone(&facts));
-    let monitor = Arc::new(Monitor { link: link_of, facts: facts_of, connections_max });
+    let monitor = Arc::new(Monitor { hsms: directory, connections_max });
     tokio::spawn(monitor.serve(management, parts.stopping.clone()));
     let mut supervised = parts.supervise(start, &link, &facts, state.clone(), courier);
 
     let ended = tokio::select! {
-        ended = parts.serve(&link, &state, &bundle, &mut signals, out) => ended,
+        ended = parts.serve(&link, &state, &bundle, activate, &mut signals, out) => ended,
         ended = &mut supervised => return parts.fallen(ended),
     };
     let gone = folder.remove(ENV_FILE);
@@ -191,7 +210,14 @@ struct Parts {
     authority: Arc<Authority>,
     client: Arc<Client>,
     folder: Arc<Folder>,
+    activation: casemate_control_plane::Activation,
     stopping: watch::Receiver<bool>,
+}
+
+/// That the HSM shall be activated.
+struct Activate {
+    facts: Arc<SharedFacts>,
+    officers: Option<Making>,
 }
 
 type Supervised = JoinHandle<Result<(), GaveUp>>;
@@ -210,6 +236,7 @@ impl Parts {
         &self,
         [listener, hsm_listener]: [TcpListener; 2],
         limits: &AgentLimits,
+        directory: &Arc<Directory>,
         link: &Arc<HsmLink>,
         state: &State,
     ) -> Result<(), DevError> {
@@ -223,10 +250,10 @@ impl Parts {
             stopping: self.stopping.clone(),
         };
         let gate = Arc::new(Gate {
-            hsm_names: HashSet::from(self.names.hsm_hosts()),
-            hsm: Arc::clone(link),
+            hsms: Arc::clone(directory),
+            direct: Some(Arc::clone(link)),
             own_names: own_hosts.into_iter().collect(),
-            own: Arc::new(own),
+            own: Some(Arc::new(own)),
             slots: Slots::new(SlotLimits {
                 per_address_max: limits.waiting_per_address_max,
                 total_max: limits.waiting_max,
@@ -271,7 +298,7 @@ impl Parts {
             retention_days: state.retention_days,
             purge_protection: state.purge_protection,
             initial_admins: vec![self.identity.principal.object_id],
-            activated: true,
+            activation: self.activation.clone(),
         };
         let validator = Validator::new(trust, Arc::<Client>::clone(&self.client));
         ControlPlane::new(settings, vec![hsm], Arc::new(validator))
@@ -281,7 +308,7 @@ impl Parts {
         let listener = bind(self.folder.path()).map_err(DevError::Local)?;
         let issuer = Arc::clone(&self.identity.issuer);
         let local = Arc::new(Local { issuer, facts: Arc::clone(facts) });
-        tokio::spawn(local.serve(listener, self.stopping.clone()));
+        tokio::spawn(serve(local, listener, self.stopping.clone()));
         Ok(())
     }
 
@@ -307,8 +334,9 @@ impl Parts {
             link: Arc::clone(link),
             authority: Arc::clone(&self.authority),
             facts: Arc::clone(facts),
-            dialer: Dialer::new(self.names.listen),
+            dialer: Dialer::new(Some(self.names.listen)),
             courier,
+            activation: self.activation.clone(),
             created: Box::new(created),
             stopping: self.stopping.clone(),
         };
@@ -321,11 +349,15 @@ impl Parts {
         link: &HsmLink,
         state: &State,
         bundle: &Path,
+        activate: Option<Activate>,
         signals: &mut Signals,
         out: &mut dyn Write,
     ) -> Result<(), DevError> {
         let answered = async {
             link.served().await;
+            if let Some(activate) = activate {
+                self.activated(activate).await?;
+            }
             self.answered(&self.names.address_url(), None).await?;
             self.answered(&self.names.named_url(), Some(self.names.listen)).await
         };
@@ -343,6 +375,25 @@ impl Parts {
         }
         signals.any().await;
         Ok(())
+    }
+
+    /// Activates an HSM that is not.
+    async fn activated(&self, activate: Activate) -> Result<(), DevError> {
+        let Activate { facts, officers } = activate;
+        if facts.read().activated {
+            return Ok(());
+        }
+        let officers = officers.unwrap_or_else(|| activate::begin(&self.folder));
+        let activation = Activation {
+            client: &self.client,
+            folder: &self.folder,
+            facts: &facts,
+            principal: &self.identity.principal,
+            base_url: self.names.base_url(),
+            hsm_url: self.names.address_url(),
+            ca_pem: self.authority.pem(),
+        };
+        Ok(activation.run(officers).await?)
     }
 
     /// Waits for an answer over TLS, whatever it says: without a token it is 401.
@@ -470,6 +521,7 @@ mod tests {
             limits: Vec::new(),
             retention_days: Some(6),
             purge_protection: false,
+            activate: true,
             ephemeral: false,
             imds: None,
             i_know_this_is_a_development_issuer: false,

@@ -24,12 +24,13 @@ const HOSTS_MAX: usize = 256;
 pub(crate) struct Dialer {
     allowed: HashSet<String>,
     under_way: Arc<Semaphore>,
-    /// Where the agent's own service listens: `localhost` may resolve to another address.
-    own: SocketAddr,
+    /// Where the agent's own service listens, if it has one: `localhost` may resolve to another
+    /// address.
+    own: Option<SocketAddr>,
 }
 
 impl Dialer {
-    pub(crate) fn new(own: SocketAddr) -> Self {
+    pub(crate) fn new(own: Option<SocketAddr>) -> Self {
         Self { allowed: HashSet::new(), under_way: Arc::new(Semaphore::new(DIALS_MAX)), own }
     }
 
@@ -69,12 +70,11 @@ impl Dialer {
     }
 }
 
-async fn connect(host: &str, port: u16, own: SocketAddr) -> Result<TcpStream, String> {
+async fn connect(host: &str, port: u16, own: Option<SocketAddr>) -> Result<TcpStream, String> {
     let connecting = async {
-        if host == "localhost" && port == own.port() {
-            TcpStream::connect(own).await
-        } else {
-            TcpStream::connect((host, port)).await
+        match own.filter(|own| host == "localhost" && port == own.port()) {
+            Some(own) => TcpStream::connect(own).await,
+            None => TcpStream::connect((host, port)).await,
         }
     };
     match timeout(DIAL_TIMEOUT, connecting).await {

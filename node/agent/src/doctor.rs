@@ -72,7 +72,11 @@ pub async fn doctor(data_dir: Option<PathBuf>, out: &mut dyn Write) -> Result<()
     let facts: Facts = serde_json::from_value(answer.get("result").cloned().unwrap_or_default())
         .map_err(|_| DoctorError::NoFacts { path: path.clone() })?;
     writeln!(out, "agent      process {}, data in {path}", facts.agent_pid)?;
-    let state = if facts.ready { "answers" } else { "does not answer now" };
+    let state = match (facts.ready, facts.activated) {
+        (true, true) => "answers",
+        (true, false) => "is not activated: give its security domain to officers",
+        (false, _) => "does not answer now",
+    };
     writeln!(out, "HSM        {} (development), {state}", facts.hsm)?;
     for url in &facts.urls {
         writeln!(out, "           {url}")?;

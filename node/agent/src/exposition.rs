@@ -1,5 +1,7 @@
 //! Families as the text that Prometheus reads (format 0.0.4), each sample with its HSM's name.
 
+use std::collections::HashMap;
+
 use casemate_channel::{Family, MetricKind, Sample};
 use prometheus::TextEncoder;
 use prometheus::proto::{
@@ -18,6 +20,12 @@ pub(crate) fn agents_own(facts: &Facts, scraped: bool) -> Vec<Family> {
             "Whether the partition answers requests.",
             MetricKind::Gauge,
             bit(facts.ready),
+        ),
+        single(
+            "casemate_audit_disk_low",
+            "Whether calls are refused because the audit log's disk is nearly full.",
+            MetricKind::Gauge,
+            bit(facts.disk_low),
         ),
         single(
             "casemate_partition_scraped",
@@ -45,11 +53,40 @@ fn single(name: &str, help: &str, kind: MetricKind, value: f64) -> Family {
     }
 }
 
-/// The text. Families without a sample are left out.
-pub(crate) fn text(hsm: &str, families: &[Family]) -> Result<String, prometheus::Error> {
-    let shown = families.iter().filter(|family| !family.samples.is_empty());
-    let shown: Vec<_> = shown.map(|family| translated(hsm, family)).collect();
-    TextEncoder::new().encode_to_string(&shown)
+/// What is shown of all HSMs: families of the same name are one, as the format wants it.
+#[derive(Default)]
+pub(crate) struct Exposition {
+    families: Vec<MetricFamily>,
+    /// Where each name is among them.
+    places: HashMap<String, usize>,
+}
+
+impl Exposition {
+    /// Adds the families of one HSM. Those without a sample are left out, and so is one that
+    /// another HSM has as a metric of another kind.
+    pub(crate) fn add(&mut self, hsm: &str, families: &[Family]) {
+        for family in families.iter().filter(|family| !family.samples.is_empty()) {
+            let mut shown = translated(hsm, family);
+            let known = self.places.get(&family.name).and_then(|at| self.families.get_mut(*at));
+            match known {
+                Some(known) if known.get_field_type() == shown.get_field_type() => {
+                    let mut all = known.take_metric();
+                    all.extend(shown.take_metric());
+                    known.set_metric(all);
+                }
+                Some(_) => {}
+                None => {
+                    self.places.insert(family.name.clone(), self.families.len());
+                    self.families.push(shown);
+                }
+            }
+        }
+    }
+
+    /// The text.
+    pub(crate) fn text(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.families)
+    }
 }
 
 fn translated(hsm: &str, family: &Family) -> MetricFamily {
@@ -123,6 +160,12 @@ fn label(name: &str, value: &str) -> LabelPair {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn text(hsm: &str, families: &[Family]) -> Result<String, prometheus::Error> {
+        let mut exposition = Exposition::default();
+        exposition.add(hsm, families);
+        exposition.text()
+    }
 
     #[test]
     fn each_kind_is_written_as_the_format_says() {

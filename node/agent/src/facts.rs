@@ -16,6 +16,12 @@ pub struct Facts {
     pub partition_pid: Option<u32>,
     /// Whether it answers requests.
     pub ready: bool,
+    /// Whether it refuses calls because the audit log's disk is nearly full.
+    #[serde(default)]
+    pub disk_low: bool,
+    /// Whether the HSM is active.
+    #[serde(default)]
+    pub activated: bool,
     /// How often it was started again.
     pub restarts: u64,
     /// The courier's process id while it runs.

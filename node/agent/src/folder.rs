@@ -174,6 +174,23 @@ impl Folder {
         Ok(None)
     }
 
+    /// The names of what lies in a folder inside, sorted; none if it is not there.
+    pub(crate) fn names(&self, name: &str) -> Result<Vec<String>, FolderError> {
+        let path = self.join(name);
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(cause) => return Err(fails("read", &path)(cause)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(fails("read", &path))?.file_name();
+            names.push(name.to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
     /// Makes a folder inside, of mode 0700, and returns its path.
     pub(crate) fn make(&self, name: &str) -> Result<PathBuf, FolderError> {
         let path = self.join(name);

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::directory::Directory;
 use crate::hello::{Hello, peek};
 use crate::hsm::HsmLink;
 use crate::own_service::OwnService;
@@ -33,24 +34,23 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where connections go.
 pub(crate) struct Gate {
-    /// Names under which the HSM is reached.
-    pub(crate) hsm_names: HashSet<String>,
-    /// The HSM.
-    pub(crate) hsm: Arc<HsmLink>,
+    /// The HSMs by their server names.
+    pub(crate) hsms: Arc<Directory>,
+    /// The HSM that has a listener of its own.
+    pub(crate) direct: Option<Arc<HsmLink>>,
     /// Names under which the agent itself answers.
     pub(crate) own_names: HashSet<String>,
-    /// The agent's own service.
-    pub(crate) own: Arc<OwnService>,
+    /// The agent's own service, if it has one.
+    pub(crate) own: Option<Arc<OwnService>>,
     /// Bounds.
     pub(crate) slots: Slots,
     /// Time for a client to send its hello.
     pub(crate) hello_timeout: Duration,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Destination {
-    Hsm(Option<String>),
-    Own,
+enum Destination<'a> {
+    Hsm(Arc<HsmLink>, Option<String>),
+    Own(&'a Arc<OwnService>),
     Unknown,
     Nowhere,
 }
@@ -84,8 +84,8 @@ impl Gate {
     async fn pass(&self, stream: TcpStream, peer: SocketAddr, kind: Listener, slot: Slot) {
         let hello = peek(&stream, self.hello_timeout).await;
         match self.destination(kind, hello) {
-            Destination::Hsm(sni) => self.hsm.hand_over(stream, peer, kind, sni).await,
-            Destination::Own => self.own.serve(stream, slot).await,
+            Destination::Hsm(hsm, sni) => hsm.hand_over(stream, peer, kind, sni).await,
+            Destination::Own(own) => own.serve(stream, slot).await,
             Destination::Unknown => {
                 // A client that does not read its alert has lost nothing but the alert.
                 let _ = timeout(ALERT_TIMEOUT, refuse(stream)).await;
@@ -94,20 +94,28 @@ impl Gate {
         }
     }
 
-    fn destination(&self, kind: Listener, hello: Hello) -> Destination {
-        match (kind, hello) {
-            (_, Hello::Unfit(_)) => Destination::Nowhere,
-            (Listener::Address, Hello::Name(name)) => Destination::Hsm(Some(name)),
-            (Listener::Address, Hello::NoName) => Destination::Hsm(None),
-            (Listener::Named, Hello::NoName) => Destination::Own,
-            (Listener::Named, Hello::Name(name)) if self.hsm_names.contains(&name) => {
-                Destination::Hsm(Some(name))
-            }
-            (Listener::Named, Hello::Name(name)) if self.own_names.contains(&name) => {
-                Destination::Own
-            }
-            (Listener::Named, Hello::Name(_)) => Destination::Unknown,
+    fn destination(&self, kind: Listener, hello: Hello) -> Destination<'_> {
+        let name = match hello {
+            Hello::Unfit(_) => return Destination::Nowhere,
+            Hello::Name(name) => Some(name),
+            Hello::NoName => None,
+        };
+        match (kind, name) {
+            (Listener::Address, name) => match &self.direct {
+                Some(hsm) => Destination::Hsm(Arc::clone(hsm), name),
+                None => Destination::Nowhere,
+            },
+            (Listener::Named, None) => self.own(),
+            (Listener::Named, Some(name)) => match self.hsms.find(&name) {
+                Some(hsm) => Destination::Hsm(hsm, Some(name)),
+                None if self.own_names.contains(&name) => self.own(),
+                None => Destination::Unknown,
+            },
         }
+    }
+
+    fn own(&self) -> Destination<'_> {
+        self.own.as_ref().map_or(Destination::Unknown, Destination::Own)
     }
 }
 

@@ -4,6 +4,7 @@
 //! What it does not do: it links no engine and no store, opens no sealed record, and terminates no
 //! HSM's TLS. No key can ever be in its memory.
 
+mod activate;
 mod audit_key;
 mod authority;
 mod backoff;
@@ -13,6 +14,7 @@ mod clock;
 mod courier;
 mod dev;
 mod dial;
+mod directory;
 mod doctor;
 mod env_file;
 mod ephemeral;
@@ -26,6 +28,8 @@ mod limits;
 mod local;
 mod monitor;
 mod names;
+mod node;
+mod officers;
 mod options;
 mod own_service;
 mod prepare;
@@ -43,6 +47,10 @@ pub use doctor::{DoctorError, doctor};
 pub use facts::Facts;
 pub use folder::FolderError;
 pub use limits::{LimitChange, LimitRefusal};
+pub use node::{
+    AskError, CommandError, ConfigRefusal, CreationRefusal, HsmCommand, NewHsm, NodeError,
+    RecordError, SetError, hsm, node,
+};
 pub use options::{DevOptions, OptionRefusal, RETENTION_DAYS_DEFAULT, default_data_dir};
 pub use process::{COURIER_COMMAND, PARTITION_COMMAND};
 pub use state::StateError;

@@ -9,8 +9,13 @@ const VALUE_MIN: u64 = 1;
 const VALUE_MAX: u64 = 1 << 32;
 /// Limits with bounds of their own: a key's record names all its versions and has to fit into a
 /// transaction; with less of a reserve the disk may be full before work under way has ended.
-const RANGES: [(&str, u64, u64); 2] =
-    [("versions_max", 1, 10_000), ("disk_reserve_bytes", 48 << 20, 1 << 50)];
+const RANGES: [(&str, u64, u64); 4] = [
+    ("versions_max", 1, 10_000),
+    ("disk_reserve_bytes", 48 << 20, 1 << 50),
+    ("streams_max", 1, (1 << 32) - 1),
+    // What the HTTP library reads at least.
+    ("header_bytes_max", 8 << 10, 16 << 20),
+];
 
 /// Bounds of one agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,6 +184,16 @@ mod tests {
         ] {
             let refused = changed(&[change(name, value)]).unwrap_err();
             assert!(matches!(refused, LimitRefusal::Value { .. }), "{name} {value}");
+        }
+    }
+
+    #[test]
+    fn what_a_refusal_offers_is_taken() {
+        for name in names(&Limits::default()).iter().chain(&names(&AgentLimits::default())) {
+            let (least, most) = change(name, 0).range();
+            for value in [least, most] {
+                assert!(changed(&[change(name, value)]).is_ok(), "{name} {value}");
+            }
         }
     }
 

@@ -26,6 +26,8 @@ pub(crate) const SOCKET: &str = "agent.sock";
 
 const LINE_BYTES_MAX: u64 = 64 * 1024;
 const LINE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for an answer: an HSM that is taken away finishes what it has begun.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECTIONS_MAX: usize = 16;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -76,58 +78,72 @@ pub(crate) async fn ask(folder: &Path, question: &Value) -> io::Result<Value> {
         BufReader::new(stream).read_line(&mut line).await?;
         serde_json::from_str(&line).map_err(io::Error::other)
     };
-    timeout(LINE_TIMEOUT, exchange).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
+    timeout(ANSWER_TIMEOUT, exchange).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
 }
 
 fn short_path(folder: &std::fs::File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()))
 }
 
-impl Local {
-    /// Answers until told to stop.
-    pub(crate) async fn serve(
-        self: Arc<Self>,
-        listener: UnixListener,
-        mut stopping: watch::Receiver<bool>,
-    ) {
-        let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                _ = stopping.wait_for(|stop| *stop) => return,
-            };
-            let Ok((stream, _)) = accepted else {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
-            let Ok(permit) = Arc::clone(&free).acquire_owned().await else { return };
-            let local = Arc::clone(&self);
-            tokio::spawn(async move {
-                // Who asks and goes away needs no answer.
-                let _ = timeout(LINE_TIMEOUT, local.answer(stream)).await;
-                drop(permit);
-            });
-        }
-    }
+/// Who answers at a local socket.
+pub(crate) trait Answers: Send + Sync + 'static {
+    /// The answer to one line.
+    fn answer(&self, line: &str) -> impl Future<Output = Value> + Send;
+}
 
-    async fn answer(&self, stream: UnixStream) -> io::Result<()> {
-        let peer = stream.peer_cred()?.uid();
-        if peer != 0 && peer != nix::unistd::geteuid().as_raw() {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        let (reader, mut writer) = stream.into_split();
-        let mut line = String::new();
-        BufReader::new(reader.take(LINE_BYTES_MAX)).read_line(&mut line).await?;
-        let answer = match serde_json::from_str(&line) {
+/// Lets somebody answer until told to stop.
+pub(crate) async fn serve<A: Answers>(
+    answers: Arc<A>,
+    listener: UnixListener,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopping.wait_for(|stop| *stop) => return,
+        };
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let Ok(permit) = Arc::clone(&free).acquire_owned().await else { return };
+        let answers = Arc::clone(&answers);
+        tokio::spawn(async move {
+            // Who asks and goes away needs no answer.
+            let _ = exchange(&*answers, stream).await;
+            drop(permit);
+        });
+    }
+}
+
+/// One question and its answer. What was begun for a question is done to its end.
+async fn exchange<A: Answers>(answers: &A, stream: UnixStream) -> io::Result<()> {
+    let peer = stream.peer_cred()?.uid();
+    if peer != 0 && peer != nix::unistd::geteuid().as_raw() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    let (reader, mut writer) = stream.into_split();
+    let mut line = String::new();
+    let mut reader = BufReader::new(reader.take(LINE_BYTES_MAX));
+    timeout(LINE_TIMEOUT, reader.read_line(&mut line)).await??;
+    let answer = answers.answer(&line).await;
+    timeout(LINE_TIMEOUT, writer.write_all(format!("{answer}\n").as_bytes())).await?
+}
+
+impl Answers for Local {
+    async fn answer(&self, line: &str) -> Value {
+        match serde_json::from_str(line) {
             Ok(question) => match self.act(question) {
                 Ok(result) => json!({ "result": result }),
                 Err(error) => json!({ "error": crate::supervise::chain(&error) }),
             },
             Err(error) => json!({ "error": format!("the question is not understood: {error}") }),
-        };
-        writer.write_all(format!("{answer}\n").as_bytes()).await
+        }
     }
+}
 
+impl Local {
     fn act(&self, question: Question) -> Result<Value, IssuerError> {
         Ok(match question {
             Question::Facts => json!(self.facts.read()),
@@ -165,7 +181,7 @@ mod tests {
         let mode = std::fs::metadata(folder.join(SOCKET)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let (stop, stopping) = watch::channel(false);
-        let serving = tokio::spawn(local(&folder).serve(listener, stopping));
+        let serving = tokio::spawn(serve(local(&folder), listener, stopping));
         let answer = ask(&folder, &json!({ "op": "facts" })).await.unwrap();
         assert_eq!(answer["result"]["hsm"], "dev");
         let app = ask(&folder, &json!({ "op": "add_app", "name": "one" })).await.unwrap();

@@ -4,6 +4,7 @@
 //! The partition has no network, so its counts are asked for over the channel, and checked before
 //! they are passed on.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,12 +20,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
-use crate::exposition::{agents_own, text};
-use crate::facts::SharedFacts;
-use crate::hsm::HsmLink;
+use crate::directory::{Directory, Known};
+use crate::exposition::{Exposition, agents_own};
 
 /// Time for a request's head, and for the next one on an idle connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -71,10 +72,8 @@ pub(crate) enum BadCounts {
 
 /// What the listener shows.
 pub(crate) struct Monitor {
-    /// The HSM.
-    pub(crate) link: Arc<HsmLink>,
-    /// What is known about its partition.
-    pub(crate) facts: Arc<SharedFacts>,
+    /// The HSMs.
+    pub(crate) hsms: Arc<Directory>,
     /// Connections served at once.
     pub(crate) connections_max: usize,
 }
@@ -130,7 +129,7 @@ impl Monitor {
         listener: TcpListener,
         mut stopping: watch::Receiver<bool>,
     ) {
-        let places = Arc::new(Semaphore::new(self.connections_max));
+        let mut open: VecDeque<JoinHandle<()>> = VecDeque::new();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -140,14 +139,13 @@ impl Monitor {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            // Who finds no place is closed; a scrape is repeated anyway.
-            if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                let monitor = Arc::clone(&self);
-                tokio::spawn(async move {
-                    monitor.connection(stream).await;
-                    drop(place);
-                });
+            open.retain(|connection| !connection.is_finished());
+            // The newest comes in: whoever only holds connections must not keep Prometheus out.
+            while open.len() >= self.connections_max {
+                open.pop_front().iter().for_each(JoinHandle::abort);
             }
+            let monitor = Arc::clone(&self);
+            open.push_back(tokio::spawn(async move { monitor.connection(stream).await }));
         }
     }
 
@@ -185,33 +183,49 @@ impl Monitor {
         }
     }
 
+    /// Of one HSM, or of all: ready only if every one is.
     fn readiness(&self, asked: Option<&str>) -> Response<Bytes> {
-        let facts = self.facts.read();
-        if asked.is_some_and(|name| !name.eq_ignore_ascii_case(&facts.hsm)) {
-            return plain(StatusCode::NOT_FOUND, "there is no HSM of this name\n".to_owned());
-        }
-        let hsm = &facts.hsm;
-        match (facts.ready, facts.last_end) {
-            (true, _) => plain(StatusCode::OK, format!("{hsm}: ready\n")),
-            (false, None) => {
-                let text = format!("{hsm}: starting\n");
-                plain(StatusCode::SERVICE_UNAVAILABLE, text)
-            }
-            (false, Some(end)) => {
-                let text = format!("{hsm}: not ready; its partition last ended: {end}\n");
-                plain(StatusCode::SERVICE_UNAVAILABLE, text)
+        let mut all = self.hsms.all();
+        if let Some(name) = asked {
+            all.retain(|known| known.facts.read().hsm.eq_ignore_ascii_case(name));
+            if all.is_empty() {
+                return plain(StatusCode::NOT_FOUND, "there is no HSM of this name\n".to_owned());
             }
         }
+        let mut status = StatusCode::OK;
+        let mut text = String::new();
+        for known in all {
+            let facts = known.facts.read();
+            if !facts.ready || facts.disk_low {
+                status = StatusCode::SERVICE_UNAVAILABLE;
+            }
+            let says = match (facts.ready, facts.last_end) {
+                (true, _) if facts.disk_low => "refuses calls: its disk is nearly full".to_owned(),
+                (true, _) => "ready".to_owned(),
+                (false, None) => "starting".to_owned(),
+                (false, Some(end)) => format!("not ready; its partition last ended: {end}"),
+            };
+            text.push_str(&format!("{}: {says}\n", facts.hsm));
+        }
+        plain(status, text)
     }
 
-    /// What the agent knows is shown in any case; what the partition does not tell is missing, and
+    /// What the agent knows is shown in any case; what a partition does not tell is missing, and
     /// `casemate_partition_scraped` says so.
     async fn metrics(&self) -> Response<Bytes> {
-        let told = self.ask().await;
-        let facts = self.facts.read();
-        let mut families = agents_own(&facts, told.is_some());
-        families.extend(told.unwrap_or_default());
-        match text(&facts.hsm, &families) {
+        let mut asked = JoinSet::new();
+        for (at, known) in self.hsms.all().into_iter().enumerate() {
+            asked.spawn(async move { (at, ask(&known).await, known) });
+        }
+        let mut told = asked.join_all().await;
+        told.sort_by_key(|(at, ..)| *at);
+        let mut exposition = Exposition::default();
+        for (_, told, known) in told {
+            let facts = known.facts.read();
+            exposition.add(&facts.hsm, &agents_own(&facts, told.is_some()));
+            exposition.add(&facts.hsm, &told.unwrap_or_default());
+        }
+        match exposition.text() {
             Ok(text) => {
                 let mut answer = plain(StatusCode::OK, text);
                 answer.headers_mut().insert(header::CONTENT_TYPE, EXPOSITION);
@@ -220,16 +234,16 @@ impl Monitor {
             Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         }
     }
+}
 
-    async fn ask(&self) -> Option<Vec<Family>> {
-        let end = self.link.now()?;
-        let (id, answered) = self.facts.questions.ask()?;
-        let asked = async {
-            end.send(&ToPartition::Metrics { id }, None).await.ok()?;
-            answered.await.ok()
-        };
-        timeout(ANSWER_TIMEOUT, asked).await.ok().flatten()
-    }
+async fn ask(known: &Known) -> Option<Vec<Family>> {
+    let end = known.link.now()?;
+    let (id, answered) = known.facts.questions.ask()?;
+    let asked = async {
+        end.send(&ToPartition::Metrics { id }, None).await.ok()?;
+        answered.await.ok()
+    };
+    timeout(ANSWER_TIMEOUT, asked).await.ok().flatten()
 }
 
 fn plain(status: StatusCode, text: String) -> Response<Bytes> {
@@ -245,11 +259,21 @@ mod tests {
     use casemate_channel::{MetricKind, Sample};
 
     use super::*;
-    use crate::facts::Facts;
+    use crate::facts::{Facts, SharedFacts};
+    use crate::hsm::HsmLink;
 
     fn monitor(facts: Facts) -> Monitor {
-        let link = Arc::new(HsmLink::new(Duration::from_secs(10)));
-        Monitor { link, facts: Arc::new(SharedFacts::new(facts)), connections_max: 16 }
+        monitor_of([facts])
+    }
+
+    fn monitor_of<const N: usize>(facts: [Facts; N]) -> Monitor {
+        let hsms = Arc::new(Directory::default());
+        for facts in facts {
+            let link = Arc::new(HsmLink::new(Duration::from_secs(10)));
+            let facts = Arc::new(SharedFacts::new(facts));
+            hsms.add(Known { hosts: Vec::new(), link, facts });
+        }
+        Monitor { hsms, connections_max: 16 }
     }
 
     fn part(name: &str, value: f64) -> Family {
@@ -289,6 +313,52 @@ mod tests {
         let posted = ready.answer(&Method::POST, "/metrics").await;
         assert_eq!(posted.status(), 405);
         assert_eq!(posted.headers()["allow"], "GET, HEAD");
+    }
+
+    #[tokio::test]
+    async fn a_nearly_full_disk_is_not_ready() {
+        let facts =
+            Facts { hsm: "dev".to_owned(), ready: true, disk_low: true, ..Facts::default() };
+        let (status, text) = get(&monitor(facts), "/readyz").await;
+        assert!(status == 503 && text.contains("disk is nearly full"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn idle_connections_keep_nobody_out() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let facts = Facts { hsm: "dev".to_owned(), ready: true, ..Facts::default() };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_stop, stopping) = watch::channel(false);
+        tokio::spawn(Arc::new(monitor(facts)).serve(listener, stopping));
+        let mut idle = Vec::new();
+        for _ in 0..40 {
+            idle.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut asking = TcpStream::connect(address).await.unwrap();
+        let request = b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        asking.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        asking.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn of_several_hsms_each_is_shown_and_all_must_be_ready() {
+        let facts = |hsm: &str, ready| Facts { hsm: hsm.to_owned(), ready, ..Facts::default() };
+        let monitor = monitor_of([facts("alpha", true), facts("beta", false)]);
+        let both = "alpha: ready\nbeta: starting\n".to_owned();
+        assert_eq!(get(&monitor, "/readyz").await, (503, both));
+        assert_eq!(get(&monitor, "/readyz/alpha").await.0, 200);
+        assert_eq!(get(&monitor, "/readyz/beta").await.0, 503);
+        let (_, text) = get(&monitor, "/metrics").await;
+        assert!(text.contains("casemate_partition_ready{hsm=\"alpha\"} 1\n"), "{text}");
+        assert!(text.contains("casemate_partition_ready{hsm=\"beta\"} 0\n"), "{text}");
+        // A family is described once, whoever has samples of it.
+        assert_eq!(text.matches("# TYPE casemate_partition_ready ").count(), 1, "{text}");
+        assert_eq!(get(&monitor_of([]), "/readyz").await.0, 200);
+        assert_eq!(get(&monitor_of([]), "/metrics").await.0, 200);
     }
 
     #[tokio::test]

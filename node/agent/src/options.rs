@@ -29,6 +29,8 @@ pub struct DevOptions {
     pub retention_days: Option<u32>,
     /// Whether deleted keys cannot be purged early; fixed at creation.
     pub purge_protection: bool,
+    /// Give the security domain of an HSM that is not activated to three officers, made here.
+    pub activate: bool,
     /// Keep nothing after the end.
     pub ephemeral: bool,
     /// Answer the instance metadata endpoint for an app of this name.
@@ -155,7 +157,8 @@ fn is_at_localhost(ip: IpAddr) -> bool {
     ip.is_unspecified() || ip.to_canonical() == IpAddr::V4(Ipv4Addr::LOCALHOST)
 }
 
-fn is_hsm_name(name: &str) -> bool {
+/// Whether Azure would take it as the name of a managed HSM.
+pub(crate) fn is_hsm_name(name: &str) -> bool {
     NAME_BYTES.contains(&name.len())
         && name.starts_with(|first: char| first.is_ascii_alphabetic())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -177,6 +180,7 @@ mod tests {
             limits: Vec::new(),
             retention_days: None,
             purge_protection: false,
+            activate: true,
             ephemeral: false,
             imds: None,
             i_know_this_is_a_development_issuer: false,

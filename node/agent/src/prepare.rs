@@ -123,6 +123,7 @@ pub(crate) fn start(
     authority: &Authority,
 ) -> Result<Start, DevError> {
     let hsm_folder = folder.make(&format!("hsm/{}", state.name))?;
+    let outer = hsm_folder.clone();
     let (confine, seen) = if users::is_root() {
         let user = *state.user.get_or_insert_with(users::pick);
         state.save(folder)?;
@@ -145,6 +146,8 @@ pub(crate) fn start(
         region: REGION.to_owned(),
         threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         confine,
+        shown_folder: outer,
+        development: true,
     })
 }
 

@@ -179,6 +179,7 @@ mod tests {
             limits: Vec::new(),
             retention_days: days,
             purge_protection: protection,
+            activate: true,
             ephemeral: false,
             imds: None,
             i_know_this_is_a_development_issuer: false,

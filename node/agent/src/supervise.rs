@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use casemate_channel::{AgentEnd, ChannelError, Start, ToAgent, ToPartition};
+use casemate_control_plane::Activation;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -74,6 +75,8 @@ pub(crate) struct Supervisor {
     pub(crate) dialer: Dialer,
     /// Where its courier works.
     pub(crate) courier: CourierPlace,
+    /// What the control plane says of it.
+    pub(crate) activation: Activation,
     /// Told when the HSM is ready for the first time.
     pub(crate) created: Box<dyn FnMut() + Send + Sync>,
     /// Set when all shall end.
@@ -83,6 +86,7 @@ pub(crate) struct Supervisor {
 /// How one partition process came to its end.
 enum End {
     Stopped,
+    Anew,
     Refused { code: String, message: String },
     Died { how: String },
 }
@@ -97,6 +101,8 @@ struct Heard {
     outbound: bool,
     refusal: Option<(String, String)>,
     courier: Option<Courier>,
+    /// Whether it ends by itself, to be started anew.
+    anew: bool,
 }
 
 impl Supervisor {
@@ -113,6 +119,10 @@ impl Supervisor {
             }
             match end {
                 End::Stopped => return Ok(()),
+                End::Anew => {
+                    say(format_args!("HSM {} was activated; it is opened anew", self.start.hsm));
+                    continue;
+                }
                 End::Refused { code, message } => {
                     refusals += 1;
                     say(format_args!("partition {}: {message} ({code})", self.start.hsm));
@@ -170,6 +180,10 @@ impl Supervisor {
         self.facts.change(|facts| {
             facts.partition_pid = None;
             facts.ready = false;
+            facts.disk_low = false;
+            if heard.anew {
+                return;
+            }
             facts.last_end = Some(match &heard.refusal {
                 Some((code, message)) => format!("{message} ({code})"),
                 None => how.clone(),
@@ -177,6 +191,7 @@ impl Supervisor {
         });
         let ended = match (stopped, heard.refusal) {
             (true, _) => End::Stopped,
+            (false, _) if heard.anew => End::Anew,
             (false, Some((code, message))) => End::Refused { code, message },
             (false, None) => End::Died { how },
         };
@@ -234,13 +249,22 @@ impl Supervisor {
                 self.dialer.allow(hosts);
             }
             ToAgent::Dial { id, host, port } => self.dialer.dial(end, id, &host, port),
-            ToAgent::Ready { .. } => {
+            // Connections wait from now on.
+            ToAgent::Anew => {
+                heard.anew = true;
+                self.link.set(None);
+            }
+            ToAgent::Ready { activated, .. } => {
                 heard.ready = true;
                 heard.outbound = true;
                 if self.start.create.take().is_some() {
                     (self.created)();
                 }
-                self.facts.change(|facts| facts.ready = true);
+                self.facts.change(|facts| {
+                    facts.ready = true;
+                    facts.activated = activated;
+                });
+                self.activation.set(activated);
                 let (place, facts) = (self.courier.clone(), Arc::clone(&self.facts));
                 heard.courier = Some(Courier::keep(place, Arc::clone(end), facts));
                 self.link.set(Some(Arc::clone(end)));
@@ -253,6 +277,7 @@ impl Supervisor {
                 };
                 heard.refusal = Some((code, message));
             }
+            ToAgent::DiskLow { low } => self.facts.change(|facts| facts.disk_low = low),
             ToAgent::Metrics { id, family } => self.facts.questions.part(id, family)?,
             ToAgent::MetricsEnd { id } => self.facts.questions.end(id),
             ToAgent::Stopped => {}

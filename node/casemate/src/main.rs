@@ -9,12 +9,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use casemate_agent::{
-    COURIER_COMMAND, DevOptions, LimitChange, PARTITION_COMMAND, default_data_dir, dev, doctor,
+    COURIER_COMMAND, DevOptions, HsmCommand as Managed, LimitChange, NewHsm, PARTITION_COMMAND,
+    default_data_dir, dev, doctor, hsm, node,
 };
 use casemate_cli::{
-    Arguments, AuditCommand, Command, DevArguments, DevCommand, IdentityCommand, audit, identity,
-    parse_error_code,
+    Arguments, AuditCommand, Command, DevArguments, DevCommand, HsmCommand, IdentityCommand, audit,
+    identity, parse_error_code, security_domain,
 };
+use casemate_engine_soft::ceremony::SoftPrimitives;
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -51,11 +53,19 @@ fn act(command: Command) -> Result<(), Box<dyn Error>> {
             add_identity(&command)
         }
         Command::Dev { run, command: None } => Ok(dev(&options(*run), &mut out)?),
+        Command::Node(node_file) => Ok(node(&node_file.config, &mut out)?),
+        Command::Hsm { command, node } => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(runtime.block_on(hsm(&node.config, managed(command), &mut out))?)
+        }
         Command::Doctor(folder) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             Ok(runtime.block_on(doctor(folder.data_dir, &mut out))?)
         }
         Command::Audit { command } => read_audit(&command),
+        Command::SecurityDomain { command } => {
+            Ok(security_domain(&command, &SoftPrimitives, &mut out)?)
+        }
         // Taken by main already; the word is known to the parser so that nothing else has it.
         Command::Partition | Command::Courier => Ok(()),
     }
@@ -71,6 +81,30 @@ fn add_identity(command: &IdentityCommand) -> Result<(), Box<dyn Error>> {
     Ok(identity(command, || default, &mut io::stdout())?)
 }
 
+fn managed(command: HsmCommand) -> Managed {
+    match command {
+        HsmCommand::List => Managed::List,
+        HsmCommand::Show { name } => Managed::Show { name },
+        HsmCommand::Delete { name } => Managed::Delete { name },
+        HsmCommand::Create(create) => Managed::Create {
+            issuer_ca: create.issuer_ca,
+            hsm: Box::new(NewHsm {
+                name: create.name,
+                tenant: create.tenant,
+                issuer: create.issuer,
+                issuer_metadata: create.issuer_metadata,
+                authority: create.authority,
+                issuer_ca_pem: String::new(),
+                administrators: create.admin,
+                audiences: create.audience,
+                outbound: create.outbound,
+                retention_days: create.retention_days,
+                purge_protection: create.purge_protection,
+            }),
+        },
+    }
+}
+
 fn options(arguments: DevArguments) -> DevOptions {
     let change = |(name, value)| LimitChange { name, value };
     let limits = arguments.limit.into_iter().map(change).collect();
@@ -83,6 +117,7 @@ fn options(arguments: DevArguments) -> DevOptions {
         limits,
         retention_days: arguments.retention_days,
         purge_protection: arguments.purge_protection,
+        activate: arguments.activate,
         ephemeral: arguments.ephemeral,
         imds: arguments.imds,
         i_know_this_is_a_development_issuer: arguments.i_know_this_is_a_development_issuer,

@@ -6,6 +6,8 @@
 //! The courier pulls: the partition says how far the log goes and never waits to be read. No key
 //! ever travels here; the configuration holds the secrets of the sinks.
 
+mod span;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -14,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::transfer::{ORDER_BYTES_MAX, Order, PIECE_BYTES_MAX, Report};
+pub use span::{Id, NoId, Span, SpanValue};
 
 /// The version of this protocol. Both ends come from one executable, so another one is an error.
 pub const COURIER_VERSION: u32 = 1;
@@ -26,6 +29,12 @@ pub const CONFIGURATION_BYTES_MAX: usize = 384 * 1024;
 
 /// Longest checkpoint or certificate, in bytes.
 pub const CHECKPOINT_BYTES_MAX: usize = 16 * 1024;
+
+/// Most spans in one frame.
+pub const SPANS_MAX: usize = 256;
+
+/// Most bytes of spans in one frame.
+pub const SPANS_BYTES_MAX: usize = 1024 * 1024;
 
 /// Longest report, in bytes.
 pub const REPORT_BYTES_MAX: usize = 4 * 1024;
@@ -104,6 +113,13 @@ pub enum ToCourier {
         /// The bytes.
         bytes: Vec<u8>,
     },
+    /// The answer to [`FromCourier::ReadSpans`]; none if none wait.
+    Spans {
+        /// The number from the request.
+        generation: u64,
+        /// The spans.
+        spans: Vec<Span>,
+    },
 }
 
 /// From the courier to its partition.
@@ -129,6 +145,13 @@ pub enum FromCourier {
         /// The bytes.
         bytes: Vec<u8>,
     },
+    /// Spans are wanted, at most [`SPANS_MAX`].
+    ReadSpans {
+        /// The number of the configuration that they are for.
+        generation: u64,
+    },
+    /// What became of spans.
+    Exported(Exported),
 }
 
 /// How far a sink is.
@@ -147,12 +170,29 @@ pub struct Delivered {
     pub failures: u32,
 }
 
+/// What became of spans since the last report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exported {
+    /// The number of the configuration that it is about.
+    pub generation: u64,
+    /// So many are at the collector.
+    pub sent: u64,
+    /// So many were refused for good.
+    pub lost: u64,
+    /// Why they stand still, if they do; holds no secret.
+    pub error: Option<String>,
+    /// Hand-overs in a row that failed.
+    pub failures: u32,
+}
+
 const HELLO: u8 = 0x01;
 const CONFIGURATION: u8 = 0x02;
 const COMMITTED: u8 = 0x03;
 const CHECKPOINT: u8 = 0x04;
 const ENTRIES: u8 = 0x05;
 const CERTIFICATE: u8 = 0x06;
+const SPANS: u8 = 0x07;
 const FROM_HELLO: u8 = 0x81;
 const READ: u8 = 0x82;
 const DELIVERED: u8 = 0x83;
@@ -160,6 +200,8 @@ const TRANSFER: u8 = 0x10;
 const PIECE: u8 = 0x11;
 const TRANSFERRED: u8 = 0x90;
 const FROM_PIECE: u8 = 0x91;
+const READ_SPANS: u8 = 0x84;
+const EXPORTED: u8 = 0x85;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -193,6 +235,10 @@ impl ToCourier {
             }
             Self::Transfer(order) => framed(TRANSFER, &json(order)),
             Self::Piece { id, bytes } => framed(PIECE, &[&id.to_be_bytes(), &bytes[..]].concat()),
+            Self::Spans { generation, spans } => {
+                let spans = json(spans);
+                framed(SPANS, &[&generation.to_be_bytes(), spans.as_slice()].concat())
+            }
         }
     }
 
@@ -238,7 +284,18 @@ impl ToCourier {
                 let (id, bytes) = piece(body).ok_or_else(bad)?;
                 Self::Piece { id, bytes }
             }
-            HELLO | CONFIGURATION | CERTIFICATE | CHECKPOINT | TRANSFER => return Err(bad()),
+            SPANS if body.len() <= SPANS_BYTES_MAX => {
+                let (generation, spans) = body.split_at_checked(8).ok_or_else(bad)?;
+                let generation = number(generation).ok_or_else(bad)?;
+                let spans: Vec<Span> = serde_json::from_slice(spans).map_err(|_| bad())?;
+                if spans.len() > SPANS_MAX {
+                    return Err(bad());
+                }
+                Self::Spans { generation, spans }
+            }
+            HELLO | CONFIGURATION | CERTIFICATE | CHECKPOINT | SPANS | TRANSFER => {
+                return Err(bad());
+            }
             _ => return Err(CourierProtocolError::Kind { kind }),
         })
     }
@@ -260,6 +317,8 @@ impl FromCourier {
             Self::Piece { id, bytes } => {
                 framed(FROM_PIECE, &[&id.to_be_bytes(), &bytes[..]].concat())
             }
+            Self::ReadSpans { generation } => framed(READ_SPANS, &generation.to_be_bytes()),
+            Self::Exported(exported) => framed(EXPORTED, &json(exported)),
         }
     }
 
@@ -293,7 +352,11 @@ impl FromCourier {
                 let (id, bytes) = piece(body).ok_or_else(bad)?;
                 Self::Piece { id, bytes }
             }
-            DELIVERED | TRANSFERRED => return Err(bad()),
+            READ_SPANS => Self::ReadSpans { generation: number(body).ok_or_else(bad)? },
+            EXPORTED if body.len() <= REPORT_BYTES_MAX => {
+                Self::Exported(serde_json::from_slice(body).map_err(|_| bad())?)
+            }
+            DELIVERED | EXPORTED | TRANSFERRED => return Err(bad()),
             _ => return Err(CourierProtocolError::Kind { kind }),
         })
     }

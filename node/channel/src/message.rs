@@ -90,13 +90,23 @@ pub enum ToAgent {
     Ready {
         /// The partition's process id, as it sees itself.
         pid: u32,
+        /// Whether the HSM is active: before, only the security domain's calls are answered.
+        activated: bool,
     },
+    /// The HSM has changed its state: the partition finishes, ends, and is to be started anew at
+    /// once.
+    Anew,
     /// The partition cannot go on, and a restart alone will not help.
     Failed {
         /// A short fixed word, for programs.
         code: String,
         /// What happened and what to do.
         message: String,
+    },
+    /// Whether calls are refused because the audit log's disk is nearly full; said when it changes.
+    DiskLow {
+        /// Whether it is.
+        low: bool,
     },
     /// A part of the answer to [`ToPartition::Metrics`].
     Metrics {

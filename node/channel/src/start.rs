@@ -33,6 +33,12 @@ pub struct Start {
     pub threads: usize,
     /// How the process is confined before it reads from outside.
     pub confine: Confine,
+    /// The HSM's folder as people outside the confined process see it, for messages.
+    #[serde(default)]
+    pub shown_folder: PathBuf,
+    /// Whether an HSM with the permanent development mark is served.
+    #[serde(default)]
+    pub development: bool,
 }
 
 /// One authority under which the HSM is reached.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use casemate_channel::courier::{
-    CourierProtocolError, Delivered, FromCourier, ToCourier, read_frame, write_frame,
+    CourierProtocolError, Delivered, Exported, FromCourier, Span, ToCourier, read_frame,
+    write_frame,
 };
 use casemate_channel::transfer::{Order, Report, pieces};
 use tokio::net::UnixStream;
@@ -55,7 +56,11 @@ pub(crate) struct Feed {
     reach: watch::Receiver<Reach>,
     outgoing: mpsc::Sender<FromCourier>,
     reading: Arc<Mutex<Reading>>,
+    spans: Arc<Mutex<mpsc::Receiver<Spans>>>,
 }
+
+/// Spans, and the number of the configuration that they were asked for.
+type Spans = (u64, Vec<Span>);
 
 #[derive(Debug)]
 struct Reading {
@@ -91,6 +96,7 @@ pub(crate) struct Inbox {
     stream: OwnedReadHalf,
     reach: watch::Sender<Reach>,
     answers: mpsc::Sender<Chunk>,
+    spans: mpsc::Sender<Spans>,
     certificate: Option<String>,
 }
 
@@ -99,11 +105,13 @@ pub(crate) fn attend(stream: UnixStream) -> (Feed, Inbox) {
     let (incoming, outgoing) = stream.into_split();
     let (reach, reach_seen) = watch::channel(Reach::default());
     let (answers, answered) = mpsc::channel(ANSWERS_MAX);
+    let (spans, spans_seen) = mpsc::channel(ANSWERS_MAX);
     let (send, sending) = mpsc::channel(OUTGOING_MAX);
     tokio::spawn(write_all(outgoing, sending));
     let reading = Arc::new(Mutex::new(Reading { answers: answered, last: None }));
-    let feed = Feed { reach: reach_seen, outgoing: send, reading };
-    (feed, Inbox { stream: incoming, reach, answers, certificate: None })
+    let spans_seen = Arc::new(Mutex::new(spans_seen));
+    let feed = Feed { reach: reach_seen, outgoing: send, reading, spans: spans_seen };
+    (feed, Inbox { stream: incoming, reach, answers, spans, certificate: None })
 }
 
 async fn write_all(mut stream: OwnedWriteHalf, mut frames: mpsc::Receiver<FromCourier>) {
@@ -168,6 +176,26 @@ impl Feed {
         }
     }
 
+    /// Asks for spans for this configuration; none come if none wait.
+    pub(crate) async fn spans(&self, generation: u64) -> Result<Vec<Span>, Gone> {
+        let mut answers = self.spans.lock().await;
+        let wanted = FromCourier::ReadSpans { generation };
+        self.outgoing.send(wanted).await.map_err(|_| Gone)?;
+        loop {
+            let (of, spans) = answers.recv().await.ok_or(Gone)?;
+            // Another one is the answer to a request that was given up, and was for another place.
+            if of == generation {
+                return Ok(spans);
+            }
+        }
+    }
+
+    /// Tells the partition what became of spans.
+    pub(crate) async fn report_spans(&self, exported: Exported) {
+        // A partition that has gone wants to know nothing.
+        let _gone = self.outgoing.send(FromCourier::Exported(exported)).await;
+    }
+
     async fn read(&self, from: u64, bounds: Bounds) -> Result<Batch, Gone> {
         let mut reading = self.reading.lock().await;
         if let Some(batch) = reading.last.as_ref().and_then(|last| last.batch(from, bounds)) {
@@ -223,6 +251,10 @@ impl Inbox {
                 ToCourier::Entries { from, lines } => {
                     // Nobody waits when all sinks have been replaced meanwhile.
                     let _unwanted = self.answers.try_send(Chunk::new(from, lines));
+                }
+                ToCourier::Spans { generation, spans } => {
+                    // Nobody waits when the settings have been replaced meanwhile.
+                    let _unwanted = self.spans.try_send((generation, spans));
                 }
             }
         }

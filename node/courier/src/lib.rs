@@ -1,5 +1,6 @@
 //! The courier of one HSM: a process with network and without keys, that carries copies of the
-//! audit log to sinks and watches the stream for what deserves an alert.
+//! audit log to sinks, watches the stream for what deserves an alert, and carries spans of traced
+//! requests to a collector.
 //!
 //! It reads nothing of the partition's folder: committed entries and signed checkpoints come over
 //! a stream from the partition, and the settings of the sinks with them. `docs/design/courier.md`
@@ -10,6 +11,7 @@
 //!   none can hold up the log.
 //! - A sink's cursor moves only after the sink has acknowledged all entries below it. So each
 //!   entry arrives at least once, in order, whatever dies in between.
+//! - Spans go beside the sinks and hold up none of them; only so many are here at a time.
 //! - No secret of a sink is in a log, a report or an error.
 
 mod alerts;
@@ -27,6 +29,7 @@ mod runner;
 mod sign;
 mod sinks;
 mod tls;
+mod traces;
 mod transfer;
 
 use std::process::ExitCode;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use casemate_audit_sinks::{SealedSinks, Sink, Sinks};
-use casemate_channel::courier::Delivered;
+use casemate_channel::courier::{Delivered, Exported};
 use tokio::net::UnixStream;
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
@@ -16,6 +16,7 @@ use crate::failure::{Failure, SinkFailure, chain};
 use crate::feed::{Feed, News, Origin, attend};
 use crate::runner::Runner;
 use crate::sinks::Carrier;
+use crate::traces::Exporter;
 use crate::transfer::{Carrying, Roots};
 
 /// Worker threads; the work is waiting.
@@ -95,6 +96,16 @@ impl Crew<'_> {
                     let failed = Delivered { generation, sink, upto: 0, error, failures: 1 };
                     self.feed.report(failed).await;
                 }
+            }
+        }
+        let Some(traces) = sinks.traces() else { return Ok(()) };
+        match Exporter::new(self.generation, self.origin, traces, self.feed.clone()) {
+            Ok(exporter) => drop(running.spawn(exporter.run())),
+            Err(error) => {
+                let error = Some(format!("traces cannot be sent: {}", chain(&error)));
+                let generation = self.generation;
+                let failed = Exported { generation, sent: 0, lost: 0, error, failures: 1 };
+                self.feed.report_spans(failed).await;
             }
         }
         Ok(())

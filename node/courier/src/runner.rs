@@ -106,11 +106,7 @@ impl Runner {
     }
 
     async fn report(&self, error: Option<String>, failures: u32) {
-        let error = error.map(|mut text| {
-            let end = (0..=REASON_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end));
-            text.truncate(end.unwrap_or_default());
-            text
-        });
+        let error = error.map(shortened);
         let (generation, sink, upto) = (self.generation, self.name.clone(), self.cursor.next());
         self.feed.report(Delivered { generation, sink, upto, error, failures }).await;
     }
@@ -121,4 +117,11 @@ impl Runner {
             tracing::warn!(sink = self.name, %error, "the cursor could not be written");
         }
     }
+}
+
+/// A reason as a report may hold it.
+pub(crate) fn shortened(mut text: String) -> String {
+    let end = (0..=REASON_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end));
+    text.truncate(end.unwrap_or_default());
+    text
 }

@@ -3,7 +3,7 @@
 mod alerts;
 mod azure_blob;
 mod file;
-mod otlp;
+pub(crate) mod otlp;
 mod syslog;
 mod webhook;
 

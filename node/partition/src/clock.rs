@@ -1,7 +1,7 @@
 //! The system's clock: the only place where it is read. Nothing moves it.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use casemate_audit::Millis;
 use casemate_hsm::{Clock, UnixSeconds};
@@ -20,8 +20,17 @@ pub(crate) fn millis() -> Millis {
     Arc::new(now_ms)
 }
 
+/// The time of spans, in nanoseconds since 1970.
+pub(crate) fn now_ns() -> u64 {
+    u64::try_from(now().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The time, in milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    i64::try_from(now().as_millis()).unwrap_or(i64::MAX)
+}
+
 #[expect(clippy::disallowed_methods, reason = "the one place that asks the system for the time")]
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -26,6 +26,12 @@ pub(crate) enum Failure {
     /// The process could not be confined.
     #[error("the process could not be confined")]
     Harden(#[from] HardenError),
+    /// An HSM with the development mark, asked for by a node that serves none.
+    #[error(
+        "this HSM was made by `casemate dev` and carries the mark of it for ever: it is served by \
+         `casemate dev` only; create another one and bring its keys there"
+    )]
+    Development,
     /// Threads or timers.
     #[error("the system gives no threads")]
     Threads(#[source] io::Error),
@@ -53,9 +59,9 @@ pub(crate) enum Failure {
     /// The store went astray while the HSM was in use.
     #[error("the store gave no sure answer; the HSM is opened anew, to find out what it holds")]
     Astray,
-    /// A restored HSM takes the place of this one.
-    #[error("the HSM was restored, and is opened anew")]
-    Restored,
+    /// The HSM was sealed under another domain, or restored.
+    #[error("the HSM was activated or restored; it is opened anew")]
+    Anew,
     /// The first settings.
     #[error("the settings for the new HSM are refused")]
     Settings(#[source] serde_json::Error),
@@ -89,6 +95,7 @@ impl Failure {
             Self::Channel(_) => "channel",
             Self::AgentGone => "agent-gone",
             Self::Harden(_) => "not-confined",
+            Self::Development => "development",
             Self::Threads(_) => "threads",
             Self::Folder(_) => "folder",
             Self::Seal(_) => "seal",
@@ -96,7 +103,7 @@ impl Failure {
             Self::Tampered(OpenError::RolledBack { .. }) | Self::Emptied { .. } => "rolled-back",
             Self::Tampered(_) => "tampered",
             Self::Astray => "store-astray",
-            Self::Restored => "restored",
+            Self::Anew => "anew",
             Self::Settings(_) => "settings",
             Self::Domain(_) => "domain",
             Self::Engine(_) => "engine",
@@ -126,7 +133,7 @@ impl Failure {
                 | TrailError::Closed,
             )
             | Self::Astray
-            | Self::Restored
+            | Self::Anew
             | Self::Certificate(_) => false,
             Self::Harden(_)
             | Self::Store(StoreError::Damaged(_))
@@ -145,6 +152,7 @@ impl Failure {
                 | TrailError::Altered { .. },
             )
             | Self::AuditName { .. }
+            | Self::Development
             | Self::Names(_) => true,
         }
     }

@@ -12,7 +12,7 @@ use casemate_engine_port::Secret;
 use casemate_engine_soft::domain::RecordCipher;
 use casemate_engine_soft::sha256;
 use casemate_engine_soft::signing::{SEED_BYTES, SigningKey, new_seed};
-use casemate_hsm::{Hsm, OpenFailure, UnixSeconds};
+use casemate_hsm::{Door, Hsm, OpenFailure, UnixSeconds};
 use casemate_store_port::Record;
 
 use crate::failure::{Failure, chain};
@@ -94,6 +94,15 @@ impl Kept {
         Ok(())
     }
 
+    /// The record of the identity key.
+    pub(crate) fn identity_record(&self) -> Secret {
+        let seed = self.identity.as_ref().map(Secret::expose).unwrap_or_default();
+        let mut record = Vec::with_capacity(1 + SEED_BYTES);
+        record.push(IDENTITY_VERSION);
+        record.extend_from_slice(seed);
+        Secret::new(record)
+    }
+
     /// What a trail is opened with. A lost audit key is replaced: the identity key certifies the
     /// new one, and whoever trusted the old one notices.
     pub(crate) fn ledger(
@@ -119,6 +128,11 @@ impl Kept {
         tracing::info!(audit_key = %log, identity_key = %identity, "the audit trail is signed");
         Ledger::new(&keys.audit_name, keys.audit, certificate, self.anchor).map_err(names)
     }
+}
+
+/// Whether these bytes are the record of an identity key.
+pub(crate) fn is_identity(record: &[u8]) -> bool {
+    matches!(record, [IDENTITY_VERSION, seed @ ..] if seed.len() == SEED_BYTES)
 }
 
 impl Keys {
@@ -167,7 +181,7 @@ impl Remember {
     }
 
     /// That it fails costs nothing but a later try: the log itself is durable.
-    pub(crate) async fn now(&mut self, trail: &Trail, hsm: &Hsm) {
+    pub(crate) async fn now(&mut self, trail: &Trail, hsm: &Door) {
         let Some(anchor) = trail.published() else { return };
         if self.last == Some(anchor) || anchor.head.size == 0 {
             return;

@@ -1,7 +1,9 @@
 //! What the partition shows for monitoring, gathered when the agent asks.
 //!
-//! Invariant: a label is a word of this program or a status; never a key's name, a caller or
-//! anything else from a request.
+//! Invariant: a label is a word of this program, a status, or the name that an Administrator gave
+//! to a sink; never a key's name, a caller or anything else from a request.
+
+mod sinks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,12 +12,14 @@ use std::time::Instant;
 use casemate_channel::{ChannelError, Family, MetricKind, SAMPLES_PER_PART_MAX, Sample, ToAgent};
 use casemate_data_plane::DataPlane;
 use casemate_data_plane::meter::{Answered, BOUNDS_US, Histogram, Times};
-use casemate_hsm::Hsm;
+use casemate_hsm::{Door, Hsm};
 use casemate_store_port::{
     BoxFuture, Entry, Outcome, Path, Revision, Store, StoreError, Transaction, Watch,
 };
+use casemate_trace::Tracer;
 
 use crate::agent::Agent;
+use crate::courier::Courier;
 use crate::places::Places;
 use crate::pool::NicedPool;
 
@@ -39,9 +43,13 @@ pub(crate) struct Counts {
 pub(crate) struct Metrics {
     pub(crate) counts: Arc<Counts>,
     pub(crate) plane: Arc<DataPlane>,
-    pub(crate) hsm: Arc<Hsm>,
+    pub(crate) door: Door,
+    /// The active HSM.
+    pub(crate) hsm: Option<Arc<Hsm>>,
     pub(crate) pool: Arc<NicedPool>,
     pub(crate) places: Arc<Places>,
+    pub(crate) courier: Arc<Courier>,
+    pub(crate) tracer: Arc<Tracer>,
 }
 
 /// Adds one.
@@ -52,7 +60,9 @@ pub(crate) fn count(of: &AtomicU64) {
 impl Metrics {
     /// Sends everything to the agent, part by part.
     pub(crate) async fn tell(&self, agent: &Agent, id: u64) -> Result<(), ChannelError> {
-        for family in self.families() {
+        let mut families = self.families();
+        families.extend(sinks::families(&self.courier).await);
+        for family in families {
             let Family { samples, .. } = &family;
             for part in samples.chunks(SAMPLES_PER_PART_MAX) {
                 let family = Family { samples: part.to_vec(), ..head(&family) };
@@ -67,6 +77,7 @@ impl Metrics {
         families.extend(self.of_storage());
         families.extend(self.of_work());
         families.extend(self.of_admission());
+        families.extend(self.of_traces());
         families
     }
 
@@ -92,13 +103,14 @@ impl Metrics {
                 "Transactions that the store did not take, or whose outcome is unknown.",
                 counts.store_failures.load(Ordering::Relaxed),
             ),
-            counter("casemate_changes_total", "The HSM's count of changes.", self.hsm.sequence()),
+            counter("casemate_changes_total", "The HSM's count of changes.", self.door.sequence()),
         ]
     }
 
     fn of_work(&self) -> Vec<Family> {
         let pool = self.pool.counts();
-        let (handles, handles_opened) = self.hsm.handle_counts();
+        let active = self.hsm.as_ref();
+        let (handles, handles_opened) = active.map(|hsm| hsm.handle_counts()).unwrap_or_default();
         let algorithms = self.plane.meter().algorithms().into_iter();
         let algorithms = algorithms.filter(|(_, uses)| *uses > 0);
         vec![
@@ -124,7 +136,34 @@ impl Metrics {
             gauge(
                 "casemate_partition_time_seconds",
                 "The partition's clock, in seconds since 1970.",
-                u64::try_from(self.hsm.now().0).unwrap_or_default(),
+                u64::try_from(self.door.now().0).unwrap_or_default(),
+            ),
+        ]
+    }
+
+    fn of_traces(&self) -> Vec<Family> {
+        let (counts, delivery) = (self.tracer.counts(), self.tracer.delivery());
+        vec![
+            of_words(
+                "casemate_trace_spans_total",
+                "Spans of traced requests by what became of them.",
+                "result",
+                [
+                    ("ended", counts.ended),
+                    ("dropped", counts.dropped),
+                    ("sent", delivery.sent),
+                    ("lost", delivery.lost),
+                ],
+            ),
+            gauge(
+                "casemate_trace_spans_waiting",
+                "Spans that wait for the courier.",
+                count_of(counts.waiting),
+            ),
+            counter(
+                "casemate_trace_wishes_refused_total",
+                "Requests whose callers wished a trace, and that were too many for it.",
+                counts.refused_wishes,
             ),
         ]
     }

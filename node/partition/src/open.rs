@@ -11,11 +11,12 @@ use casemate_engine_soft::SoftEngine;
 use casemate_engine_soft::backup::BackupKeys;
 use casemate_engine_soft::domain::{DomainKeys, RecordCipher};
 use casemate_harden::lock;
-use casemate_hsm::{Clock, Creation, Hsm, HsmLimits, Pool, Ports, Spawn, UnixSeconds};
+use casemate_hsm::{Clock, Creation, Door, Hsm, HsmLimits, Pool, Ports, Spawn, UnixSeconds};
 use casemate_store_embedded::EmbeddedStore;
-use casemate_store_port::{OpenError, Record, SealedStore, Store, StoreIdentity};
+use casemate_store_port::{
+    OpenError, Path, Record, SealedStore, Store, StoreIdentity, decode_record,
+};
 
-use crate::aside::take_place;
 use crate::backup_cipher::DomainBackups;
 use crate::clock::millis;
 use crate::failure::Failure;
@@ -26,6 +27,7 @@ use crate::record_cipher::DomainCipher;
 use crate::resolve;
 use crate::seal::NodeSeal;
 use crate::sentinel::Sentinel;
+use crate::traced_engine::TracedEngine;
 
 /// Folder of the audit trail inside the HSM's.
 pub(crate) const AUDIT_FOLDER: &str = "audit";
@@ -55,12 +57,13 @@ pub(crate) struct Keys {
 /// Derives the keys; locks each in memory where the system does not lock all.
 pub(crate) fn keys(seal: &NodeSeal, memory_is_locked: bool) -> Result<Keys, Failure> {
     let of_records = DomainKeys::derive(seal.domain_secret());
-    let of_files = DomainKeys::derive(seal.domain_secret());
+    let of_files = DomainKeys::derive(seal.node_secret());
     if !memory_is_locked {
         let derived = [&of_records, &of_files].map(|keys| {
             [keys.record_key(), keys.head_key(), keys.material_key(), keys.backup_key()]
         });
-        lock_all(derived.into_iter().flatten().chain([seal.domain_secret()]));
+        let kept = [seal.domain_secret(), seal.node_secret()];
+        lock_all(derived.into_iter().flatten().chain(kept));
     }
     let (record, head, material, backup) = of_records.into_parts();
     let engine = Arc::new(SoftEngine::new(material)?);
@@ -70,13 +73,29 @@ pub(crate) fn keys(seal: &NodeSeal, memory_is_locked: bool) -> Result<Keys, Fail
     Ok(Keys { engine, records, files: Arc::new(RecordCipher::new(record, head)), backups })
 }
 
-fn lock_all<'a>(secrets: impl Iterator<Item = &'a Secret>) {
+/// Locks secrets in memory, as far as the system allows it.
+pub(crate) fn lock_all<'a>(secrets: impl Iterator<Item = &'a Secret>) {
     for secret in secrets {
         if let Err(error) = lock(secret.expose()) {
             tracing::warn!(%error, "a secret could not be locked in memory: raise `ulimit -l`");
             return;
         }
     }
+}
+
+/// Finds out what the records are sealed under, where a change of that was cut off.
+pub(crate) async fn settle(start: &Start, seal: &mut NodeSeal) -> Result<(), Failure> {
+    if !seal.is_undecided() {
+        return Ok(());
+    }
+    let store = EmbeddedStore::open(&start.folder).map_err(Failure::Store)?;
+    let head = Path::new("head").expect("`head` is a path");
+    let head = store.read(&head).await.map_err(Failure::Store)?;
+    // What it says is not trusted: under the wrong secret the records do not open.
+    let header = head.as_ref().and_then(|entry| decode_record(&entry.value).ok());
+    let epoch = header.map_or(seal.identity().epoch, |(header, _)| header.epoch);
+    seal.settle(epoch);
+    Ok(())
 }
 
 /// Opens the HSM, or creates it where it was not created yet.
@@ -87,13 +106,12 @@ pub(crate) async fn hsm(
     system: System,
     sentinel: &Arc<Sentinel>,
 ) -> Result<(Arc<Hsm>, Kept), Failure> {
-    take_place(&start.folder).map_err(Failure::Folder)?;
     let embedded = EmbeddedStore::open(&start.folder).map_err(Failure::Store)?;
     let System { clock, pool, spawn, counts } = system;
     let store = sentinel.guard(TimedStore::around(Arc::new(embedded), counts));
     let may_be_new = start.create.is_some();
     let (store, records) = sealed(store, keys, seal, may_be_new).await?;
-    let engine = Arc::<SoftEngine>::clone(&keys.engine);
+    let engine = TracedEngine::around(Arc::<SoftEngine>::clone(&keys.engine));
     let backup = Arc::<DomainBackups>::clone(&keys.backups);
     let ports = Ports { engine, store, backup, clock, pool, spawn };
     let limits = limits(start);
@@ -102,6 +120,9 @@ pub(crate) async fn hsm(
         (Some(message), true) => Hsm::create(ports, creation(message)?, limits).await?,
         (_, _) => Hsm::open(ports, records, limits)?,
     };
+    if hsm.settings().development && !start.development {
+        return Err(Failure::Development);
+    }
     kept.complete(&hsm).await?;
     seal.remember(hsm.sequence())?;
     Ok((hsm, kept))
@@ -149,9 +170,10 @@ fn creation(message: &CreationMessage) -> Result<Creation, Failure> {
 
 /// Opens the audit trail. Its first record proves that it takes records; then what an earlier
 /// process left open gets its outcome.
-pub(crate) async fn trail(start: &Start, hsm: &Hsm, ledger: Ledger) -> Result<Trail, Failure> {
+pub(crate) async fn trail(start: &Start, hsm: &Door, ledger: Ledger) -> Result<Trail, Failure> {
     let folder = audit_folder(start);
     let trail = Trail::open(&folder, &origin(start, hsm, &resource_id(start)), ledger, millis())?;
+    trail.call_it(&start.shown_folder.join(AUDIT_FOLDER));
     trail.keep_free(start.limits.disk_reserve_bytes);
     trail.follow_usage(&start.folder.join(USAGE_FILE))?;
     record_service(&trail, "PartitionStart").await?;
@@ -185,7 +207,7 @@ pub(crate) async fn record_service(trail: &Trail, operation: &str) -> Result<(),
     appended.await.map(drop)
 }
 
-fn origin<'a>(start: &'a Start, hsm: &Hsm, resource_id: &'a str) -> Origin<'a> {
+fn origin<'a>(start: &'a Start, hsm: &Door, resource_id: &'a str) -> Origin<'a> {
     Origin {
         resource_id,
         pool_name: &start.hsm,

@@ -24,6 +24,7 @@ use casemate_engine_port::Cost;
 use casemate_harden::nice_current_thread;
 use casemate_hsm::{Pool, PoolBusy, Turn};
 use casemate_store_port::BoxFuture;
+use casemate_trace::{current, enter, step};
 use parking_lot::{Condvar, Mutex};
 use uuid::Uuid;
 
@@ -144,6 +145,7 @@ pub(crate) struct PoolCounts {
 
 impl Pool for NicedPool {
     fn run(&self, caller: Uuid, job: Job) -> Result<(), PoolBusy> {
+        let job = traced(job);
         let pushed = self.queue.lock().push(caller, job);
         self.counted(pushed)?;
         self.work.notify_one();
@@ -163,10 +165,23 @@ impl Pool for NicedPool {
 
     fn turn(&self, caller: Uuid) -> BoxFuture<'_, Result<Turn, PoolBusy>> {
         Box::pin(async move {
+            let waiting = step("queue");
             let turn = self.counted(self.turns.take(caller).await)?;
+            waiting.end();
             Ok::<Turn, _>(Box::new(turn))
         })
     }
+}
+
+/// The same job; of a traced request, its wait is a step and what it does belongs to the request.
+fn traced(job: Job) -> Job {
+    let Some(trace) = current() else { return job };
+    let waiting = step("queue");
+    Box::new(move || {
+        waiting.end();
+        let _entered = enter(Some(&trace));
+        job();
+    })
 }
 
 impl Load {

@@ -5,10 +5,10 @@
 //! there are such, nobody can say which, and the outcome says so.
 
 use casemate_audit::{Call, KeyFacts, OpenIntent, Phase, Record, Trail, TrailError, Verdict};
-use casemate_hsm::{Hsm, KeyName};
+use casemate_hsm::{Door, KeyName};
 
 /// Records the outcomes of all changes that were left open.
-pub(crate) async fn left_open(trail: &Trail, hsm: &Hsm) -> Result<(), TrailError> {
+pub(crate) async fn left_open(trail: &Trail, hsm: &Door) -> Result<(), TrailError> {
     for intent in trail.take_left_open() {
         let (done, description) = judge(&Found::of(&intent, hsm));
         let call = Call { request_uri: &intent.request_uri, ..Call::default() };
@@ -42,7 +42,7 @@ struct Found {
 }
 
 impl Found {
-    fn of(intent: &OpenIntent, hsm: &Hsm) -> Self {
+    fn of(intent: &OpenIntent, hsm: &Door) -> Self {
         let key = intent.key.as_deref().and_then(|name| KeyName::new(name).ok());
         let last = intent.request_uri.rsplit('/').next().unwrap_or_default();
         let written = match intent.operation.as_str() {
@@ -56,6 +56,9 @@ impl Found {
             "KeyRestore" => key.map(|name| hsm.restored_key_written(&name)),
             // The start of the work, which by itself changes no key.
             "KeySelectiveRestore" => None,
+            "SecurityDomainBackup" | "SecurityDomainRestore" | "SecurityDomainTransferKeyGet" => {
+                Some(hsm.security_domain_written())
+            }
             operation if operation.starts_with("Key") => key.map(|name| hsm.key_written(&name)),
             _ => None,
         };

@@ -7,20 +7,24 @@ use std::time::Duration;
 
 use casemate_audit::Trail;
 use casemate_channel::{Start, ToAgent};
-use casemate_data_plane::{Backups, Config, DataPlane, ExternalName, Limits};
-use casemate_hsm::{Clock, Hsm};
+use casemate_data_plane::{Backups, Config, DataPlane, ExternalName, Limits, Serving};
+use casemate_hsm::security_domain::NotActivated;
+use casemate_hsm::{Clock, Door};
 use casemate_token::{GroupSource, Groups, TrustSettings, TrustedIssuer, Validator};
+use casemate_trace::Tracer;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc;
 
 use crate::agent::{Agent, Arrival};
-use crate::aside::FolderAside;
+use crate::aside::{FolderAside, take_place};
 use crate::boot::Boot;
-use crate::clock::SystemClock;
+use crate::clock::{SystemClock, now_ns};
+use crate::confirm::confirm;
 use crate::courier::{Courier, TrailLog, Transfers};
 use crate::due::purge_when_due;
 use crate::failure::{Failure, chain};
 use crate::fetch::AgentFetch;
+use crate::keeper::NodeKeeper;
 use crate::ledger::Remember;
 use crate::metrics::{Counts, Metrics};
 use crate::open::{self, System};
@@ -31,8 +35,8 @@ use crate::serve::Server;
 use crate::spawn::RuntimeSpawn;
 use crate::tls::Tls;
 
-/// How often the audit trail is asked whether it is broken.
-const TRAIL_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the audit trail is asked whether it is broken, or its disk nearly full.
+const TRAIL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the audit trail's size and root are brought up to date in the store.
 const ANCHOR_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the node seal is brought up to date with the last change.
@@ -69,6 +73,7 @@ async fn live(boot: Boot) -> Result<(), Failure> {
     };
     match &done {
         Ok(()) => agent.tell(&ToAgent::Stopped).await?,
+        Err(Failure::Anew) => return Ok(()),
         Err(failure) if failure.lasts() => {
             let (code, message) = (failure.code().to_owned(), failure.text());
             agent.tell(&ToAgent::Failed { code, message }).await?;
@@ -81,11 +86,12 @@ async fn live(boot: Boot) -> Result<(), Failure> {
 /// All that runs.
 struct Partition {
     agent: Arc<Agent>,
-    hsm: Arc<Hsm>,
+    door: Door,
+    activated: bool,
     trail: Trail,
     courier: Arc<Courier>,
     aside: Arc<FolderAside>,
-    seal: NodeSeal,
+    keeper: Arc<NodeKeeper>,
     server: Arc<Server>,
     sentinel: Arc<Sentinel>,
     metrics: Arc<Metrics>,
@@ -108,6 +114,7 @@ impl Partition {
         };
         let pool = NicedPool::start(cores, bounds, Arc::clone(&load)).map_err(Failure::Threads)?;
         let mut seal = seal(start, &*clock)?;
+        open::settle(start, &mut seal).await?;
         let keys = open::keys(&seal, memory_is_locked)?;
         let sentinel = Sentinel::new();
         let spawn = Arc::new(RuntimeSpawn(Handle::current()));
@@ -119,57 +126,77 @@ impl Partition {
             counts: Arc::clone(&counts),
         };
         let (hsm, kept) = open::hsm(start, &mut seal, &keys, system, &sentinel).await?;
+        let door = Door::from(&hsm);
+        let identity = kept.identity_record();
         let ledger = open::ledger(start, kept, &seal, &keys, clock.now())?;
-        let trail = open::trail(start, &hsm, ledger).await?;
-        let outbound = outbound(start, &hsm);
+        let trail = open::trail(start, &door, ledger).await?;
+        let outbound = outbound(start, &door);
         agent.tell(&ToAgent::Outbound { hosts: outbound.clone() }).await?;
-        let fetch = Arc::new(AgentFetch::new(Arc::clone(agent), &outbound));
-        let groups = Groups::new(group_sources(start, &hsm), Arc::<AgentFetch>::clone(&fetch));
-        let validator = Arc::new(Validator::new(trust(start, &hsm), fetch));
-        for cut_off in hsm.cut_offs().iter() {
-            validator.cut_off(cut_off.principal, cut_off.not_before.0);
-        }
-        let courier = courier(start, &hsm, &trail);
+        let callers = Callers::of(start, agent, &door, &outbound);
+        let tracer = Tracer::new(now_ns);
+        let courier = courier(start, &door, &trail, &tracer);
         let aside = Arc::new(FolderAside::new(&start.folder));
-        let backups = Backups {
-            hsm: start.hsm.clone(),
-            objects: Arc::<Transfers>::clone(courier.transfers()),
-            aside: Arc::<FolderAside>::clone(&aside),
-        };
-        let callers = Callers { validator, groups };
-        let plane = plane(start, &hsm, callers, &trail, &courier, backups)?;
+        let active = seal.domain().is_some().then(|| Arc::clone(&hsm));
+        let keeper = NodeKeeper::new(seal, identity, &start.hsm, memory_is_locked);
+        let serving = active
+            .clone()
+            .map_or_else(|| Serving::NotActivated(NotActivated::of(hsm)), Serving::Active);
+        let told = Told { trail: &trail, courier: &courier, tracer: &tracer, aside: &aside };
+        let plane = plane(start, serving, callers, told, &keeper)?;
         let folder = start.folder.clone();
         let names = certificate_names(start);
         let (tls, renew_at) =
             Tls::open(Arc::clone(agent), keys.files, folder, names, clock.now()).await?;
         tokio::spawn(Arc::clone(&tls).keep_fresh(renew_at, clock));
-        tokio::spawn(purge_when_due(Arc::clone(&hsm), trail.clone()));
+        if let Some(hsm) = &active {
+            tokio::spawn(purge_when_due(Arc::clone(hsm), trail.clone()));
+            tokio::spawn(confirm(Arc::clone(hsm), Arc::clone(&keeper)));
+        }
         let server = Server::new(Arc::clone(&plane), tls, load, Arc::clone(&counts), &start.limits);
-        let (places, of) = (Arc::clone(server.places()), Arc::clone(&hsm));
-        let metrics = Arc::new(Metrics { counts, plane, hsm: of, pool, places });
+        let (places, of) = (Arc::clone(server.places()), door.clone());
+        let activated = active.is_some();
+        let copies = Arc::clone(&courier);
+        let metrics =
+            Metrics { counts, plane, door: of, hsm: active, pool, places, courier: copies, tracer };
+        let metrics = Arc::new(metrics);
         let stop_grace = Duration::from_millis(start.limits.stop_grace_ms);
         let agent = Arc::clone(agent);
-        Ok(Self { agent, hsm, trail, courier, aside, seal, server, sentinel, metrics, stop_grace })
+        Ok(Self {
+            agent,
+            door,
+            activated,
+            trail,
+            courier,
+            aside,
+            keeper,
+            server,
+            sentinel,
+            metrics,
+            stop_grace,
+        })
     }
 
     /// Serves until told to stop.
     async fn serve(mut self, arrivals: &mut mpsc::Receiver<Arrival>) -> Result<(), Failure> {
-        self.agent.tell(&ToAgent::Ready { pid: std::process::id() }).await?;
+        let (pid, activated) = (std::process::id(), self.activated);
+        self.agent.tell(&ToAgent::Ready { pid, activated }).await?;
         let ended = self.take_connections(arrivals).await;
         let grace = match ended {
-            Ok(()) => self.stop_grace,
+            Ok(()) | Err(Failure::Anew) => self.stop_grace,
             Err(_) => ASTRAY_GRACE,
         };
         self.server.finish(grace).await;
-        let restored = match ended {
-            Err(Failure::Restored) => Err(Failure::Restored),
-            ended => Ok(ended?),
-        };
+        if matches!(ended, Err(Failure::Anew)) {
+            // The store takes nothing any more: only the audit's own record is left.
+            open::record_service(&self.trail, "PartitionStop").await?;
+            self.trail.close();
+        }
+        ended?;
         open::record_service(&self.trail, "PartitionStop").await?;
         self.trail.close();
-        Remember::new().now(&self.trail, &self.hsm).await;
-        self.seal.remember(self.hsm.sequence())?;
-        restored
+        Remember::new().now(&self.trail, &self.door).await;
+        self.keeper.remember(self.door.sequence())?;
+        Ok(())
     }
 
     async fn take_connections(
@@ -178,10 +205,12 @@ impl Partition {
     ) -> Result<(), Failure> {
         let sentinel = Arc::clone(&self.sentinel);
         let aside = Arc::clone(&self.aside);
+        let keeper = Arc::clone(&self.keeper);
         let mut remember = tokio::time::interval(REMEMBER_INTERVAL);
         let mut anchor = tokio::time::interval(ANCHOR_INTERVAL);
         let mut anchored = Remember::new();
         let mut look = tokio::time::interval(TRAIL_INTERVAL);
+        let mut was_low = false;
         loop {
             tokio::select! {
                 arrival = arrivals.recv() => match arrival {
@@ -191,16 +220,32 @@ impl Partition {
                     Some(Arrival::Stop) => return Ok(()),
                     None => return Err(Failure::AgentGone),
                 },
-                () = aside.taken() => return Err(Failure::Restored),
+                // A restored HSM is there.
+                () = aside.taken() => {
+                    self.agent.tell(&ToAgent::Anew).await?;
+                    return Err(Failure::Anew);
+                }
+                // Before the other: a store that has been sealed anew takes nothing any more.
+                () = keeper.reopened() => {
+                    self.agent.tell(&ToAgent::Anew).await?;
+                    return Err(Failure::Anew);
+                }
                 () = sentinel.astray() => return Err(Failure::Astray),
                 // It takes nothing until it is opened anew: the partition ends, its agent heals it.
-                _ = look.tick() => if let Some(failure) = self.trail.failure() {
-                    return Err(failure.into());
-                },
-                _ = anchor.tick() => anchored.now(&self.trail, &self.hsm).await,
+                _ = look.tick() => {
+                    if let Some(failure) = self.trail.failure() {
+                        return Err(failure.into());
+                    }
+                    let low = self.trail.is_low();
+                    if low != was_low {
+                        was_low = low;
+                        self.agent.tell(&ToAgent::DiskLow { low }).await?;
+                    }
+                }
+                _ = anchor.tick() => anchored.now(&self.trail, &self.door).await,
                 // On the main thread, which serves nobody.
                 _ = remember.tick() => {
-                    if let Err(error) = self.seal.remember(self.hsm.sequence()) {
+                    if let Err(error) = self.keeper.remember(self.door.sequence()) {
                         tracing::warn!("{}; tried again later", chain(&error));
                     }
                 }
@@ -223,6 +268,8 @@ impl Partition {
 
 /// The node seal; made where the HSM was not created yet.
 fn seal(start: &Start, clock: &dyn Clock) -> Result<NodeSeal, Failure> {
+    // First of all what a restore has decided: the seal remembers no more than that.
+    take_place(&start.folder).map_err(Failure::Folder)?;
     Ok(match &start.create {
         Some(_) => NodeSeal::open_or_create(&start.folder, &start.seal, clock.now())?,
         None => NodeSeal::open(&start.folder, &start.seal)?,
@@ -234,12 +281,12 @@ fn with_port(start: &Start, text: &str) -> String {
     text.replace("{port}", &start.named_port.to_string())
 }
 
-fn outbound(start: &Start, hsm: &Hsm) -> Vec<String> {
+fn outbound(start: &Start, hsm: &Door) -> Vec<String> {
     hsm.settings().outbound.iter().map(|host| with_port(start, host)).collect()
 }
 
 /// The trusted issuers; the first speaks for the directory.
-fn issuers(start: &Start, hsm: &Hsm) -> Vec<TrustedIssuer> {
+fn issuers(start: &Start, hsm: &Door) -> Vec<TrustedIssuer> {
     let issuer = |(at, issuer): (usize, &casemate_hsm::TrustedIssuer)| TrustedIssuer {
         issuer: with_port(start, &issuer.issuer),
         metadata_url: with_port(start, &issuer.metadata_url),
@@ -249,7 +296,7 @@ fn issuers(start: &Start, hsm: &Hsm) -> Vec<TrustedIssuer> {
     hsm.settings().issuers.iter().enumerate().map(issuer).collect()
 }
 
-fn trust(start: &Start, hsm: &Hsm) -> TrustSettings {
+fn trust(start: &Start, hsm: &Door) -> TrustSettings {
     let settings = hsm.settings();
     TrustSettings {
         tenant: settings.tenant,
@@ -258,13 +305,14 @@ fn trust(start: &Start, hsm: &Hsm) -> TrustSettings {
     }
 }
 
-fn courier(start: &Start, hsm: &Arc<Hsm>, trail: &Trail) -> Arc<Courier> {
+fn courier(start: &Start, hsm: &Door, trail: &Trail, tracer: &Arc<Tracer>) -> Arc<Courier> {
     let log = TrailLog::new(trail.clone(), &open::audit_folder(start));
-    Arc::new(Courier::new(Arc::clone(hsm), log, &start.hsm, &open::resource_id(start)))
+    let (name, id) = (&start.hsm, open::resource_id(start));
+    Arc::new(Courier::new(hsm.clone(), log, tracer, name, &id))
 }
 
 /// The issuers that can be asked for groups.
-fn group_sources(start: &Start, hsm: &Hsm) -> Vec<GroupSource> {
+fn group_sources(start: &Start, hsm: &Door) -> Vec<GroupSource> {
     let settings = hsm.settings();
     let urls = settings.issuers.iter().map(|issuer| issuer.groups_url.as_deref());
     let sources = issuers(start, hsm).into_iter().zip(urls);
@@ -280,13 +328,32 @@ struct Callers {
     groups: Groups,
 }
 
+impl Callers {
+    fn of(start: &Start, agent: &Arc<Agent>, hsm: &Door, outbound: &[String]) -> Self {
+        let fetch = Arc::new(AgentFetch::new(Arc::clone(agent), outbound));
+        let groups = Groups::new(group_sources(start, hsm), Arc::<AgentFetch>::clone(&fetch));
+        let validator = Arc::new(Validator::new(trust(start, hsm), fetch));
+        for cut_off in hsm.cut_offs().iter() {
+            validator.cut_off(cut_off.principal, cut_off.not_before.0);
+        }
+        Self { validator, groups }
+    }
+}
+
+/// What is told of requests.
+struct Told<'a> {
+    trail: &'a Trail,
+    courier: &'a Arc<Courier>,
+    tracer: &'a Arc<Tracer>,
+    aside: &'a Arc<FolderAside>,
+}
+
 fn plane(
     start: &Start,
-    hsm: &Arc<Hsm>,
+    hsm: Serving,
     callers: Callers,
-    trail: &Trail,
-    courier: &Arc<Courier>,
-    backups: Backups,
+    told: Told<'_>,
+    keeper: &Arc<NodeKeeper>,
 ) -> Result<Arc<DataPlane>, Failure> {
     let bounds = Limits::default();
     let limits = Limits {
@@ -297,12 +364,18 @@ fn plane(
         caller_requests_max: start.limits.caller_requests_max,
     };
     let config = Config {
-        hsm: Arc::clone(hsm),
+        hsm,
+        keeper: Arc::<NodeKeeper>::clone(keeper),
         validator: callers.validator,
         groups: callers.groups,
-        trail: trail.clone(),
-        copies: Arc::<Courier>::clone(courier),
-        backups,
+        trail: told.trail.clone(),
+        copies: Arc::<Courier>::clone(told.courier),
+        backups: Backups {
+            hsm: start.hsm.clone(),
+            objects: Arc::<Transfers>::clone(told.courier.transfers()),
+            aside: Arc::<FolderAside>::clone(told.aside),
+        },
+        tracer: Arc::clone(told.tracer),
         names: start.names.iter().map(external).collect(),
         named_port: start.named_port,
         region: start.region.clone(),

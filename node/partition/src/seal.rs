@@ -1,10 +1,13 @@
-//! The node seal: this node's copy of the domain secret across restarts, and the last change seen.
+//! The node seal: this node's copy of the secrets across restarts, and the last change seen.
 //!
 //! `seal.bin` in the HSM's folder holds, sealed as `docs/design/node-seal.md` specifies, what
 //! `docs/design/partition.md` lists. It is opened with a key file or a passphrase file, which
 //! nobody but the owner may read.
 //!
-//! Invariant: the domain secret is made once, and is durable before anything is sealed under it.
+//! Invariant: a secret is durable here before anything is sealed under it, and is forgotten only
+//! when nothing is any more.
+
+mod content;
 
 use std::fs::OpenOptions;
 use std::io;
@@ -18,42 +21,33 @@ use casemate_engine_soft::seal::{
     SealError, open_with_key, open_with_passphrase, under_key, under_passphrase,
 };
 use casemate_hsm::UnixSeconds;
+use casemate_hsm::security_domain::Domain;
 use casemate_store_port::StoreIdentity;
 
 use crate::files;
+use content::Content;
 
 /// Name of the file in the HSM's folder.
 const SEAL_FILE: &str = "seal.bin";
 /// Largest seal file, in bytes.
-const SEAL_BYTES_MAX: u64 = 4096;
+const SEAL_BYTES_MAX: u64 = 16 * 1024;
 /// Largest passphrase file, in bytes.
 const PASSPHRASE_BYTES_MAX: u64 = 1024;
 /// Length of the key file and of the domain secret, in bytes.
 const SECRET_BYTES: usize = 32;
-/// Version of what is sealed.
-const VERSION: u8 = 1;
-/// Version, domain secret, HSM id, epoch, creation, last change.
-const CONTENT_BYTES: usize = 1 + SECRET_BYTES + 16 + 4 + 8 + 8;
-
 /// An opened node seal.
 pub(crate) struct NodeSeal {
     path: PathBuf,
     opener: Opener,
     content: Content,
+    /// Whether a secret was forgotten that the file still holds.
+    unsaved: bool,
 }
 
 /// What opens it.
 enum Opener {
     Key(Secret),
     Passphrase(Secret),
-}
-
-struct Content {
-    domain_secret: Secret,
-    hsm: [u8; 16],
-    epoch: u32,
-    created: UnixSeconds,
-    last_sequence: u64,
 }
 
 /// Why the node seal is not used.
@@ -128,9 +122,9 @@ impl NodeSeal {
         };
         let opened =
             opened.map_err(|cause| SealFileError::Refused { path: path.clone(), cause })?;
-        let content = Content::decode(opened.expose())
+        let content = Content::decode(&opened)
             .ok_or_else(|| SealFileError::Content { path: path.clone() })?;
-        Ok(Self { path, opener, content })
+        Ok(Self { path, opener, content, unsaved: false })
     }
 
     /// Opens the folder's seal, or makes one for a new HSM: a domain secret, an id, and the key
@@ -148,21 +142,69 @@ impl NodeSeal {
 
     /// Remembers a change, and makes that durable. Never goes back.
     pub(crate) fn remember(&mut self, sequence: u64) -> Result<(), SealFileError> {
-        if sequence <= self.content.last_sequence {
+        if sequence <= self.content.last_sequence && !self.unsaved {
             return Ok(());
         }
-        let before = std::mem::replace(&mut self.content.last_sequence, sequence);
-        self.save().inspect_err(|_| self.content.last_sequence = before)
+        let before = self.content.last_sequence;
+        self.content.last_sequence = before.max(sequence);
+        self.save().inspect_err(|_| self.content.last_sequence = before)?;
+        self.unsaved = false;
+        Ok(())
     }
 
-    /// The domain secret, from which all other keys are derived.
+    /// The secret that the records are sealed under: the newest of the domain, or before activation
+    /// the provisional one.
     pub(crate) fn domain_secret(&self) -> &Secret {
-        &self.content.domain_secret
+        self.content.in_force().1
     }
 
     /// Whose records are sealed under it.
     pub(crate) fn identity(&self) -> StoreIdentity {
-        StoreIdentity { hsm: self.content.hsm, epoch: self.content.epoch }
+        StoreIdentity { hsm: self.content.hsm, epoch: self.content.in_force().0 }
+    }
+
+    /// Seals what else this node keeps; it is in no domain.
+    pub(crate) fn node_secret(&self) -> &Secret {
+        &self.content.node_secret
+    }
+
+    /// The domain that the HSM is active under.
+    pub(crate) fn domain(&self) -> Option<&Domain> {
+        self.content.domain.as_ref().filter(|_| self.content.provisional.is_none())
+    }
+
+    /// The epoch of the domain that is prepared, until it is settled.
+    pub(crate) fn pending_epoch(&self) -> Option<u32> {
+        let domain = self.content.domain.as_ref().filter(|_| self.is_undecided());
+        domain.map(Domain::epoch)
+    }
+
+    /// Whether only the store tells under which of two secrets it is sealed.
+    pub(crate) fn is_undecided(&self) -> bool {
+        self.content.provisional.is_some() && self.content.domain.is_some()
+    }
+
+    /// Keeps the next domain besides, durably.
+    pub(crate) fn prepare(&mut self, next: Domain) -> Result<StoreIdentity, SealFileError> {
+        let identity = StoreIdentity { hsm: self.content.hsm, epoch: next.epoch() };
+        let before = self.content.domain.replace(next);
+        match self.save() {
+            Ok(()) => Ok(identity),
+            Err(error) => {
+                self.content.domain = before;
+                Err(error)
+            }
+        }
+    }
+
+    /// Forgets the secret that the records are not sealed under: their epoch tells which. Durable
+    /// with the next change that is remembered, which follows when the records have opened.
+    pub(crate) fn settle(&mut self, epoch: u32) {
+        match epoch {
+            content::PROVISIONAL_EPOCH => self.content.domain = None,
+            _ => self.content.provisional = None,
+        }
+        self.unsaved = true;
     }
 
     /// The last change remembered.
@@ -178,13 +220,14 @@ impl NodeSeal {
         let mut hsm = [0; 16];
         random(&mut hsm);
         let content = Content {
-            domain_secret: random_secret(),
             hsm,
-            epoch: 1,
             created: now,
             last_sequence: 0,
+            node_secret: random_secret(),
+            provisional: Some(random_secret()),
+            domain: None,
         };
-        let made = Self { path, opener, content };
+        let made = Self { path, opener, content, unsaved: false };
         made.save()?;
         Ok(made)
     }
@@ -220,37 +263,6 @@ impl Opener {
     }
 }
 
-impl Content {
-    fn encode(&self) -> Secret {
-        let mut bytes = Vec::with_capacity(CONTENT_BYTES);
-        bytes.push(VERSION);
-        bytes.extend_from_slice(self.domain_secret.expose());
-        bytes.extend_from_slice(&self.hsm);
-        bytes.extend_from_slice(&self.epoch.to_be_bytes());
-        bytes.extend_from_slice(&self.created.0.to_be_bytes());
-        bytes.extend_from_slice(&self.last_sequence.to_be_bytes());
-        Secret::new(bytes)
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() != CONTENT_BYTES || bytes.first() != Some(&VERSION) {
-            return None;
-        }
-        let (domain_secret, rest) = bytes[1..].split_at(SECRET_BYTES);
-        let (hsm, rest) = rest.split_first_chunk::<16>()?;
-        let (epoch, rest) = rest.split_first_chunk::<4>()?;
-        let (created, rest) = rest.split_first_chunk::<8>()?;
-        let (last, _) = rest.split_first_chunk::<8>()?;
-        Some(Self {
-            domain_secret: Secret::new(domain_secret.to_vec()),
-            hsm: *hsm,
-            epoch: u32::from_be_bytes(*epoch),
-            created: UnixSeconds(i64::from_be_bytes(*created)),
-            last_sequence: u64::from_be_bytes(*last),
-        })
-    }
-}
-
 /// Makes the key file, unless it is there.
 fn create_key(path: &Path) -> Result<(), SealFileError> {
     match files::create(path, random_secret().expose()) {
@@ -280,7 +292,7 @@ fn read_private(path: &Path, bytes_max: u64) -> Result<Vec<u8>, SealFileError> {
     files::read_open(file, bytes_max).map_err(io)
 }
 
-fn random_secret() -> Secret {
+pub(crate) fn random_secret() -> Secret {
     let mut bytes = vec![0; SECRET_BYTES];
     random(&mut bytes);
     Secret::new(bytes)

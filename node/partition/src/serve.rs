@@ -33,8 +33,6 @@ use crate::tls::{H2, Tls};
 
 /// Most header fields of an HTTP/1.1 request.
 const HEADER_FIELDS_MAX: usize = 100;
-/// The smallest header buffer that the HTTP/1.1 parser works with, in bytes.
-const HEADER_BYTES_MIN: usize = 8 * 1024;
 /// Streams of HTTP/2 that a client may reset before they were answered.
 const RESET_STREAMS_MAX: usize = 64;
 /// Time for the answer to an HTTP/2 ping, which tells an idle client from one that is gone.
@@ -84,7 +82,7 @@ impl Server {
             places: Places::new(places_max(limits), limits.connections_per_address_max),
             stop: watch::Sender::new(false),
             handshake_timeout: Duration::from_millis(limits.handshake_timeout_ms),
-            header_bytes_max: limits.header_bytes_max.max(HEADER_BYTES_MIN),
+            header_bytes_max: limits.header_bytes_max,
             idle_timeout: Duration::from_millis(limits.idle_timeout_ms),
             streams_max: limits.streams_max,
         })

@@ -16,6 +16,7 @@ mod create;
 mod head;
 mod open;
 mod place;
+mod reseal;
 mod settle;
 mod state;
 
@@ -35,6 +36,7 @@ pub use codec::{FORMAT_VERSION, FormatError, Header, decode_record};
 pub use commit::{CommitError, QUEUE_CHANGES_MAX};
 pub use head::{Head, decode_head};
 pub use open::OpenError;
+pub use reseal::ResealError;
 
 use batch::Waiting;
 use place::Sealer;
@@ -138,6 +140,11 @@ impl SealedStore {
     /// store: it is the `floor` of the next [`SealedStore::open`].
     pub fn sequence(&self) -> u64 {
         self.inner.sequence.load(Ordering::Acquire)
+    }
+
+    /// Whether it takes no change any more and must be opened anew.
+    pub fn is_stopped(&self) -> bool {
+        self.inner.state.lock().stopped
     }
 
     /// The store's revision of the head that was last verified: watch the store after it, and hand

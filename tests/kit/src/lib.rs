@@ -11,6 +11,7 @@
 pub mod audit;
 pub mod clients;
 pub mod dev;
+pub mod node;
 pub mod own_main;
 pub mod places;
 pub mod process;
@@ -20,4 +21,5 @@ pub mod scan;
 pub mod tls;
 
 pub use dev::{Dev, Options};
+pub use node::Node;
 pub use rest::{Answer, Rest};

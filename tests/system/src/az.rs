@@ -67,6 +67,13 @@ impl<'a> Az<'a> {
         assert!(run.err.contains(code), "az {words:?} lacks {code}: {}", run.err);
     }
 
+    /// Runs a command that must fail, and gives what it wrote to its standard error.
+    pub fn fails(&self, words: &[&str]) -> String {
+        let run = self.run(words);
+        assert!(!run.success, "az {words:?} succeeded: {}", run.out);
+        run.err
+    }
+
     /// Runs a command of `az keyvault key` that must succeed.
     pub fn key(&self, words: &[&str]) -> Value {
         self.ok(&[&["keyvault", "key"], words].concat())

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use casemate_system_tests::disk::Disk;
+use casemate_system_tests::management::get;
 use casemate_test_kit::process::eventually;
 use casemate_test_kit::{Answer, Dev, Options, Rest, audit};
 use serde_json::json;
@@ -24,6 +25,10 @@ fn fill(disk: &Disk) {
 
 fn read(rest: &mut Rest) -> Answer {
     rest.ask("GET", "/keys/kept").expect("the server answers, whatever it answers")
+}
+
+fn readiness(dev: &Dev) -> (u16, String) {
+    get(dev.variable("CASEMATE_MANAGEMENT_URL"), "/readyz")
 }
 
 fn recorded(dev: &Dev) -> usize {
@@ -64,11 +69,17 @@ fn a_full_disk_refuses_everything_and_recovers() {
     update.expect_refusal(503, "ServiceUnavailable", "a change that cannot be recorded");
     assert!(recorded(&dev) >= before + answered, "{answered} readings were answered");
 
+    let not_ready = eventually(Duration::from_secs(10), || readiness(&dev).0 == 503);
+    assert!(not_ready && readiness(&dev).1.contains("disk"), "readiness follows");
+    let named = dev.data_dir().join("hsm/dev/audit").display().to_string();
+    assert!(dev.terminal().contains(&named), "the log names the folder as it is found: {named}");
+
     for name in ["filler", "rest"] {
         fs::remove_file(disk.place().join(name)).expect("the filler can be removed");
     }
     let again = eventually(Duration::from_secs(30), || read(&mut rest).status == 200);
     assert!(again, "it goes on when there is space");
+    assert!(eventually(Duration::from_secs(10), || readiness(&dev).0 == 200));
     assert_eq!(dev.partition(), partition, "without a restart");
     let lost = rest.ask("GET", "/keys/lost").expect("an answer");
     lost.expect_refusal(404, "KeyNotFound", "what was refused was not done");

@@ -9,32 +9,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use casemate_system_tests::casemate;
+use casemate_system_tests::management::get;
 use casemate_test_kit::{Dev, Options, process};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 /// Prometheus has its first sample a few seconds after its start.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Status and body of a plain GET.
-fn get(url: &str, path: &str) -> (u16, String) {
-    let address = url.trim_start_matches("http://");
-    let mut stream = TcpStream::connect(address).expect("somebody listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).expect("the request can be sent");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("an answer comes");
-    let (head, body) = text.split_once("\r\n\r\n").expect("an answer has a head");
-    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status");
-    let body = if head.to_lowercase().contains("transfer-encoding: chunked") {
-        let lines = body.split("\r\n");
-        lines.skip(1).step_by(2).collect()
-    } else {
-        body.to_owned()
-    };
-    (status, body)
-}
 
 fn management(dev: &Dev) -> &str {
     dev.variable("CASEMATE_MANAGEMENT_URL")
@@ -284,6 +265,9 @@ fn the_shipped_rules_pass_promtool_and_the_dashboard_asks_for_what_there_is() {
         assert!(output.status.success(), "promtool {words:?}: {said}");
     }
     let dev = Dev::fresh();
+    // What there is to say of sinks is said once there are some.
+    let sinks = json!({"sinks": [{"name": "archive", "kind": "file"}]});
+    dev.rest().call("PUT", "/audit/sinks", &sinks).expect("an answer").expect_ok("sinks");
     some_work(&dev);
     let text = metrics(&dev);
     let rules =

@@ -38,18 +38,18 @@ struct Copy<'a> {
     target: PathBuf,
 }
 
-/// Applies, builds and tests each mutant.
+/// Applies, builds and tests each mutant, and shows what came of it.
 pub(super) fn catch_all(
     workspace: &Workspace,
     provided: &Provided,
     mutants: &[&Mutant],
-) -> Result<Vec<Proof>, Failure> {
+    shown: &mut dyn FnMut(Proof) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     if mutants.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let copy = Copy::new(workspace, provided)?;
     let mut healthy = BTreeMap::new();
-    let mut proofs = Vec::new();
     for mutant in mutants {
         say(&format!("prove: mutant {}", mutant.patch.display()));
         if !healthy.contains_key(&mutant.test) {
@@ -60,15 +60,15 @@ pub(super) fn catch_all(
             Some(true) => copy.try_mutant(mutant)?,
             _ => Outcome::TestFailsAnyway,
         };
-        proofs.push(Proof {
+        shown(Proof {
             claim: mutant.claim(),
             good: matches!(outcome, Outcome::Caught { .. }),
             says: outcome.to_string(),
             took: begin.elapsed(),
-        });
+        })?;
     }
     copy.remove();
-    Ok(proofs)
+    Ok(())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The paths of keys, behind `keys`.
+//! Paths of keys and of deleted keys.
 
 use casemate_hsm::VersionId;
 use casemate_hsm::keys::Selector;
@@ -105,4 +105,22 @@ fn operation(
     let taken: Vec<_> = known.iter().map(|(_, wanted, _)| *wanted).collect();
     let (_, _, absent) = fits.ok_or_else(|| not_by(&taken))?;
     Ok(Some(Route::NotInRelease(*absent)))
+}
+
+/// From the segments behind `deletedkeys` to the operation.
+pub(super) fn deleted_keys(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
+    match segments {
+        [] => by_method(method, &[("GET", &|| Ok(Route::ListDeletedKeys))]),
+        [name] => by_method(
+            method,
+            &[
+                ("GET", &|| key_name(name).map(Route::GetDeletedKey)),
+                ("DELETE", &|| key_name(name).map(Route::PurgeKey)),
+            ],
+        ),
+        [name, recover] if is(recover, "recover") => {
+            by_method(method, &[("POST", &|| key_name(name).map(Route::RecoverKey))])
+        }
+        _ => Err(RouteRefusal::UnknownPath),
+    }
 }

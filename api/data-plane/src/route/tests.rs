@@ -16,6 +16,10 @@ fn job() -> JobId {
     JobId::parse(VERSION).unwrap()
 }
 
+fn domain(call: DomainCall) -> Route {
+    Route::SecurityDomain(call)
+}
+
 fn exactly() -> Selector {
     Selector::Exactly(VersionId::parse(VERSION).unwrap())
 }
@@ -71,7 +75,11 @@ fn every_operation_is_found() {
         ("GET", "/Settings/casemateescalation", Route::GetSetting(escalation)),
         ("PATCH", "//settings//CasemateEscalation/", Route::UpdateSetting(escalation)),
         ("GET", "/explain", Route::Explain),
-        ("POST", "/securitydomain/download", Route::NotInRelease(Absent::SecurityDomain)),
+        ("POST", "/securitydomain/download", domain(DomainCall::Download)),
+        ("GET", "/SecurityDomain/Download/Pending/", domain(DomainCall::DownloadStatus)),
+        ("GET", "/securitydomain/upload", domain(DomainCall::ExchangeKey)),
+        ("POST", "/securitydomain/upload", domain(DomainCall::Upload)),
+        ("GET", "/securitydomain/upload/pending", domain(DomainCall::UploadStatus)),
     ] {
         assert_eq!(route(method, path), Ok(expected), "{method} {path}");
     }

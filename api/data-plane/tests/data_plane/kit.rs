@@ -12,13 +12,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use casemate_audit::{MemoryTrail, Trail};
 use casemate_data_plane::{
-    Config, ConnectionFacts, Copies, CopyMissing, DataPlane, ExternalName, Limits, SinkStatus,
+    Config, ConnectionFacts, Copies, CopyMissing, DataPlane, ExternalName, Limits, Serving,
+    SinkStatus,
 };
 use casemate_engine_port::{Cost, Secret};
 use casemate_engine_soft::SoftEngine;
 use casemate_engine_soft::backup::BackupKeys;
 use casemate_engine_soft::domain::{DomainKeys, RecordCipher};
 use casemate_hsm::backup::{BackupCipher, BackupCipherError, DOMAIN_SIGN_BYTES};
+use casemate_hsm::security_domain::NotActivated;
 use casemate_hsm::{
     Clock, Creation, Escalation, Hsm, HsmLimits, OctKeyOps, Pool, PoolBusy, Ports, RetentionDays,
     Separation, Settings, Spawn, Turn, UnixSeconds,
@@ -31,12 +33,14 @@ use casemate_store_port::{
 use casemate_token::{
     FetchError, GroupFetch, GroupSource, Groups, KeyFetch, TrustSettings, TrustedIssuer, Validator,
 };
+use casemate_trace::Tracer;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use crate::keeper::PlayedKeeper;
 use crate::shelf::Shelf;
 
 pub(crate) const URL: &str = "https://dev.managedhsm.localhost:8443";
@@ -58,12 +62,22 @@ pub(crate) struct Setup {
     pub(crate) limits: Limits,
     /// Whether the issuer can be asked for groups.
     pub(crate) group_source: bool,
+    /// Whether the HSM is active.
+    pub(crate) activated: bool,
+    pub(crate) escalation: Escalation,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let limits = Limits::default();
-        Self { purge_protection: false, oct_key_ops: OctKeyOps::Omit, limits, group_source: false }
+        Self {
+            purge_protection: false,
+            oct_key_ops: OctKeyOps::Omit,
+            limits,
+            group_source: false,
+            activated: true,
+            escalation: Escalation::Strict,
+        }
     }
 }
 
@@ -72,11 +86,13 @@ pub(crate) struct World {
     pub(crate) audit: MemoryTrail,
     pub(crate) copies: Arc<PlayedCopies>,
     pub(crate) shelf: Arc<Shelf>,
+    pub(crate) tracer: Arc<Tracer>,
     pub(crate) clock: Arc<HandClock>,
     pub(crate) store_gate: Arc<Semaphore>,
     pub(crate) pool_gate: Arc<Semaphore>,
     pub(crate) validator: Arc<Validator>,
     pub(crate) told: Arc<ToldGroups>,
+    pub(crate) keeper: Arc<PlayedKeeper>,
     signer: EcdsaKeyPair,
     _dir: tempfile::TempDir,
 }
@@ -129,30 +145,30 @@ impl World {
             spawn: Arc::new(Tasks),
         };
         let hsm = Hsm::create(ports, creation(setup), HsmLimits::default()).await.unwrap();
+        let keeper = PlayedKeeper::new(setup.activated);
+        let hsm = match setup.activated {
+            true => Serving::Active(hsm),
+            false => Serving::NotActivated(NotActivated::of(hsm)),
+        };
         let (signer, fetch) = issuer();
         let validator = Arc::new(Validator::new(trust(), Arc::new(fetch)));
         let told = Arc::new(ToldGroups::default());
         let sources = if setup.group_source { vec![group_source()] } else { Vec::new() };
         let groups = Groups::new(sources, Arc::<ToldGroups>::clone(&told));
         let (trail, audit) = Trail::in_memory();
-        let name = |host: &str, port, url: &str| ExternalName {
-            host: host.to_owned(),
-            port,
-            url: url.to_owned(),
-        };
         let copies = Arc::new(PlayedCopies::default());
         let shelf = Arc::new(Shelf::default());
+        let tracer = Tracer::new(|| 1_800_000_000_000_000_000);
         let config = Config {
             hsm,
+            keeper: Arc::<PlayedKeeper>::clone(&keeper),
             validator: Arc::clone(&validator),
             groups,
             trail,
             copies: Arc::<PlayedCopies>::clone(&copies),
             backups: shelf.backups(),
-            names: vec![
-                name("dev.managedhsm.localhost", 8443, URL),
-                name("127.0.0.1", 8444, "https://127.0.0.1:8444/"),
-            ],
+            tracer: Arc::clone(&tracer),
+            names: names(),
             named_port: 8443,
             region: "local".to_owned(),
             build: "1.2.3".to_owned(),
@@ -164,11 +180,13 @@ impl World {
             audit,
             copies,
             shelf,
+            tracer,
             clock,
             store_gate,
             pool_gate,
             validator,
             told,
+            keeper,
             signer,
             _dir: dir,
         }
@@ -261,6 +279,19 @@ impl World {
     }
 }
 
+/// The names that the HSM answers for.
+fn names() -> Vec<ExternalName> {
+    let name = |host: &str, port, url: &str| ExternalName {
+        host: host.to_owned(),
+        port,
+        url: url.to_owned(),
+    };
+    vec![
+        name("dev.managedhsm.localhost", 8443, URL),
+        name("127.0.0.1", 8444, "https://127.0.0.1:8444/"),
+    ]
+}
+
 pub(crate) async fn raw(plane: &Arc<DataPlane>, request: Request<Full<Bytes>>) -> Reply {
     let facts = ConnectionFacts::new(SocketAddr::from(([127, 0, 0, 1], 50_000)));
     let (parts, body) = plane.handle(request, &facts).await.into_parts();
@@ -284,7 +315,7 @@ fn creation(setup: Setup) -> Creation {
             retention_days: RetentionDays::new(7).unwrap(),
             purge_protection: setup.purge_protection,
             oct_key_ops: setup.oct_key_ops,
-            escalation: Escalation::Strict,
+            escalation: setup.escalation,
             arm_key_operations: false,
             separation: Separation::Warn,
             development: true,
@@ -447,7 +478,7 @@ impl BackupCipher for Backups {
     }
 }
 
-struct Cipher(RecordCipher);
+pub(crate) struct Cipher(pub(crate) RecordCipher);
 
 impl casemate_store_port::RecordCipher for Cipher {
     fn seal(&self, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, CipherError> {

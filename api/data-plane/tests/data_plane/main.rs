@@ -17,6 +17,8 @@ mod groups;
 #[cfg(test)]
 mod hang_up;
 #[cfg(test)]
+mod keeper;
+#[cfg(test)]
 mod key_backup;
 #[cfg(test)]
 mod keys;
@@ -29,8 +31,10 @@ mod revoke;
 #[cfg(test)]
 mod roles;
 #[cfg(test)]
+mod security_domain;
 mod settings;
 #[cfg(test)]
 mod shelf;
 #[cfg(test)]
+mod traces;
 mod usage;

@@ -18,7 +18,7 @@ use zeroize::{Zeroize, Zeroizing};
 const BLOCK_BYTES: usize = 16;
 
 /// An initialization vector of the right length.
-pub(super) type Iv = [u8; AES_CBC_IV_LEN];
+pub(crate) type Iv = [u8; AES_CBC_IV_LEN];
 
 /// Reads the vector, which must be there.
 pub(super) fn iv(given: Option<&[u8]>) -> Result<Iv, OperationError> {
@@ -43,7 +43,7 @@ pub(super) fn encrypt(
 }
 
 /// Pads, then encrypts.
-pub(super) fn encrypt_padded(
+pub(crate) fn encrypt_padded(
     size: OctSize,
     secret: &Secret,
     iv: Iv,
@@ -64,7 +64,7 @@ pub(super) fn decrypt(size: OctSize, secret: &Secret, iv: Iv, ciphertext: &[u8])
 }
 
 /// Decrypts, then takes the padding off; `None` if it is not padding.
-pub(super) fn decrypt_padded(
+pub(crate) fn decrypt_padded(
     size: OctSize,
     secret: &Secret,
     iv: Iv,

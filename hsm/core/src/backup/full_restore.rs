@@ -198,7 +198,12 @@ impl<'a> Building<'a> {
             let stays = match records::kind(&path) {
                 Kind::Key | Kind::Version { .. } | Kind::Gcm { .. } | Kind::Jobs => false,
                 Kind::Assignment | Kind::Definition => !self.with_rights,
-                Kind::Settings | Kind::Setting(_) | Kind::AuditSinks | Kind::CutOffs => true,
+                Kind::Settings
+                | Kind::Setting(_)
+                | Kind::AuditSinks
+                | Kind::CutOffs
+                | Kind::Held
+                | Kind::Exchange => true,
                 Kind::Other => !path.as_str().starts_with("keys/"),
             };
             if stays {

@@ -277,8 +277,10 @@ markers! {
     KeysRead, KeysWrite, KeysCreate, KeysDelete, KeysImport, KeysEncrypt, KeysDecrypt, KeysWrap,
     KeysUnwrap, KeysSign, KeysVerify, DeletedKeysRead, DeletedKeysRecover, DeletedKeysPurge,
     RoleAssignmentsRead, RoleAssignmentsWrite, RoleAssignmentsDelete, RoleDefinitionsRead,
-    RoleDefinitionsWrite, RoleDefinitionsDelete, Rng, SettingsRead, SettingsWrite, KeysBackup,
-    KeysRestore, BackupStart, BackupStatus, RestoreStart, RestoreStatus,
+    RoleDefinitionsWrite, RoleDefinitionsDelete, SecurityDomainDownload,
+    SecurityDomainDownloadRead, SecurityDomainUpload, SecurityDomainUploadRead,
+    SecurityDomainTransferKeyRead, Rng, SettingsRead, SettingsWrite, KeysBackup, KeysRestore,
+    BackupStart, BackupStatus, RestoreStart, RestoreStatus,
 }
 
 #[cfg(test)]

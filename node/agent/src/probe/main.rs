@@ -50,6 +50,7 @@ fn agent(data_dir: &str) -> Outcome {
         limits: Vec::new(),
         retention_days: None,
         purge_protection: false,
+        activate: false,
         ephemeral: false,
         imds: None,
         i_know_this_is_a_development_issuer: false,
@@ -90,7 +91,7 @@ async fn serve(start: Start, end: PartitionEnd) -> Outcome {
     let tls = TlsAcceptor::from(certificate(&start, &end).await?);
     // Its end of the courier's stream, held as long as this process lives.
     let mut couriers = Vec::new();
-    end.send(&ToAgent::Ready { pid: std::process::id() }, None).await?;
+    end.send(&ToAgent::Ready { pid: std::process::id(), activated: true }, None).await?;
     loop {
         match end.recv().await? {
             Some((ToPartition::Connection { .. }, Some(socket))) => {

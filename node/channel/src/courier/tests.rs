@@ -35,21 +35,48 @@ fn to_courier() -> Vec<ToCourier> {
         ToCourier::Entries { from: 3, lines: Vec::new() },
         ToCourier::Transfer(order()),
         ToCourier::Piece { id: 9, bytes: vec![1, 2, 3] },
+        ToCourier::Spans { generation: 4, spans: Vec::new() },
+        ToCourier::Spans { generation: 4, spans: vec![span()] },
     ]
+}
+
+fn span() -> Span {
+    Span {
+        trace: Id([0xab; 16]),
+        id: Id([1; 8]),
+        parent: Some(Id([2; 8])),
+        remote_parent: true,
+        state: Some("a=1".to_owned()),
+        server: true,
+        name: "GET /keys".to_owned(),
+        start_ns: u64::MAX,
+        end_ns: 0,
+        attributes: vec![
+            ("http.request.method".to_owned(), SpanValue::Text("GET".to_owned())),
+            ("http.response.status_code".to_owned(), SpanValue::Number(u64::MAX)),
+        ],
+        failed: false,
+    }
 }
 
 fn from_courier() -> Vec<FromCourier> {
     let read = FromCourier::Read { from: 5, bytes_max: 9 };
+    let exported = |error: Option<&str>| {
+        let error = error.map(str::to_owned);
+        FromCourier::Exported(Exported { generation: 4, sent: 5, lost: 6, error, failures: 7 })
+    };
+    let spans = FromCourier::ReadSpans { generation: u64::MAX };
     let report = |outcome| FromCourier::Transferred(Report { id: 9, outcome, bytes: 0 });
-    vec![
-        FromCourier::Hello,
-        read,
+    let reports = [
         delivered(None),
         delivered(Some("refused")),
+        exported(None),
+        exported(Some("")),
         report(Outcome::Done),
         report(Outcome::Refused("no".to_owned())),
         FromCourier::Piece { id: 9, bytes: vec![1, 2, 3] },
-    ]
+    ];
+    [FromCourier::Hello, read, spans].into_iter().chain(reports).collect()
 }
 
 #[test]
@@ -79,6 +106,11 @@ fn to_owned(message: &ToCourier) -> ToCourier {
 #[test]
 fn what_is_of_no_shape_is_refused() {
     let long = |kind: u8, bytes: usize| [vec![kind], vec![b' '; bytes]].concat();
+    let spans_of = |json: &str| [&[SPANS][..], &[0; 8], json.as_bytes()].concat();
+    let one = serde_json::to_string(&[span()]).unwrap();
+    assert!(ToCourier::decode(&spans_of(&one)).is_ok(), "{one}");
+    let most = ToCourier::Spans { generation: 1, spans: vec![span(); SPANS_MAX] };
+    assert_eq!(ToCourier::decode(&most.encode()).unwrap(), most);
     for frame in [
         vec![],
         vec![0],
@@ -98,6 +130,16 @@ fn what_is_of_no_shape_is_refused() {
         long(TRANSFER, ORDER_BYTES_MAX + 1),
         long(PIECE, 8),
         long(PIECE, 8 + PIECE_BYTES_MAX + 1),
+        vec![SPANS, 0, 0, 0],
+        spans_of("[{}]"),
+        spans_of("{}"),
+        spans_of(""),
+        spans_of(&one.replace("\"abab", "\"ABab")),
+        spans_of(&one.replace("\"abab", "\"ab")),
+        spans_of(&one.replace("\"abab", "\"xbab")),
+        spans_of(&one.replace("\"failed\"", "\"other\"")),
+        spans_of(&format!("[{}]", vec![&one[1..one.len() - 1]; SPANS_MAX + 1].join(","))),
+        long(SPANS, SPANS_BYTES_MAX + 1),
     ] {
         assert!(ToCourier::decode(&frame).is_err(), "{:?}", frame.get(..16.min(frame.len())));
     }
@@ -108,6 +150,12 @@ fn what_is_of_no_shape_is_refused() {
         vec![READ; 12],
         vec![READ; 14],
         vec![DELIVERED],
+        vec![READ_SPANS; 8],
+        vec![READ_SPANS; 10],
+        vec![EXPORTED],
+        long(EXPORTED, REPORT_BYTES_MAX + 1),
+        [&[EXPORTED][..], br#"{"generation":1,"sent":-1,"lost":0,"error":null,"failures":0}"#]
+            .concat(),
         long(DELIVERED, REPORT_BYTES_MAX + 1),
         [
             &[DELIVERED][..],

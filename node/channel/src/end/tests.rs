@@ -32,6 +32,8 @@ fn start() -> Start {
         region: "local".to_owned(),
         threads: 2,
         confine: Confine { root: Some("/x".into()), uid_gid: Some((7, 8)) },
+        shown_folder: "/x".into(),
+        development: true,
     }
 }
 

@@ -1,7 +1,7 @@
 //! OTLP logs over HTTPS (`POST …/v1/logs`, protobuf). The body of a log record is the line of the
 //! log, byte by byte; some of its members stand as attributes beside it.
 
-mod message;
+pub(crate) mod message;
 
 use bytes::Bytes;
 use casemate_audit_sinks::{Endpoint, SinkSecret};
@@ -46,27 +46,13 @@ impl OtlpSink {
         endpoint: &Endpoint,
         secret: Option<&SinkSecret>,
     ) -> Result<Self, SinkFailure> {
-        let authorization = match secret {
-            None => None,
-            Some(secret) => {
-                let mut value =
-                    HeaderValue::from_str(secret.expose()).map_err(|_| SinkFailure::Secret)?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-        };
+        let authorization = authorization(secret)?;
         Ok(Self { origin: origin.clone(), https: Https::new(endpoint)?, authorization })
     }
 
     pub(crate) async fn deliver(&mut self, batch: &Batch) -> Result<(), SinkFailure> {
-        let body = self.export(batch).encode_to_vec();
-        let mut request = Request::post(self.https.endpoint().path())
-            .header(CONTENT_TYPE, "application/x-protobuf");
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization);
-        }
-        let request =
-            request.body(Full::new(Bytes::from(body))).map_err(|_| SinkFailure::Secret)?;
+        let message = self.export(batch);
+        let request = request(&self.https, self.authorization.as_ref(), &message)?;
         let answer = self.https.send(request).await?;
         // The protocol forbids to send again what a receiver took in part.
         let rejected = Exported::decode(answer.body).ok().and_then(|answer| answer.partial_success);
@@ -96,20 +82,39 @@ impl OtlpSink {
                 ..LogRecord::default()
             });
         }
-        let name = "casemate.audit".to_owned();
-        let scope = Scope { name, version: env!("CARGO_PKG_VERSION").to_owned() };
-        let attributes = vec![
-            KeyValue::text("service.name", "casemate"),
-            KeyValue::text("service.instance.id", &self.origin.hsm),
-            KeyValue::text("cloud.resource_id", &self.origin.resource_id),
-        ];
+        let scope = Scope::named("casemate.audit");
         Export {
             resource_logs: vec![ResourceLogs {
-                resource: Some(Resource { attributes }),
+                resource: Some(Resource::of(&self.origin)),
                 scope_logs: vec![ScopeLogs { scope: Some(scope), log_records }],
             }],
         }
     }
+}
+
+/// The header that a secret is.
+pub(crate) fn authorization(
+    secret: Option<&SinkSecret>,
+) -> Result<Option<HeaderValue>, SinkFailure> {
+    let Some(secret) = secret else { return Ok(None) };
+    let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| SinkFailure::Secret)?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+/// A message, as it is posted to a receiver.
+pub(crate) fn request(
+    https: &Https,
+    authorization: Option<&HeaderValue>,
+    message: &impl prost::Message,
+) -> Result<Request<Full<Bytes>>, SinkFailure> {
+    let mut request =
+        Request::post(https.endpoint().path()).header(CONTENT_TYPE, "application/x-protobuf");
+    if let Some(authorization) = authorization {
+        request = request.header(AUTHORIZATION, authorization);
+    }
+    let body = Full::new(Bytes::from(message.encode_to_vec()));
+    request.body(body).map_err(|_| SinkFailure::Secret)
 }
 
 fn record(index: u64, line: &[u8], observed: u64) -> LogRecord {

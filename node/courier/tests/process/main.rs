@@ -58,6 +58,15 @@ fn main() -> ExitCode {
         ("alerts_are_signed_messages", &mut || {
             runtime.block_on(alerts_are_signed_messages());
         }),
+        ("spans_go_to_the_collector", &mut || {
+            runtime.block_on(spans_go_to_the_collector());
+        }),
+        ("spans_come_again_only_after_what_otlp_calls_retryable", &mut || {
+            runtime.block_on(spans_come_again_only_after_what_otlp_calls_retryable());
+        }),
+        ("a_collector_that_hangs_holds_up_no_sink", &mut || {
+            runtime.block_on(a_collector_that_hangs_holds_up_no_sink());
+        }),
         ("a_partition_that_talks_nonsense_is_left", &mut || {
             runtime.block_on(a_partition_that_talks_nonsense_is_left());
         }),
@@ -436,4 +445,83 @@ fn shows_no_secret(text: &str) {
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
+}
+
+/// Waits until something holds.
+async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < partition::PATIENCE, "{what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// How many spans the bodies hold, by their trace's id.
+fn spans_in(receiver: &Receiver) -> usize {
+    let of = |body: &[u8]| body.windows(16).filter(|part| part == b"a trace for all.").count();
+    receiver.taken().iter().map(|taken| of(&taken.body)).sum()
+}
+
+/// A courier with a webhook and a collector of traces.
+async fn with_collector(dir: &Path, log: &Log) -> (Courier, Receiver, Receiver) {
+    let authority = Authority::new();
+    let (web, collector) = (Receiver::https(&authority).await, Receiver::https(&authority).await);
+    let endpoint = format!("https://localhost:{}/v1/traces", collector.port);
+    let settings = json!({
+        "sinks": [hook("web", &web, &authority)],
+        "traces": { "endpoint": endpoint, "trustAnchors": authority.pem, "secret": BEARER },
+    });
+    (Courier::start(dir, log, &settings), web, collector)
+}
+
+async fn spans_go_to_the_collector() {
+    let dir = folder();
+    let (courier, _web, collector) = with_collector(dir.path(), &Log::of(1)).await;
+    courier.spans.add(600);
+    eventually("all spans are sent", || courier.spans.told() == (600, 0)).await;
+    assert_eq!(spans_in(&collector), 600, "each once");
+    let taken = collector.taken();
+    assert!(taken.iter().all(|one| one.headers["authorization"] == BEARER));
+    assert!(taken.iter().all(|one| one.headers["content-type"] == "application/x-protobuf"));
+    assert!(courier.end().await, "it ends well with its partition");
+}
+
+async fn spans_come_again_only_after_what_otlp_calls_retryable() {
+    let dir = folder();
+    let (courier, _web, collector) = with_collector(dir.path(), &Log::of(1)).await;
+    collector.behave(Manner::Status(503));
+    courier.spans.add(5);
+    eventually("it is told why", || courier.spans.error().is_some()).await;
+    assert!(courier.spans.error().unwrap().contains("503"));
+    courier.spans.add(7);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let state = (courier.spans.waiting(), courier.spans.told());
+    assert_eq!(state, (7, (0, 0)), "no more are asked for meanwhile");
+    collector.behave(Manner::Takes);
+    eventually("the same and the next are sent", || courier.spans.told() == (12, 0)).await;
+    assert_eq!(spans_in(&collector), 12);
+    collector.behave(Manner::Status(400));
+    courier.spans.add(3);
+    eventually("they are lost", || courier.spans.told() == (12, 3)).await;
+    assert!(!courier.terminal().contains("not-shown-anywhere"), "no secret in the terminal");
+}
+
+async fn a_collector_that_hangs_holds_up_no_sink() {
+    let dir = folder();
+    let log = Log::of(10);
+    let (courier, _web, collector) = with_collector(dir.path(), &log).await;
+    collector.behave(Manner::Hangs);
+    courier.spans.add(2);
+    eventually("they have gone out", || collector.seen() == 1).await;
+    for _ in 0..5 {
+        log.grow(100);
+        courier.commit();
+        let begun = Instant::now();
+        courier.delivered("web").await;
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+    collector.behave(Manner::Takes);
+    eventually("it goes on after its deadline", || courier.spans.told() == (2, 0)).await;
+    assert_eq!(spans_in(&collector), 2);
+    assert!(courier.spans.error().unwrap().contains("longer than 10 s"));
 }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use casemate_audit_sinks::{Sinks, SinksRequest};
 use casemate_channel::courier::{
-    Delivered, FromCourier, ToCourier, read_frame, stream_pair, write_frame,
+    Delivered, Exported, FromCourier, Id, SPANS_MAX, Span, SpanValue, ToCourier, read_frame,
+    stream_pair, write_frame,
 };
 use casemate_harden::spawn_bound;
 use serde_json::Value;
@@ -32,6 +33,13 @@ pub(crate) struct Log {
     lines: Arc<Mutex<Vec<String>>>,
 }
 
+/// Spans that wait, and what was said of those that went.
+#[derive(Clone, Default)]
+pub(crate) struct Spans {
+    waiting: Arc<Mutex<Vec<Span>>>,
+    told: Arc<Mutex<Vec<Exported>>>,
+}
+
 /// A courier process, and what it says.
 pub(crate) struct Courier {
     process: Child,
@@ -39,7 +47,52 @@ pub(crate) struct Courier {
     reports: Arc<Mutex<HashMap<String, Delivered>>>,
     generation: Arc<AtomicU64>,
     log: Log,
+    pub(crate) spans: Spans,
     terminal: PathBuf,
+}
+
+impl Spans {
+    /// So many more, each with an id of its own.
+    pub(crate) fn add(&self, count: u64) {
+        let mut waiting = self.waiting.lock().unwrap();
+        for _ in 0..count {
+            let at = u64::try_from(waiting.len()).unwrap() + 1;
+            waiting.push(Span {
+                trace: Id(*b"a trace for all."),
+                id: Id(at.to_be_bytes()),
+                parent: None,
+                remote_parent: false,
+                state: None,
+                server: true,
+                name: "GET /keys".to_owned(),
+                start_ns: 1,
+                end_ns: 2,
+                attributes: vec![("http.route".to_owned(), SpanValue::Text("/keys".to_owned()))],
+                failed: false,
+            });
+        }
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.lock().unwrap().len()
+    }
+
+    fn take(&self) -> Vec<Span> {
+        let mut waiting = self.waiting.lock().unwrap();
+        let most = waiting.len().min(SPANS_MAX);
+        waiting.drain(..most).collect()
+    }
+
+    /// How many were said to be sent, and lost.
+    pub(crate) fn told(&self) -> (u64, u64) {
+        let told = self.told.lock().unwrap();
+        (told.iter().map(|one| one.sent).sum(), told.iter().map(|one| one.lost).sum())
+    }
+
+    /// The last reason why they stood still.
+    pub(crate) fn error(&self) -> Option<String> {
+        self.told.lock().unwrap().iter().rev().find_map(|one| one.error.clone())
+    }
 }
 
 impl Log {
@@ -118,6 +171,8 @@ impl Courier {
         });
         let reports: Arc<Mutex<HashMap<String, Delivered>>> = Arc::default();
         let (answers, known, read) = (out.downgrade(), Arc::clone(&reports), log.clone());
+        let spans = Spans::default();
+        let of_spans = spans.clone();
         tokio::spawn(async move {
             while let Ok(Some(frame)) = read_frame(&mut incoming).await {
                 match FromCourier::decode(&frame).unwrap() {
@@ -127,6 +182,12 @@ impl Courier {
                         let Some(out) = answers.upgrade() else { return };
                         let _gone = out.send(ToCourier::Entries { from, lines });
                     }
+                    FromCourier::ReadSpans { generation } => {
+                        let spans = of_spans.take();
+                        let Some(out) = answers.upgrade() else { return };
+                        let _gone = out.send(ToCourier::Spans { generation, spans });
+                    }
+                    FromCourier::Exported(told) => of_spans.told.lock().unwrap().push(told),
                     FromCourier::Delivered(report) => {
                         known.lock().unwrap().insert(report.sink.clone(), report);
                     }
@@ -139,7 +200,7 @@ impl Courier {
         out.send(ToCourier::Hello { hsm, resource_id }).unwrap();
         out.send(ToCourier::Certificate(CERTIFICATE.to_owned())).unwrap();
         let (log, generation) = (log.clone(), Arc::default());
-        let courier = Self { process, out, reports, generation, log, terminal };
+        let courier = Self { process, out, reports, generation, log, spans, terminal };
         courier.configure(settings);
         courier.commit();
         courier

@@ -16,13 +16,15 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::Transfers;
 use super::log::Log;
+use super::spans::Spans;
 use super::table::Table;
+use crate::clock::now_ms;
 
 /// How often it is looked whether the log has grown, where nobody waits for it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the checkpoint is read.
 const CHECKPOINT_LOOKS: u32 = 10;
-/// Requests of the courier that wait; it has one open at a time.
+/// Requests of the courier that wait; it has one of each kind open at a time.
 const REQUESTS_MAX: usize = 4;
 /// Room that is left in a frame of entries for one line more.
 const LINE_BYTES_ROOM: usize = 128 * 1024;
@@ -44,6 +46,13 @@ pub(super) struct Link {
     pub(super) origin: Origin,
     pub(super) table: Arc<Table>,
     pub(super) transfers: Arc<Transfers>,
+    pub(super) spans: Arc<Spans>,
+}
+
+/// What a courier asks for.
+enum Request {
+    Lines { from: u64, bytes_max: u32 },
+    Spans { generation: u64 },
 }
 
 /// What the courier was told last.
@@ -65,10 +74,12 @@ impl Link {
         let Origin { hsm, resource_id } = self.origin.clone();
         write_frame(&mut outgoing, &ToCourier::Hello { hsm, resource_id }.encode()).await?;
         let (ask, requests) = mpsc::channel(REQUESTS_MAX);
-        let (table, transfers) = (Arc::clone(&self.table), Arc::clone(&self.transfers));
+        let (table, spans) = (Arc::clone(&self.table), Arc::clone(&self.spans));
+        let transfers = Arc::clone(&self.transfers);
         let orders = transfers.attach();
+        let heard = Heard { table: &table, spans: &spans, transfers: &transfers };
         let ended = tokio::select! {
-            heard = listen(incoming, &table, &transfers, ask) => heard,
+            heard = listen(incoming, heard, ask) => heard,
             told = self.tell(outgoing, requests, orders) => told,
         };
         transfers.detach();
@@ -80,7 +91,7 @@ impl Link {
     async fn tell(
         &self,
         mut outgoing: OwnedWriteHalf,
-        mut requests: mpsc::Receiver<(u64, u32)>,
+        mut requests: mpsc::Receiver<Request>,
         mut orders: mpsc::Receiver<ToCourier>,
     ) -> Result<(), CourierProtocolError> {
         let mut told = Told::default();
@@ -92,9 +103,16 @@ impl Link {
             }
             tokio::select! {
                 request = requests.recv() => {
-                    let Some((from, bytes_max)) = request else { return Ok(()) };
-                    let lines = self.lines(from, bytes_max).await;
-                    let answer = ToCourier::Entries { from, lines };
+                    let answer = match request {
+                        None => return Ok(()),
+                        Some(Request::Lines { from, bytes_max }) => {
+                            ToCourier::Entries { from, lines: self.lines(from, bytes_max).await }
+                        }
+                        Some(Request::Spans { generation }) => {
+                            let spans = self.spans.hand_over(generation);
+                            ToCourier::Spans { generation, spans }
+                        }
+                    };
                     write_frame(&mut outgoing, &answer.encode()).await?;
                 }
                 Some(order) = orders.recv() => write_frame(&mut outgoing, &order.encode()).await?,
@@ -111,6 +129,7 @@ impl Link {
             match serde_json::to_vec(&sinks.seal()) {
                 Ok(json) => {
                     let generation = self.table.begin(&sinks);
+                    self.spans.begin(generation);
                     news.push(ToCourier::Configuration { generation, json });
                 }
                 Err(error) => tracing::error!(%error, "the settings of the sinks are no JSON"),
@@ -164,25 +183,39 @@ impl Link {
     }
 }
 
+/// Who is told what the courier says.
+struct Heard<'a> {
+    table: &'a Table,
+    spans: &'a Spans,
+    transfers: &'a Transfers,
+}
+
 /// Hears the courier until it has gone.
 async fn listen(
     mut incoming: OwnedReadHalf,
-    table: &Table,
-    transfers: &Transfers,
-    ask: mpsc::Sender<(u64, u32)>,
+    heard: Heard<'_>,
+    ask: mpsc::Sender<Request>,
 ) -> Result<(), CourierProtocolError> {
     while let Some(frame) = read_frame(&mut incoming).await? {
-        match FromCourier::decode(&frame)? {
-            FromCourier::Hello => {}
-            FromCourier::Delivered(report) => table.note(report),
+        let request = match FromCourier::decode(&frame)? {
+            FromCourier::Hello => continue,
+            FromCourier::Delivered(report) => {
+                heard.table.note(report, now_ms());
+                continue;
+            }
+            FromCourier::Exported(exported) => {
+                heard.spans.note(exported);
+                continue;
+            }
             message @ (FromCourier::Transferred(_) | FromCourier::Piece { .. }) => {
-                transfers.hear(message).await;
+                heard.transfers.hear(message).await;
+                continue;
             }
-            FromCourier::Read { from, bytes_max } => {
-                if ask.send((from, bytes_max)).await.is_err() {
-                    return Ok(());
-                }
-            }
+            FromCourier::Read { from, bytes_max } => Request::Lines { from, bytes_max },
+            FromCourier::ReadSpans { generation } => Request::Spans { generation },
+        };
+        if ask.send(request).await.is_err() {
+            return Ok(());
         }
     }
     Ok(())

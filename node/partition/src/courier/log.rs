@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use casemate_audit::{Cursor, ReadError, Reader, Trail};
 use parking_lot::Mutex;
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// The log, to be read.
 pub(crate) trait Log: Send + Sync {
@@ -16,6 +19,10 @@ pub(crate) trait Log: Send + Sync {
 
     /// The newest signed checkpoint, if there is one. Reads files.
     fn checkpoint(&self) -> Option<String>;
+
+    /// When the record with this index was made, in milliseconds since 1970, if it is committed and
+    /// says so. Reads files.
+    fn recorded_at_ms(&self, index: u64) -> Option<i64>;
 
     /// Committed lines from this index on, each with its newline: at most so many bytes, but one
     /// line at least, if there is any. Reads files.
@@ -58,6 +65,13 @@ impl Log for TrailLog {
         }
     }
 
+    fn recorded_at_ms(&self, index: u64) -> Option<i64> {
+        // A cursor of its own: that of the courier stays where it is.
+        let mut cursor = self.reader.from(index);
+        let entry = cursor.next(self.committed()).ok()??;
+        recorded_at_ms(entry.bytes)
+    }
+
     fn lines(&self, from: u64, bytes_max: usize) -> Result<Vec<u8>, ReadError> {
         let committed = self.committed();
         let kept = self.cursor.lock().take().filter(|cursor| cursor.index() == from);
@@ -72,6 +86,12 @@ impl Log for TrailLog {
         *self.cursor.lock() = Some(cursor);
         Ok(lines)
     }
+}
+
+fn recorded_at_ms(line: &[u8]) -> Option<i64> {
+    let line: Value = serde_json::from_slice(line).ok()?;
+    let time = OffsetDateTime::parse(line.get("time")?.as_str()?, &Rfc3339).ok()?;
+    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
 }
 
 #[cfg(test)]
@@ -94,11 +114,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_line_without_a_time_has_none() {
+        for line in ["", "{", "[]", "{}", r#"{"time":7}"#, r#"{"time":"yesterday"}"#] {
+            assert_eq!(recorded_at_ms(line.as_bytes()), None, "{line}");
+        }
+    }
+
     #[tokio::test]
     async fn what_is_durable_is_read_in_pieces_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::new("test/log", Arc::new(Blank), String::new(), None).unwrap();
-        let now = Arc::new(|| 0);
+        let now = Arc::new(|| 1_767_225_600_123);
         let trail = Trail::open(dir.path(), &Origin::default(), ledger, now).unwrap();
         let log = TrailLog::new(trail.clone(), dir.path());
         assert_eq!((log.committed(), log.lines(0, 1_000).unwrap()), (0, Vec::new()));
@@ -106,6 +133,9 @@ mod tests {
             record_service(&trail, "PartitionStart").await.unwrap();
         }
         assert_eq!(log.committed(), 20);
+        let at = |index| log.recorded_at_ms(index);
+        assert_eq!((at(0), at(19)), (Some(1_767_225_600_123), Some(1_767_225_600_123)));
+        assert_eq!((at(20), at(u64::MAX)), (None, None), "what is not committed has no time");
         let mut copy = Vec::new();
         let mut next = 0;
         while next < 20 {

@@ -23,7 +23,18 @@ struct State {
     /// The settings that the reports are about, and their number.
     about: Option<(Arc<Sinks>, u64)>,
     generation: u64,
-    known: HashMap<String, Delivered>,
+    known: HashMap<String, Known>,
+}
+
+/// What is known of one sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Known {
+    /// Its last report.
+    pub(super) report: Delivered,
+    /// Deliveries that failed since it began.
+    pub(super) failed: u64,
+    /// When the last one failed, in milliseconds since 1970.
+    pub(super) failed_at_ms: Option<i64>,
 }
 
 impl Table {
@@ -36,8 +47,8 @@ impl Table {
         state.generation
     }
 
-    /// Notes a report.
-    pub(super) fn note(&self, report: Delivered) {
+    /// Notes a report that came at this time.
+    pub(super) fn note(&self, report: Delivered, now_ms: i64) {
         {
             let mut state = self.state.lock();
             let current = state.about.as_ref().map(|(_, generation)| *generation);
@@ -45,13 +56,20 @@ impl Table {
             if current != Some(report.generation) || !room {
                 return;
             }
-            state.known.insert(report.sink.clone(), report);
+            let before = state.known.get(&report.sink);
+            let (mut failed, mut failed_at_ms) =
+                before.map_or((0, None), |before| (before.failed, before.failed_at_ms));
+            if report.error.is_some() {
+                (failed, failed_at_ms) = (failed + 1, Some(now_ms));
+            }
+            let known = Known { report: report.clone(), failed, failed_at_ms };
+            state.known.insert(report.sink, known);
         }
         self.changed.notify_waiters();
     }
 
     /// What is known of a sink of exactly these settings.
-    pub(super) fn known(&self, sinks: &Arc<Sinks>, name: &str) -> Option<Delivered> {
+    pub(super) fn known(&self, sinks: &Arc<Sinks>, name: &str) -> Option<Known> {
         let state = self.state.lock();
         let (about, _) = state.about.as_ref()?;
         Arc::ptr_eq(about, sinks).then(|| state.known.get(name).cloned()).flatten()
@@ -61,7 +79,7 @@ impl Table {
     pub(super) async fn arrived(&self, sinks: &Arc<Sinks>, name: &str, entries: u64) {
         loop {
             let changed = self.changed.notified();
-            if self.known(sinks, name).is_some_and(|known| known.upto >= entries) {
+            if self.known(sinks, name).is_some_and(|known| known.report.upto >= entries) {
                 return;
             }
             self.nudge.notify_one();
@@ -98,8 +116,8 @@ mod tests {
         assert!(soon(1).await.is_err());
         let waiting = soon(5);
         let reporting = async {
-            table.note(report(generation, 4));
-            table.note(report(generation, 5));
+            table.note(report(generation, 4), 5);
+            table.note(report(generation, 5), 5);
         };
         assert!(tokio::join!(waiting, reporting).0.is_ok());
         assert!(soon(6).await.is_err());
@@ -110,14 +128,33 @@ mod tests {
         let table = Table::default();
         let (old, new) = (sinks(), sinks());
         let before = table.begin(&old);
-        table.note(report(before, 9));
-        assert_eq!(table.known(&old, "a").unwrap().upto, 9);
+        table.note(report(before, 9), 5);
+        assert_eq!(table.known(&old, "a").unwrap().report.upto, 9);
         assert_eq!(table.known(&new, "a"), None);
         let after = table.begin(&new);
-        table.note(report(before, 9));
+        table.note(report(before, 9), 5);
         assert_eq!(table.known(&new, "a"), None, "the sink may be another place now");
-        table.note(report(after, 1));
-        assert_eq!(table.known(&new, "a").unwrap().upto, 1);
+        table.note(report(after, 1), 5);
+        assert_eq!(table.known(&new, "a").unwrap().report.upto, 1);
+    }
+
+    #[test]
+    fn failures_are_counted_and_dated_until_the_settings_change() {
+        let table = Table::default();
+        let sinks = sinks();
+        let generation = table.begin(&sinks);
+        let failed =
+            Delivered { error: Some("no".to_owned()), failures: 1, ..report(generation, 1) };
+        let known = |sinks| table.known(sinks, "a").map(|known| (known.failed, known.failed_at_ms));
+        table.note(report(generation, 1), 10);
+        assert_eq!(known(&sinks), Some((0, None)));
+        table.note(failed.clone(), 20);
+        table.note(failed, 30);
+        table.note(report(generation, 2), 40);
+        assert_eq!(known(&sinks), Some((2, Some(30))), "what has passed is still told");
+        let generation = table.begin(&sinks);
+        table.note(report(generation, 2), 50);
+        assert_eq!(known(&sinks), Some((0, None)));
     }
 
     #[test]
@@ -126,7 +163,7 @@ mod tests {
         let sinks = sinks();
         let generation = table.begin(&sinks);
         for name in 0..1_000 {
-            table.note(Delivered { sink: name.to_string(), ..report(generation, 1) });
+            table.note(Delivered { sink: name.to_string(), ..report(generation, 1) }, 5);
         }
         assert!(table.state.lock().known.len() <= SINKS_MAX);
     }

@@ -11,6 +11,8 @@ use casemate_store_port::BoxFuture;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+mod activation;
+
 use super::*;
 use crate::clock::SystemClock;
 use crate::ledger::Remember;
@@ -67,6 +69,8 @@ fn start(dir: &tempfile::TempDir, settings: Option<Value>) -> Start {
         region: "local".to_owned(),
         threads: 1,
         confine: Confine::default(),
+        shown_folder: dir.path().to_owned(),
+        development: true,
     }
 }
 
@@ -79,7 +83,23 @@ async fn open(start: &Start) -> Result<(Arc<Hsm>, NodeSeal), Failure> {
 }
 
 async fn open_all(start: &Start) -> Result<(Arc<Hsm>, NodeSeal, Ledger), Failure> {
-    let mut seal = seal(start);
+    open_under(start, seal(start)).await
+}
+
+async fn open_under(
+    start: &Start,
+    seal: NodeSeal,
+) -> Result<(Arc<Hsm>, NodeSeal, Ledger), Failure> {
+    let (hsm, seal, ledger, _) = open_with_identity(start, seal).await?;
+    Ok((hsm, seal, ledger))
+}
+
+/// The same, and the record of the identity key.
+async fn open_with_identity(
+    start: &Start,
+    mut seal: NodeSeal,
+) -> Result<(Arc<Hsm>, NodeSeal, Ledger, Secret), Failure> {
+    settle(start, &mut seal).await?;
     let keys = keys(&seal, false)?;
     let system = System {
         clock: Arc::new(SystemClock),
@@ -88,8 +108,9 @@ async fn open_all(start: &Start) -> Result<(Arc<Hsm>, NodeSeal, Ledger), Failure
         counts: Arc::default(),
     };
     let (hsm, kept) = hsm(start, &mut seal, &keys, system, &Sentinel::new()).await?;
+    let identity = kept.identity_record();
     let ledger = ledger(start, kept, &seal, &keys, UnixSeconds(0))?;
-    Ok((hsm, seal, ledger))
+    Ok((hsm, seal, ledger, identity))
 }
 
 #[tokio::test]
@@ -178,8 +199,8 @@ async fn the_trail_begins_with_the_start_and_is_ours_alone() {
     let dir = tempfile::tempdir().unwrap();
     let message = start(&dir, Some(settings()));
     let (hsm, _, ledger) = open_all(&message).await.unwrap();
-    let trail = trail(&message, &hsm, ledger.clone()).await.unwrap();
-    let second = super::trail(&message, &hsm, ledger).await.err().unwrap();
+    let trail = trail(&message, &Door::from(&hsm), ledger.clone()).await.unwrap();
+    let second = super::trail(&message, &Door::from(&hsm), ledger).await.err().unwrap();
     assert!(matches!(second, Failure::Audit(TrailError::InUse { .. })));
     trail.close();
     let file = dir.path().join(AUDIT_FOLDER).join("audit-00000000000000000001.jsonl");
@@ -193,9 +214,9 @@ async fn the_trail_begins_with_the_start_and_is_ours_alone() {
 /// A trail that was closed in order, and remembered.
 async fn remembered(message: &Start) {
     let (hsm, _, ledger) = open_all(message).await.unwrap();
-    let trail = trail(message, &hsm, ledger).await.unwrap();
+    let trail = trail(message, &Door::from(&hsm), ledger).await.unwrap();
     trail.close();
-    Remember::new().now(&trail, &hsm).await;
+    Remember::new().now(&trail, &Door::from(&hsm)).await;
 }
 
 #[tokio::test]
@@ -220,7 +241,7 @@ async fn a_trail_that_is_gone_or_older_than_remembered_is_not_begun_anew() {
             copy(&older, &audit);
         }
         let (hsm, _, ledger) = open_all(&message).await.unwrap();
-        let failure = trail(&message, &hsm, ledger).await.err().unwrap();
+        let failure = trail(&message, &Door::from(&hsm), ledger).await.err().unwrap();
         assert_eq!((failure.code(), failure.lasts()), ("audit", true), "{}", failure.text());
         assert!(matches!(failure, Failure::Audit(TrailError::Lost { .. })));
     }
@@ -253,7 +274,7 @@ async fn changes_that_a_crash_left_open_get_their_outcome() {
     let dir = tempfile::tempdir().unwrap();
     let message = start(&dir, Some(settings()));
     let (hsm, _, ledger) = open_all(&message).await.unwrap();
-    let first = trail(&message, &hsm, ledger).await.unwrap();
+    let first = trail(&message, &Door::from(&hsm), ledger).await.unwrap();
     let call = Call { consistency: hsm.sequence(), ..Call::default() };
     let intent = first.append(&AuditRecord {
         phase: Phase::Intent,

@@ -143,6 +143,6 @@ fn what_is_no_file_or_too_long_is_refused() {
     assert!(matches!(opened, Err(SealFileError::NotAFile { .. })));
     write_private(&node.file("seal.key"), &[1; 33]);
     assert!(matches!(node.open(), Err(SealFileError::Io { .. })));
-    fs::write(node.file("seal.bin"), vec![0; 5000]).unwrap();
+    fs::write(node.file("seal.bin"), vec![0; 20_000]).unwrap();
     assert!(matches!(node.open(), Err(SealFileError::Io { .. })));
 }

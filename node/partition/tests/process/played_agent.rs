@@ -89,6 +89,8 @@ impl PlayedAgent {
             region: "local".to_owned(),
             threads: 2,
             confine: Confine::default(),
+            shown_folder: self.dir.path().to_owned(),
+            development: true,
         }
     }
 

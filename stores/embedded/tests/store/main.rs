@@ -6,6 +6,7 @@ mod concurrent;
 mod conformance;
 mod faults;
 mod file;
+mod reseal;
 mod sealed;
 mod setup;
 mod tamper;

@@ -1,7 +1,10 @@
 //! The messages of `opentelemetry/proto/collector/logs/v1` that are sent, with the members that
-//! are used. Numbers and types are those of the published definition, version 1.
+//! are used, and what those of traces share with them. Numbers and types are those of the
+//! published definition, version 1.
 
 use prost::{Message, Oneof};
+
+use crate::feed::Origin;
 
 /// `ExportLogsServiceRequest`.
 #[derive(Clone, PartialEq, Message)]
@@ -93,6 +96,25 @@ pub(crate) enum Value {
     Text(String),
     #[prost(int64, tag = "3")]
     Number(i64),
+}
+
+impl Resource {
+    /// The HSM that something is told of.
+    pub(crate) fn of(origin: &Origin) -> Self {
+        let attributes = vec![
+            KeyValue::text("service.name", "casemate"),
+            KeyValue::text("service.instance.id", &origin.hsm),
+            KeyValue::text("cloud.resource_id", &origin.resource_id),
+        ];
+        Self { attributes }
+    }
+}
+
+impl Scope {
+    /// The part of this program that tells it.
+    pub(crate) fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+    }
 }
 
 impl AnyValue {

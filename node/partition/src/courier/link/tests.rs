@@ -2,7 +2,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use casemate_audit::ReadError;
 use casemate_audit_sinks::SinksRequest;
-use casemate_channel::courier::{Delivered, stream_pair};
+use casemate_channel::courier::{Delivered, Exported, stream_pair};
+use casemate_trace::{Sampling, Tracer};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
@@ -27,6 +28,10 @@ impl Log for Numbers {
         Some(format!("log\n{}\nroot\n", self.committed()))
     }
 
+    fn recorded_at_ms(&self, _: u64) -> Option<i64> {
+        None
+    }
+
     fn lines(&self, from: u64, bytes_max: usize) -> Result<Vec<u8>, ReadError> {
         let lines = (from..self.committed()).map(|at| format!("{at}\n").into_bytes());
         let mut all = Vec::new();
@@ -45,6 +50,7 @@ struct Played {
     log: Arc<Numbers>,
     table: Arc<Table>,
     sinks: Arc<Mutex<Arc<Sinks>>>,
+    tracer: Arc<Tracer>,
     link: tokio::task::JoinHandle<Result<(), CourierProtocolError>>,
 }
 
@@ -58,6 +64,8 @@ impl Played {
     fn begin() -> Self {
         let (ours, theirs) = stream_pair().unwrap();
         let sinks = Arc::new(Mutex::new(sinks("a")));
+        let tracer = Tracer::new(|| 0);
+        tracer.configure(Some(Sampling { ratio_ppm: 1_000_000, callers_per_second: 0 }));
         let (log, table) = (Arc::<Numbers>::default(), Arc::<Table>::default());
         log.0.store(10, Ordering::SeqCst);
         let in_force = Arc::clone(&sinks);
@@ -67,11 +75,12 @@ impl Played {
             origin: Origin { hsm: "dev".to_owned(), resource_id: "/r".to_owned() },
             table: Arc::clone(&table),
             transfers: Arc::default(),
+            spans: Arc::new(Spans::new(Arc::clone(&tracer))),
         };
         let stream = StdUnixStream::from(theirs);
         stream.set_nonblocking(true).unwrap();
         let stream = UnixStream::from_std(stream).unwrap();
-        Self { stream, log, table, sinks, link: tokio::spawn(link.run(ours)) }
+        Self { stream, log, table, sinks, tracer, link: tokio::spawn(link.run(ours)) }
     }
 
     async fn hear(&mut self) -> ToCourier {
@@ -176,6 +185,30 @@ async fn who_waits_hears_of_the_log_at_once() {
 }
 
 #[tokio::test]
+async fn spans_come_when_they_are_asked_for_and_are_for_the_settings_in_force() {
+    let mut played = Played::begin();
+    let generation = played.hear_until(configuration).await;
+    let spans = |message| match message {
+        ToCourier::Spans { generation, spans } => Some((generation, spans.len())),
+        _ => None,
+    };
+    played.say(&FromCourier::ReadSpans { generation }).await;
+    assert_eq!(played.hear_until(spans).await, (generation, 0));
+    drop(played.tracer.begin(|| None, || None));
+    played.say(&FromCourier::ReadSpans { generation: generation + 1 }).await;
+    assert_eq!(played.hear_until(spans).await, (generation + 1, 0));
+    played.say(&FromCourier::ReadSpans { generation }).await;
+    assert_eq!(played.hear_until(spans).await, (generation, 1));
+    let error = Some("refused".to_owned());
+    let told = Exported { generation, sent: 1, lost: 0, error, failures: 2 };
+    played.say(&FromCourier::Exported(told)).await;
+    // What is answered after it was heard after it.
+    played.read(0, 100).await;
+    let delivery = played.tracer.delivery();
+    assert_eq!((delivery.sent, delivery.failures), (1, 2));
+}
+
+#[tokio::test]
 async fn a_courier_that_talks_nonsense_is_left() {
     for frame in [
         ToCourier::Committed(1).encode(),
@@ -183,6 +216,8 @@ async fn a_courier_that_talks_nonsense_is_left() {
         vec![0xff],
         b"\x83{\"generation\":1}".to_vec(),
         vec![0x81, 0, 0, 0, 9],
+        vec![0x84, 1],
+        b"\x85{\"generation\":1}".to_vec(),
     ] {
         let mut played = Played::begin();
         write_frame(&mut played.stream, &frame).await.unwrap();

@@ -1,0 +1,116 @@
+//! What callers are told who ask for the security domain, or for anything before there is one.
+
+use casemate_hsm::security_domain::{
+    ApprovalRefusal, DownloadRefusal, ExchangeKeyRefusal, KeeperError, ResealFailure, UploadRefusal,
+};
+use http::StatusCode as S;
+
+use super::{Problem, commit, pool, sentence};
+
+/// Every call but the security domain's, before activation.
+pub(super) fn not_activated(recovering: bool) -> Problem {
+    Problem::unavailable(match recovering {
+        false => {
+            "This HSM is not activated: an Administrator activates it by giving its security \
+             domain to officers (az keyvault security-domain download), or brings back the domain \
+             of another HSM (az keyvault security-domain init-recovery, then upload)."
+        }
+        true => {
+            "This HSM is not activated and waits for a security domain: an Administrator uploads \
+             it, wrapped to the exchange key (az keyvault security-domain upload)."
+        }
+    })
+    .inner("NotActivated")
+}
+
+/// An upload, or the key for one, of an HSM that has a domain.
+pub(super) fn is_active() -> Problem {
+    Problem::conflict(
+        "This HSM is active under its security domain, which an upload cannot replace. To recover \
+         a domain, upload it to a new HSM that is not activated.",
+    )
+}
+
+/// The status of what was never begun.
+pub(super) fn no_operation() -> Problem {
+    Problem::new(
+        S::NOT_FOUND,
+        "NotFound",
+        "There was no such operation on this HSM: start it with POST /securitydomain/download or \
+         /securitydomain/upload.",
+    )
+}
+
+pub(super) fn download(refusal: &DownloadRefusal) -> Problem {
+    match refusal {
+        DownloadRefusal::Approval(refusal) => approval(refusal),
+        DownloadRefusal::Seal(_) | DownloadRefusal::NoDomain => Problem::internal(),
+        DownloadRefusal::Spent => spent(),
+        DownloadRefusal::Keeper(error) => keeper(error),
+        DownloadRefusal::Reseal(error) => reseal(error),
+        DownloadRefusal::Commit(refusal) => commit(refusal),
+    }
+}
+
+pub(super) fn exchange_key(refusal: &ExchangeKeyRefusal) -> Problem {
+    match refusal {
+        ExchangeKeyRefusal::Spent => spent(),
+        ExchangeKeyRefusal::Keeper(error) => keeper(error),
+        ExchangeKeyRefusal::Pool(failure) => pool(failure),
+        ExchangeKeyRefusal::Commit(refusal) => commit(refusal),
+    }
+}
+
+pub(super) fn upload(refusal: &UploadRefusal) -> Problem {
+    match refusal {
+        UploadRefusal::NoExchangeKey => Problem::conflict(
+            "No exchange key was asked for, so nothing can be wrapped to it: begin with az \
+             keyvault security-domain init-recovery.",
+        ),
+        UploadRefusal::Upload(refusal) => Problem::bad(sentence(refusal)),
+        UploadRefusal::Domain(_) => Problem::bad(sentence(refusal)),
+        UploadRefusal::Spent => spent(),
+        UploadRefusal::Keeper(error) => keeper(error),
+        UploadRefusal::Reseal(error) => reseal(error),
+    }
+}
+
+/// An Administrator alone does not get the domain a second time.
+fn approval(refusal: &ApprovalRefusal) -> Problem {
+    Problem::forbidden(format!(
+        "{} The security domain of an active HSM is given out again only with the signatures of \
+         those who hold it: casemate security-domain approve makes them, offline.",
+        sentence(refusal)
+    ))
+    .inner("ApprovalsMissing")
+}
+
+fn spent() -> Problem {
+    Problem::unavailable(
+        "This HSM was activated a moment ago and is being opened; try again in a moment.",
+    )
+}
+
+fn keeper(error: &KeeperError) -> Problem {
+    match error {
+        KeeperError::Seal(_) => Problem::unavailable(
+            "The node seal could not be written and nothing was changed; the operator must look at \
+             its disk. Then try again.",
+        ),
+        KeeperError::ExchangeKey => Problem::internal(),
+    }
+}
+
+fn reseal(failure: &ResealFailure) -> Problem {
+    match failure {
+        ResealFailure::NothingChanged(_) => Problem::unavailable(
+            "The store takes no changes and nothing was changed; the operator must look at its \
+             disk. Then try again.",
+        ),
+        ResealFailure::Unsure(_) => Problem::unavailable(
+            "The store gave no sure answer, so the HSM may or may not have been activated: it is \
+             opened anew. Ask for its keys to see; while it is not activated, try again.",
+        ),
+        ResealFailure::Fault(_) => Problem::internal(),
+    }
+}

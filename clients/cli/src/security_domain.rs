@@ -1,0 +1,166 @@
+//! `casemate security-domain …`: what officers do with their keys, without a network.
+//!
+//! Nothing here asks an HSM. Keys are read, used and wiped; no secret is printed or written.
+
+mod approve;
+mod drill;
+mod files;
+mod inspect;
+mod request;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use casemate_quorum::{
+    BlobError, CertificateError, OpenError, Primitives, QuorumRefusal, RequestError,
+};
+use clap::Subcommand;
+
+/// Commands over a security domain.
+#[derive(Debug, Subcommand)]
+pub enum SecurityDomainCommand {
+    /// Show who holds a security domain and what it says of itself.
+    Inspect {
+        /// The file that a download gave.
+        file: PathBuf,
+        /// Certificates of officers, to show names instead of thumbprints.
+        #[arg(long, value_name = "FILE")]
+        cert: Vec<PathBuf>,
+    },
+    /// Prove that these keys open a security domain. Writes nothing, and shows nothing of it.
+    Drill {
+        /// The file that a download gave.
+        file: PathBuf,
+        /// Officers' keys, PEM; each with its certificate beside it: NAME.key and NAME.cer.
+        #[arg(long, value_name = "NAME.key", required = true)]
+        key: Vec<PathBuf>,
+    },
+    /// Write the request that gives a security domain to officers.
+    Request {
+        /// How many of the officers are needed.
+        #[arg(long)]
+        quorum: u64,
+        /// The officers' certificates, PEM or DER.
+        #[arg(long, value_name = "FILE", required = true)]
+        cert: Vec<PathBuf>,
+    },
+    /// Add an officer's approval to a request: its word that others may hold the domain.
+    Approve {
+        /// The security domain's present file, which says of which domain and download it is.
+        #[arg(long, value_name = "FILE")]
+        domain: PathBuf,
+        /// The request.
+        #[arg(long, value_name = "FILE")]
+        request: PathBuf,
+        /// The number of the download that is asked for [default: the one after the file's].
+        #[arg(long, value_name = "NUMBER")]
+        download: Option<u64>,
+        /// The officer's key, PEM; with its certificate beside it: NAME.key and NAME.cer.
+        #[arg(long, value_name = "NAME.key")]
+        key: PathBuf,
+    },
+}
+
+/// Why a command was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum SecurityDomainError {
+    /// A file.
+    #[error("{} cannot be read; give the path of a file of at most 1 MiB", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+    /// The output.
+    #[error("the result cannot be written")]
+    Write(#[from] io::Error),
+    /// No blob.
+    #[error("{} is no security domain: give the file that a download wrote", path.display())]
+    Blob {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        cause: BlobError,
+    },
+    /// No certificate.
+    #[error("{} cannot hold a share", path.display())]
+    Certificate {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        cause: CertificateError,
+    },
+    /// No key.
+    #[error(
+        "{} is no unencrypted RSA key in PKCS #8 PEM; `openssl pkcs8 -topk8 -nocrypt` makes one, \
+         also of a key with a password", path.display()
+    )]
+    Key {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Key and certificate of different pairs.
+    #[error("{} and the certificate beside it are not of one key", path.display())]
+    OtherKey {
+        /// The key's file.
+        path: PathBuf,
+    },
+    /// The quorum.
+    #[error(transparent)]
+    Quorum(#[from] QuorumRefusal),
+    /// The request.
+    #[error("{} is no request for a security domain", path.display())]
+    Request {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        cause: RequestError,
+    },
+    /// The blob does not open.
+    #[error("this security domain does not open with these keys")]
+    Open(#[from] OpenError),
+    /// A blob that does not say which domain it is.
+    #[error("{} does not say of which domain it is: it is not of a Casemate HSM", path.display())]
+    NoFacts {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The officer holds no share.
+    #[error("{} holds no share of this security domain, so its approval would not count", path.display())]
+    NotAHolder {
+        /// The key's file.
+        path: PathBuf,
+    },
+    /// The library failed.
+    #[error("the request could not be signed; try again")]
+    NotSigned,
+}
+
+/// Carries the command out.
+///
+/// # Errors
+/// When a file is not what it should be, or the keys do not open the domain.
+pub fn security_domain(
+    command: &SecurityDomainCommand,
+    primitives: &dyn Primitives,
+    out: &mut dyn Write,
+) -> Result<(), SecurityDomainError> {
+    match command {
+        SecurityDomainCommand::Inspect { file, cert } => {
+            inspect::inspect(file, cert, primitives, out)
+        }
+        SecurityDomainCommand::Drill { file, key } => drill::drill(file, key, primitives, out),
+        SecurityDomainCommand::Request { quorum, cert } => {
+            request::request(*quorum, cert, primitives, out)
+        }
+        SecurityDomainCommand::Approve { domain, request, download, key } => {
+            let asked = approve::Asked { domain, request, download: *download, key };
+            approve::approve(&asked, primitives, out)
+        }
+    }
+}

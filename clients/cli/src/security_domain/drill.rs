@@ -1,0 +1,31 @@
+//! A recovery rehearsed: do these keys still open this file?
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use casemate_quorum::{Primitives, PrivateKey};
+
+use super::SecurityDomainError as Error;
+use super::files::{Officer, blob, officer};
+
+pub(super) fn drill(
+    file: &Path,
+    keys: &[PathBuf],
+    primitives: &dyn Primitives,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    let blob = blob(file)?;
+    let officers: Vec<Officer> =
+        keys.iter().map(|path| officer(path, primitives)).collect::<Result<_, _>>()?;
+    let chosen: Vec<(&str, &dyn PrivateKey)> =
+        officers.iter().map(|one| (one.holder.thumbprint(), &*one.key)).collect();
+    let opened = blob.open(&chosen, primitives)?;
+    let (used, required, holders) = (chosen.len(), blob.required(), blob.holders().count());
+    writeln!(
+        out,
+        "It opens: {used} keys were used, {required} of {holders} are needed; all {} items are \
+         authentic. Nothing was written.",
+        opened.items.len()
+    )?;
+    Ok(())
+}

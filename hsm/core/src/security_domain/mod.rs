@@ -1,0 +1,49 @@
+//! The security domain: how an HSM becomes active, and how it comes back.
+//!
+//! An HSM begins *not activated* ([`NotActivated`]). Its first download, which gives the domain to
+//! a quorum of officers, activates it; an upload of a domain activates it as a member of that one.
+//! Both end the process's use of its store: everything is sealed anew under the domain's secret in
+//! one transaction, and the HSM is then opened anew, as an active [`Hsm`](crate::Hsm).
+//! docs/design/security-domain.md specifies the states, the formats and the order of steps.
+//!
+//! Invariants:
+//! - An HSM that is not activated has no key methods: its type has none.
+//! - At every moment the node's seal holds the secret that the records are sealed under.
+
+mod activate;
+mod confirm;
+mod domain;
+mod download;
+mod exchange_key;
+mod held;
+mod items;
+mod keeper;
+mod not_activated;
+mod status;
+mod upload;
+
+pub use casemate_quorum::{
+    ApprovalRefusal, DownloadRequest, Primitives, RequestError, Upload, UploadError,
+};
+pub use domain::{Domain, DomainError, Epoch, EpochKeys};
+pub use download::DownloadRefusal;
+pub use exchange_key::{ExchangeKeyRefusal, TransferKey};
+pub(crate) use held::{ExchangeRecord, HeldRecord};
+pub use items::DomainRefusal;
+pub use keeper::{ExchangeKey, Keeper, KeeperError, NextSeal};
+pub use not_activated::{NotActivated, ResealFailure};
+pub use status::{Operation, OperationStatus};
+pub use upload::UploadRefusal;
+
+use std::sync::Arc;
+
+use casemate_store_port::Generation;
+
+/// What the state knows of the security domain.
+#[derive(Default)]
+pub(crate) struct Known {
+    /// Who holds the domain.
+    pub(crate) held: Option<(Arc<HeldRecord>, Generation)>,
+    /// The exchange key of a recovery that has begun.
+    pub(crate) exchange: Option<(Arc<ExchangeRecord>, Generation)>,
+}

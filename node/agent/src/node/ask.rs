@@ -1,0 +1,68 @@
+//! Asking a running node.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::config::{ConfigRefusal, NodeConfig};
+use super::creation::NewHsm;
+use crate::local::ask;
+
+/// A question.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "hsm", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Question {
+    /// Make an HSM.
+    Create {
+        /// Which.
+        new: Box<NewHsm>,
+    },
+    /// Stop an HSM and move all that it has aside.
+    Delete {
+        /// Which.
+        name: String,
+    },
+    /// What is known of one.
+    Show {
+        /// Which.
+        name: String,
+    },
+    /// What is known of all.
+    List,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The node's file.
+    #[error(transparent)]
+    Config(#[from] ConfigRefusal),
+    /// No node.
+    #[error(
+        "no node answers in {path}; start `casemate node`, or ask as the user who started it",
+        path = path.display()
+    )]
+    NotRunning {
+        /// Its data folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+    /// It says no.
+    #[error("{0}")]
+    Refused(Box<str>),
+}
+
+/// Asks the node of this file.
+pub(crate) async fn ask_node(config: &Path, question: &Question) -> Result<Value, AskError> {
+    let path = NodeConfig::read(config)?.data_dir;
+    let answer = ask(&path, &json!(question)).await;
+    let mut answer = answer.map_err(|cause| AskError::NotRunning { path, cause })?;
+    match answer.get("error").and_then(Value::as_str) {
+        Some(error) => Err(AskError::Refused(error.into())),
+        None => Ok(answer["result"].take()),
+    }
+}

@@ -1,0 +1,290 @@
+//! The HSMs of a node while it runs: each with its supervisor; made and taken away on demand.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use casemate_channel::{Confine, Creation, ExternalName, Seal, Start, VERSION};
+use casemate_control_plane::Activation;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::config::NodeConfig;
+use super::creation::{CreationRefusal, NewHsm};
+use super::record::{self, HSMS_MAX, HsmRecord, RecordError};
+use crate::authority::Authority;
+use crate::clock::now;
+use crate::courier::CourierPlace;
+use crate::dial::Dialer;
+use crate::directory::{Directory, Known};
+use crate::facts::{Facts, SharedFacts};
+use crate::folder::{Folder, FolderError, fails};
+use crate::hsm::HsmLink;
+use crate::limits::AllLimits;
+use crate::say::say;
+use crate::supervise::{GaveUp, Supervisor, chain};
+use crate::users;
+
+/// The node seal's key in the HSM's folder.
+const SEAL_FILE: &str = "seal.key";
+/// Where the folders of deleted HSMs go.
+const DELETED: &str = "deleted";
+
+/// All HSMs of one node.
+pub(crate) struct HsmSet {
+    pub(crate) config: NodeConfig,
+    pub(crate) limits: AllLimits,
+    /// The port that clients use.
+    pub(crate) port: u16,
+    pub(crate) folder: Arc<Folder>,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) directory: Arc<Directory>,
+    running: Mutex<BTreeMap<String, Running>>,
+    /// One change at a time.
+    changing: tokio::sync::Mutex<()>,
+}
+
+struct Running {
+    record: HsmRecord,
+    link: Arc<HsmLink>,
+    facts: Arc<SharedFacts>,
+    stop: watch::Sender<bool>,
+    supervised: JoinHandle<Result<(), GaveUp>>,
+}
+
+/// Why an HSM is not made or taken away.
+#[derive(Debug, thiserror::Error)]
+pub enum SetError {
+    /// What was asked for cannot be.
+    #[error(transparent)]
+    Creation(#[from] CreationRefusal),
+    /// The name is in use.
+    #[error("there is an HSM {0} on this node already; choose another name, or delete that one")]
+    Exists(String),
+    /// There is none.
+    #[error("there is no HSM {0} on this node; `casemate hsm list` shows which there are")]
+    NoSuchHsm(String),
+    /// Its record.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// Its folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+}
+
+impl HsmSet {
+    pub(crate) fn new(
+        config: NodeConfig,
+        limits: AllLimits,
+        port: u16,
+        folder: Arc<Folder>,
+        authority: Arc<Authority>,
+    ) -> Self {
+        Self {
+            config,
+            limits,
+            port,
+            folder,
+            authority,
+            directory: Arc::default(),
+            running: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Starts every HSM that the folder holds.
+    pub(crate) fn start_all(&self) -> Result<usize, SetError> {
+        let records = HsmRecord::all(&self.folder)?;
+        let count = records.len();
+        for record in records {
+            self.begin(record)?;
+        }
+        Ok(count)
+    }
+
+    /// Makes an HSM and starts it. It is not activated.
+    pub(crate) async fn create(&self, mut asked: NewHsm) -> Result<Value, SetError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let settings = asked.settings(&self.config.domain, self.port)?;
+        asked.name.make_ascii_lowercase();
+        let name = asked.name;
+        if self.running.lock().contains_key(&name) {
+            return Err(SetError::Exists(name));
+        }
+        if self.running.lock().len() >= HSMS_MAX {
+            return Err(RecordError::TooMany.into());
+        }
+        let record = HsmRecord::new(&name, now(), settings);
+        // First the record: an HSM's folder without one would stop the node's next start.
+        record.save(&self.folder)?;
+        say(format_args!("creating HSM {name}"));
+        self.begin(record)?;
+        self.show(&name)
+    }
+
+    /// Stops an HSM and moves all that it has aside.
+    pub(crate) async fn delete(&self, name: &str) -> Result<Value, SetError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let name = name.to_ascii_lowercase();
+        let taken = self.running.lock().remove(&name);
+        let running = taken.ok_or_else(|| SetError::NoSuchHsm(name.clone()))?;
+        self.directory.remove(&running.link);
+        running.stop.send_replace(true);
+        // How it ended no longer matters.
+        let _ended = running.supervised.await;
+        let kept = self.folder.make(&format!("{DELETED}/{name}-{}", now()))?;
+        // The record last: cut off before, the next start serves what is left and says what is not.
+        for from in [format!("courier/{name}"), format!("hsm/{name}"), record::file(&name)] {
+            let from = self.folder.join(&from);
+            let to = kept.join(from.iter().rev().nth(1).unwrap_or_default());
+            match std::fs::rename(&from, &to) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(fails("move away", &from)(error).into());
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        say(format_args!("HSM {name} deleted; what it had is in {}", kept.display()));
+        Ok(json!({ "name": name, "kept": kept }))
+    }
+
+    /// What is known of one.
+    pub(crate) fn show(&self, name: &str) -> Result<Value, SetError> {
+        let name = name.to_ascii_lowercase();
+        let running = self.running.lock();
+        let hsm = running.get(&name).ok_or(SetError::NoSuchHsm(name))?;
+        Ok(self.shown(hsm))
+    }
+
+    /// All, by name.
+    pub(crate) fn list(&self) -> Value {
+        self.running.lock().values().map(|hsm| self.shown(hsm)).collect()
+    }
+
+    /// Stops all, at the same time.
+    pub(crate) async fn stop(&self) {
+        let all = std::mem::take(&mut *self.running.lock());
+        for hsm in all.values() {
+            hsm.stop.send_replace(true);
+        }
+        for (_, hsm) in all {
+            let _ended = hsm.supervised.await;
+        }
+    }
+
+    fn shown(&self, hsm: &Running) -> Value {
+        let facts = hsm.facts.read();
+        let state = match (facts.ready, hsm.supervised.is_finished(), &facts.last_end) {
+            (true, ..) => "ready",
+            (false, true, _) => "given up",
+            (false, false, Some(_)) => "starting again",
+            (false, false, None) => "starting",
+        };
+        json!({
+            "name": hsm.record.name,
+            "state": state,
+            "activated": facts.activated,
+            "url": self.url(&hsm.record.name),
+            "created": hsm.record.created_at,
+            "restarts": facts.restarts,
+            "process": facts.partition_pid,
+            "lastEnd": facts.last_end,
+        })
+    }
+
+    fn url(&self, name: &str) -> String {
+        let host = format!("{name}.managedhsm.{}", self.config.domain);
+        match self.port {
+            443 => format!("https://{host}"),
+            port => format!("https://{host}:{port}"),
+        }
+    }
+
+    fn begin(&self, mut record: HsmRecord) -> Result<(), SetError> {
+        let start = self.start(&mut record)?;
+        let place = self.folder.make(&format!("courier/{}", record.name))?;
+        let courier = CourierPlace::prepare(place.clone());
+        let courier = courier.map_err(fails("give to its user", &place))?;
+        let wait = Duration::from_millis(self.limits.agent.partition_wait_ms);
+        let link = Arc::new(HsmLink::new(wait));
+        let facts = Arc::new(SharedFacts::new(Facts {
+            agent_pid: std::process::id(),
+            hsm: record.name.clone(),
+            urls: vec![self.url(&record.name)],
+            ..Facts::default()
+        }));
+        let hosts: Vec<String> = start.names.iter().map(|name| name.host.clone()).collect();
+        let known =
+            Known { hosts: hosts.clone(), link: Arc::clone(&link), facts: Arc::clone(&facts) };
+        self.directory.add(known);
+        let (stop, stopping) = watch::channel(false);
+        let supervisor = Supervisor {
+            start,
+            names: hosts.into_iter().collect(),
+            link: Arc::clone(&link),
+            authority: Arc::clone(&self.authority),
+            facts: Arc::clone(&facts),
+            dialer: Dialer::new(None),
+            courier,
+            activation: Activation::default(),
+            created: Box::new(sealed(Arc::clone(&self.folder), record.clone())),
+            stopping,
+        };
+        let name = record.name.clone();
+        let supervised = tokio::spawn(async move {
+            let ended = supervisor.run().await;
+            if let Err(gave_up) = &ended {
+                say(format_args!("{}", chain(gave_up)));
+            }
+            ended
+        });
+        let running = Running { record, link, facts, stop, supervised };
+        self.running.lock().insert(name, running);
+        Ok(())
+    }
+
+    /// The partition's first message; also makes its folder and, as root, its user.
+    fn start(&self, record: &mut HsmRecord) -> Result<Start, SetError> {
+        let folder = self.folder.make(&format!("hsm/{}", record.name))?;
+        let outer = folder.clone();
+        let (confine, seen) = if users::is_root() {
+            let user = *record.user.get_or_insert_with(users::pick);
+            record.save(&self.folder)?;
+            users::give(&folder, user).map_err(fails("give to its user", &folder))?;
+            (Confine { root: Some(folder), uid_gid: Some((user, user)) }, PathBuf::from("/"))
+        } else {
+            (Confine::default(), folder)
+        };
+        let host = |kind| format!("{}.{kind}.{}", record.name, self.config.domain);
+        let name = |kind| ExternalName { host: host(kind), port: self.port };
+        let settings = record.settings.clone();
+        Ok(Start {
+            version: VERSION,
+            hsm: record.name.clone(),
+            names: ["managedhsm", "vault"].map(name).to_vec(),
+            named_port: self.port,
+            seal: Seal::Key { path: seen.join(SEAL_FILE) },
+            folder: seen,
+            create: settings.map(|settings| Creation { settings, development: false }),
+            limits: self.limits.partition.clone(),
+            region: self.config.region.clone(),
+            threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            confine,
+            shown_folder: outer,
+            development: false,
+        })
+    }
+}
+
+/// What is done once the first settings are sealed: from then on nobody else has them.
+fn sealed(folder: Arc<Folder>, mut record: HsmRecord) -> impl FnMut() + Send + Sync {
+    move || {
+        record.settings = None;
+        if let Err(error) = record.save(&folder) {
+            say(format_args!("{}", chain(&error)));
+        }
+    }
+}
