@@ -25,10 +25,13 @@ const OPERATION: HeaderName = HeaderName::from_static("azure-asyncoperation");
 const BUILD_VERSION: HeaderName = HeaderName::from_static("x-ms-build-version");
 
 /// Headers of a reply: no more than this many, so that the map is made once.
-const HEADERS_MAX: usize = 16;
+const HEADERS_MAX: usize = 18;
 
 /// Longest client request id that is echoed, in bytes.
 const CLIENT_REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// How long a client should wait before it looks at a job's status, in seconds.
+const POLL_S: u16 = 2;
 
 /// An answer, before the headers that all replies share.
 pub(crate) struct Answer {
@@ -68,6 +71,14 @@ impl Answer {
             warning: None,
             operation: None,
         }
+    }
+
+    /// The answer to the beginning of something long: where its status is, and when to look.
+    pub(crate) fn accepted(body: Vec<u8>, status_url: &str) -> Self {
+        let answer = Self::json(StatusCode::ACCEPTED, body);
+        // The URL is of the same characters as the HSM's own, which was checked.
+        let operation = HeaderValue::try_from(status_url).ok();
+        Self { operation, retry_after_s: Some(POLL_S), ..answer }
     }
 
     /// The same answer, which says besides what was done against advice.
@@ -137,6 +148,9 @@ pub(crate) fn send(
         answer.allow.and_then(|allow| HeaderValue::try_from(allow.to_string()).ok())
     {
         headers.insert(ALLOW, allow);
+    }
+    if let Some(url) = answer.status_url {
+        headers.insert(ASYNC_OPERATION, url);
     }
     if let Some(warning) = answer.warning {
         headers.insert(WARNING, warning);

@@ -22,6 +22,8 @@ pub(crate) enum BodyRefusal {
     TooLarge { bytes_max: usize },
     #[error("the body did not arrive within {} seconds", .deadline.as_secs())]
     TooSlow { deadline: Duration },
+    #[error("{max} backups are being taken in already")]
+    TooManyLong { max: usize },
     #[error("the body broke off")]
     Broken,
     #[error("the body is empty")]

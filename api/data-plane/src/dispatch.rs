@@ -12,8 +12,8 @@ use crate::query::Query;
 use crate::refusal::Refusal;
 use crate::route::{KeyUse, Route};
 use crate::{
-    audit_sinks, audit_usage, crypto, cut_off, deleted_keys, explain, keys, random,
-    role_assignments, role_definitions, security_domain, settings,
+    audit_sinks, audit_usage, crypto, cut_off, deleted_keys, explain, full_backup, full_restore,
+    key_backup, keys, random, role_assignments, role_definitions, security_domain, settings,
 };
 
 impl Stage for Arc<Hsm> {
@@ -62,6 +62,15 @@ async fn dispatch(
         Route::GetDeletedKey(name) => deleted_keys::get(x, name).await,
         Route::RecoverKey(name) => deleted_keys::recover(x, name).await,
         Route::PurgeKey(name) => deleted_keys::purge(x, name).await,
+        Route::BackUpKey(name) => key_backup::back_up(x, name).await,
+        Route::RestoreKey => key_backup::restore(x, body).await,
+        Route::StartBackup => full_backup::start(x, body).await,
+        Route::CheckBackup => full_backup::check(x, body).await,
+        Route::BackupStatus(id) => full_backup::status(x, &id).await,
+        Route::StartRestore => full_restore::start(x, body).await,
+        Route::CheckRestore => full_restore::check(x, body).await,
+        Route::RestoreStatus(id) => full_restore::status(x, &id).await,
+        Route::RestoreKeyFrom(name) => full_restore::key(x, name, body).await,
         Route::RandomBytes => random::bytes(x, body).await,
         Route::ListAssignments(scope) => role_assignments::list(x, scope, query).await,
         Route::GetAssignment(scope, name) => role_assignments::get(x, scope, name).await,

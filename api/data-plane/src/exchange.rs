@@ -19,13 +19,14 @@ use casemate_trace::step;
 use casemate_wire::{ApiVersion, ErrorBody, ErrorDetail, InnerError, Wiped};
 use http::header::USER_AGENT;
 use http::request::Parts;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::answer::{Answer, CLIENT_REQUEST_ID};
 use crate::body::BodyRefusal;
 use crate::copies::CopyMissing;
 use crate::plane::DataPlane;
 use crate::query::{Query, Version};
-use crate::refusal::{Problem, Refusal};
+use crate::refusal::{OfBackups, Problem, Refusal};
 use crate::render::{Style, json};
 use crate::request_id::RequestId;
 use crate::route::{Route, RouteRefusal, Routed};
@@ -52,6 +53,8 @@ pub(crate) struct Exchange<S = Arc<Hsm>> {
     pub(crate) groups_unknown: Option<GroupsUnknown>,
     pub(crate) url: Arc<str>,
     pub(crate) noted: Noted,
+    /// Room for a long body, taken until the answer leaves.
+    pub(crate) room: Option<OwnedSemaphorePermit>,
 }
 
 /// What became known on the way, for the record.
@@ -190,6 +193,11 @@ impl<S: Stage> Exchange<S> {
         self.noted.algorithm = name;
     }
 
+    /// Records which key it turned out to be about.
+    pub(crate) fn note_key(&mut self, name: &KeyName) {
+        self.noted.key = Some((name.clone(), None));
+    }
+
     /// Records which version it came to.
     pub(crate) fn note_version(&mut self, key: &KeyRef) {
         self.noted.key = Some((key.name.clone(), Some(key.version)));
@@ -315,6 +323,9 @@ impl<S: Stage> Exchange<S> {
             Version::Missing if query.skip_token.is_some() && route.is_list() => {}
             Version::Missing if route.is_own() || route.is_polled() => {}
             Version::Missing => return Err(Refusal::VersionMissing),
+        }
+        if self.plane.door.is_restoring() && !matches!(route, Route::RestoreStatus(_)) {
+            return Err(OfBackups::Restoring.into());
         }
         let body = body?;
         S::act(self, route, &query, &body).await

@@ -25,6 +25,10 @@ mod details;
 mod dispatch;
 mod exchange;
 mod explain;
+mod full_backup;
+mod full_restore;
+mod jobs;
+mod key_backup;
 mod keys;
 pub mod meter;
 mod paging;
@@ -46,5 +50,6 @@ mod traced;
 
 pub use copies::{Copies, CopyMissing, NoCopies, SinkStatus};
 pub use details::of_purge;
+pub use jobs::Backups;
 pub use plane::{Config, ConfigError, ConnectionFacts, DataPlane, ExternalName, Limits, Serving};
 pub use query::{Query, Version};

@@ -56,6 +56,11 @@ pub(crate) enum BadParameter {
          key as a JSON web key"
     )]
     TransferBlob,
+    #[error(
+        "a managed identity is not available in this release: send a 'token' for the storage and \
+         leave 'useManagedIdentity' out"
+    )]
+    ManagedIdentity,
     #[error("'count' must be a small positive number")]
     Count,
     #[error("'maxresults' must be a number from 1 to {PAGE_ITEMS_MAX}")]

@@ -14,13 +14,14 @@ use http::header::EXPECT;
 use http::request::Parts;
 use http::{HeaderName, Method, Request, Response};
 use http_body_util::Full;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::answer::{Answer, CLIENT_REQUEST_ID, Envelope, send};
 use crate::authenticate::{authenticate, principal};
 use crate::authority::asked;
 use crate::body::{self, BodyRefusal};
 use crate::exchange::{Exchange, Noted, ReadBody, Stage, error_answer};
-use crate::plane::{ConnectionFacts, DataPlane, Name, Serving};
+use crate::plane::{BACKUPS_AT_ONCE_MAX, ConnectionFacts, DataPlane, Name, Serving};
 use crate::refusal::Refusal;
 use crate::request_id::RequestId;
 use crate::route::{self, BodyKind, RouteRefusal, Routed};
@@ -152,12 +153,14 @@ impl DataPlane {
             groups_unknown: None,
             url: Arc::clone(&name.url),
             noted: Noted::of(&routed),
+            room: None,
         };
         let (principal, groups_unknown) = principal(self, &exchange.caller, &exchange.parts).await;
         (exchange.principal, exchange.groups_unknown) = (Some(principal), groups_unknown);
         token.end();
         traced::known_caller(&exchange.parts.method, &routed);
-        let body = self.body(&exchange.parts, &routed, body).await;
+        let (room, body) = self.body(&exchange.parts, &routed, body).await;
+        exchange.room = room;
         if !is_change {
             return exchange.run(routed, body).await;
         }
@@ -175,7 +178,7 @@ impl DataPlane {
         parts: &Parts,
         routed: &Result<Routed, RouteRefusal>,
         body: B,
-    ) -> ReadBody
+    ) -> (Option<OwnedSemaphorePermit>, ReadBody)
     where
         B: http_body::Body,
         B::Data: Buf,
@@ -184,10 +187,22 @@ impl DataPlane {
         let bytes_max = match kind {
             BodyKind::None => {
                 self.let_pass(parts, body).await;
-                return Ok(Wiped::default());
+                return (None, Ok(Wiped::default()));
             }
             BodyKind::Parameters => self.limits.body_bytes_max,
             BodyKind::Payload => self.limits.payload_bytes_max,
+            BodyKind::Backup => self.limits.backup_bytes_max,
+        };
+        let room = match kind {
+            BodyKind::Backup => match Arc::clone(&self.backup_room).try_acquire_owned() {
+                Ok(room) => Some(room),
+                Err(_) => {
+                    self.let_pass(parts, body).await;
+                    let max = BACKUPS_AT_ONCE_MAX;
+                    return (None, Err(BodyRefusal::TooManyLong { max }));
+                }
+            },
+            BodyKind::None | BodyKind::Parameters | BodyKind::Payload => None,
         };
         let _step = step("read_body");
         let mut body = pin!(body);
@@ -195,7 +210,7 @@ impl DataPlane {
         if let Err(BodyRefusal::TooLarge { .. }) = &read {
             self.let_pass(parts, body).await;
         }
-        read
+        (room, read)
     }
 
     /// Lets pass a body that is not looked at, so that its sender comes to read the answer. One

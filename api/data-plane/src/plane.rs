@@ -10,9 +10,11 @@ use casemate_hsm::{Door, Hsm};
 use casemate_token::{Groups, Validator, challenge};
 use casemate_trace::Tracer;
 use http::HeaderValue;
+use tokio::sync::Semaphore;
 
 use crate::admission::Admission;
 use crate::copies::Copies;
+use crate::jobs::Backups;
 use crate::meter::Meter;
 use crate::request_id::RequestIds;
 use crate::traced;
@@ -31,6 +33,8 @@ pub struct Config {
     pub trail: Trail,
     /// Who carries copies of the records to sinks.
     pub copies: Arc<dyn Copies>,
+    /// What full backups and restores are made with.
+    pub backups: Backups,
     /// Where spans of requests go; it is told which requests to trace.
     pub tracer: Arc<Tracer>,
     /// The names and addresses that are answered; any other gets 421.
@@ -74,6 +78,9 @@ pub struct ExternalName {
     pub url: String,
 }
 
+/// Most backups of keys that are taken in at the same time: their bodies are the longest.
+pub(crate) const BACKUPS_AT_ONCE_MAX: usize = 16;
+
 /// Bounds of the data plane.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -81,6 +88,8 @@ pub struct Limits {
     pub payload_bytes_max: usize,
     /// Largest body of any other request, in bytes.
     pub body_bytes_max: usize,
+    /// Largest body of a request that restores a key, in bytes.
+    pub backup_bytes_max: usize,
     /// Longest time that a body may take to arrive.
     pub body_deadline: Duration,
     /// Most requests of one caller under way.
@@ -92,6 +101,7 @@ impl Default for Limits {
         Self {
             payload_bytes_max: 256 * 1024,
             body_bytes_max: 64 * 1024,
+            backup_bytes_max: 1024 * 1024,
             body_deadline: Duration::from_secs(30),
             caller_requests_max: 2_048,
         }
@@ -148,6 +158,7 @@ pub struct DataPlane {
     pub(crate) groups: Groups,
     pub(crate) trail: Trail,
     pub(crate) copies: Arc<dyn Copies>,
+    pub(crate) backups: Backups,
     pub(crate) tracer: Arc<Tracer>,
     pub(crate) names: Vec<Name>,
     pub(crate) region: HeaderValue,
@@ -156,6 +167,8 @@ pub struct DataPlane {
     pub(crate) request_ids: RequestIds,
     pub(crate) meter: Meter,
     pub(crate) admission: Arc<Admission>,
+    /// Room for the bodies of backups.
+    pub(crate) backup_room: Arc<Semaphore>,
 }
 
 /// An external name with what is derived from it.
@@ -181,6 +194,7 @@ impl DataPlane {
             groups,
             trail,
             copies,
+            backups,
             tracer,
             names,
             named_port,
@@ -207,6 +221,7 @@ impl DataPlane {
             groups,
             trail,
             copies,
+            backups,
             tracer,
             names,
             region: header("region", region)?,
@@ -215,6 +230,7 @@ impl DataPlane {
             request_ids: RequestIds::new(),
             meter: Meter::default(),
             admission: Admission::new(limits.caller_requests_max),
+            backup_room: Arc::new(Semaphore::new(BACKUPS_AT_ONCE_MAX)),
             keeper,
             hsm,
             door: door.clone(),

@@ -4,7 +4,9 @@
 //! text for the caller says what to do next; the text for log and audit is the refusal's own. What
 //! is nobody's fault outside becomes a bare 500 without any detail.
 
+mod backups;
 mod call;
+mod request;
 mod roles;
 mod security_domain;
 
@@ -29,6 +31,8 @@ use casemate_hsm::{
 };
 use casemate_token::{GroupsUnknown, TokenRefusal};
 use http::StatusCode as S;
+
+pub(crate) use backups::OfBackups;
 
 use crate::admission::TooManyUnderWay;
 use crate::body::BodyRefusal;
@@ -83,6 +87,8 @@ pub(crate) enum Refusal {
     Recover(#[from] RecoverRefusal),
     #[error(transparent)]
     Purge(#[from] PurgeRefusal),
+    #[error(transparent)]
+    OfBackups(#[from] OfBackups),
     #[error(transparent)]
     Use(#[from] UseRefusal),
     #[error(transparent)]
@@ -217,7 +223,7 @@ impl Refusal {
         match self {
             Self::Misdirected => call::misdirected(),
             Self::Token(refusal) => token(refusal),
-            Self::Route(refusal) => route(*refusal),
+            Self::Route(refusal) => request::route(*refusal),
             Self::VersionMissing => call::version("api-version must be specified"),
             Self::VersionUnknown => call::version("The specified api-version is not supported"),
             Self::NotInRelease(absent) => Problem::new(
@@ -225,7 +231,7 @@ impl Refusal {
                 "NotSupported",
                 format!("Not available in this release: {}.", absent.name()),
             ),
-            Self::Body(refusal) => body(refusal),
+            Self::Body(refusal) => request::body(refusal),
             Self::Parameter(refusal) => Problem::bad(sentence(refusal)),
             Self::NotAuthorized(refusal) => denied(refusal),
             Self::GroupsUnknown { refusal, why } => groups_unknown(refusal, why),
@@ -240,6 +246,7 @@ impl Refusal {
             Self::Delete(DeleteRefusal::Commit(refusal))
             | Self::Recover(RecoverRefusal::Commit(refusal)) => commit(refusal),
             Self::Purge(refusal) => purge(refusal, url),
+            Self::OfBackups(refusal) => refusal.problem(url),
             Self::Use(refusal) => use_key(refusal, url),
             Self::Random(RandomRefusal::Count(given)) => Problem::bad(format!(
                 "The parameter 'count' must be from 1 to {RANDOM_BYTES_MAX}, not {given}."
@@ -250,10 +257,7 @@ impl Refusal {
             Self::Define(refusal) => roles::define(refusal),
             Self::DeleteDefinition(refusal) => roles::delete_definition(refusal),
             Self::Explain(ExplainRefusal::NotForThem(_)) => Problem::forbidden(sentence(self)),
-            Self::Setting(refusal @ ChangeSettingRefusal::Value(_)) => {
-                Problem::bad(sentence(refusal))
-            }
-            Self::Setting(ChangeSettingRefusal::Commit(refusal)) => commit(refusal),
+            Self::Setting(refusal) => setting(refusal),
             Self::Audit { cause, after_change } => trail(cause, *after_change),
             Self::Sinks(refusal) | Self::SetSinks(SetSinksRefusal::Sinks(refusal)) => {
                 Problem::bad(sentence(refusal))
@@ -261,7 +265,7 @@ impl Refusal {
             Self::SetSinks(SetSinksRefusal::Commit(refusal)) => commit(refusal),
             Self::CutOff(refusal) => cut_off(refusal),
             Self::Copy { cause } => call::not_copied(cause),
-            Self::TooManyUnderWay(refusal) => call::too_many(refusal),
+            Self::TooManyUnderWay(refusal) => request::too_many_under_way(refusal),
             Self::Broken => Problem::internal(),
             Self::NotActivated { recovering } => security_domain::not_activated(*recovering),
             Self::DomainIsActive => security_domain::is_active(),
@@ -288,70 +292,6 @@ fn token(refusal: &TokenRefusal) -> Problem {
             Problem::new(S::UNAUTHORIZED, "Unauthorized", message)
         }
         RefusalKind::Unavailable => Problem::unavailable(message),
-    }
-}
-
-fn route(refusal: RouteRefusal) -> Problem {
-    let bad_id = |message| Problem::new(S::BAD_REQUEST, "Invalidkeyidentifier", message);
-    match refusal {
-        RouteRefusal::UnknownPath => Problem::new(
-            S::NOT_FOUND,
-            "NotFound",
-            "There is nothing at this path; keys are at /keys/NAME[/VERSION].",
-        ),
-        RouteRefusal::Method(allow) => Problem {
-            allow: Some(allow),
-            ..Problem::new(
-                S::METHOD_NOT_ALLOWED,
-                "MethodNotAllowed",
-                format!("This path does not take this method; it takes {allow}."),
-            )
-        },
-        RouteRefusal::KeyName => {
-            bad_id("A key name has 1 to 127 characters, each a letter, a digit or a hyphen.")
-        }
-        RouteRefusal::Version => bad_id("A key version is 32 hexadecimal digits."),
-        RouteRefusal::Guid => {
-            Problem::bad("Principals and their roles are named by a GUID in the path.")
-        }
-        RouteRefusal::Setting => Problem::new(
-            S::NOT_FOUND,
-            "SettingNotFound",
-            "There is no setting of this name; GET /settings lists them.",
-        ),
-        RouteRefusal::Prefix => Problem::bad(
-            "A scope by name prefix is /keys/PREFIX*: letters, digits and hyphens, and one star at \
-             the end.",
-        ),
-        RouteRefusal::Encoding => Problem::bad("Path and query must be percent-encoded UTF-8."),
-        RouteRefusal::TooLong => {
-            Problem::new(S::URI_TOO_LONG, "BadParameter", "The path is too long.")
-        }
-    }
-}
-
-fn body(refusal: &BodyRefusal) -> Problem {
-    match refusal {
-        BodyRefusal::TooLarge { bytes_max } => Problem::new(
-            S::PAYLOAD_TOO_LARGE,
-            "BadParameter",
-            format!("The request body may have at most {bytes_max} bytes."),
-        ),
-        BodyRefusal::TooSlow { .. } => {
-            Problem::new(S::REQUEST_TIMEOUT, "RequestTimeout", "The body did not arrive in time.")
-        }
-        BodyRefusal::Broken => Problem::bad("The request body broke off."),
-        BodyRefusal::Empty => Problem::bad("The request needs a JSON body."),
-        BodyRefusal::NotJson { line, column } => Problem::bad(format!(
-            "The request body is not valid JSON at line {line}, column {column}."
-        )),
-        BodyRefusal::Members { what } => {
-            Problem::bad(format!("The request body cannot be used: {what}."))
-        }
-        BodyRefusal::WrongMember { line, column } => Problem::bad(format!(
-            "The value that ends at line {line}, column {column} of the request body has a wrong \
-             type or form; binary values are base64url, times are seconds."
-        )),
     }
 }
 
@@ -516,6 +456,7 @@ fn commit(refusal: &CommitRefusal) -> Problem {
             "The store gave no answer, so the change may or may not have been made: read it back \
              before you repeat it.",
         ),
+        CommitRefusal::Restoring => backups::restoring(),
         CommitRefusal::Store(_) => Problem::unavailable(
             "The store takes no changes and nothing was changed; the operator must look at its \
              disk. Then try again.",
@@ -527,6 +468,13 @@ fn engine(error: &EngineError) -> Problem {
     match error {
         EngineError::Unsupported | EngineError::BadKey(_) => Problem::bad(sentence(error)),
         EngineError::NotAuthentic | EngineError::Failed(_) => Problem::internal(),
+    }
+}
+
+fn setting(refusal: &ChangeSettingRefusal) -> Problem {
+    match refusal {
+        ChangeSettingRefusal::Value(_) => Problem::bad(sentence(refusal)),
+        ChangeSettingRefusal::Commit(refusal) => commit(refusal),
     }
 }
 

@@ -4,11 +4,14 @@
 //! names of query parameters, any case of the fixed segments. `providers/Microsoft.Authorization`
 //! is looked for first, since `/keys/providers/…` would be a key's path otherwise.
 
+mod absent;
+mod jobs;
 mod keys;
 mod roles;
 mod security_domain;
 mod template;
 
+use casemate_hsm::backup::JobId;
 use casemate_hsm::keys::Selector;
 use casemate_hsm::rbac::Scope;
 use casemate_hsm::{KeyName, Setting, VersionId, setting};
@@ -17,6 +20,8 @@ use uuid::Uuid;
 pub use security_domain::DomainCall;
 
 use crate::query::{Query, decode};
+
+pub use absent::Absent;
 
 /// Most segments of a path that means anything.
 const SEGMENTS_MAX: usize = 8;
@@ -49,6 +54,17 @@ pub enum Route {
     GetDeletedKey(KeyName),
     RecoverKey(KeyName),
     PurgeKey(KeyName),
+    BackUpKey(KeyName),
+    /// Which key it is shows in the backup.
+    RestoreKey,
+    StartBackup,
+    CheckBackup,
+    BackupStatus(JobId),
+    StartRestore,
+    CheckRestore,
+    RestoreStatus(JobId),
+    /// One key from a full backup.
+    RestoreKeyFrom(KeyName),
     RandomBytes,
     ListAssignments(Scope),
     GetAssignment(Scope, Uuid),
@@ -84,22 +100,6 @@ pub enum KeyUse {
     UnwrapKey,
     Sign,
     Verify,
-}
-
-/// Operations of the API that this release does not have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the operations are those of the API")]
-pub enum Absent {
-    Rotate,
-    RotationPolicy,
-    KeyBackup,
-    KeyRestore,
-    Attestation,
-    Release,
-    SecureWrap,
-    FullBackup,
-    FullRestore,
-    ExternalKeyManager,
 }
 
 /// The methods that a path takes, as the header `Allow` names them (RFC 9110, 10.2.1).
@@ -163,6 +163,8 @@ pub enum BodyKind {
     Parameters,
     /// A payload for a key.
     Payload,
+    /// The backup of a key.
+    Backup,
 }
 
 /// Finds the operation.
@@ -211,6 +213,15 @@ impl Route {
             Self::GetDeletedKey(_) => "KeyGetDeleted",
             Self::RecoverKey(_) => "KeyRecover",
             Self::PurgeKey(_) => "KeyPurge",
+            Self::BackUpKey(_) => "KeyBackup",
+            Self::RestoreKey => "KeyRestore",
+            Self::StartBackup => "BackupCreate",
+            Self::CheckBackup => "BackupCheck",
+            Self::BackupStatus(_) => "BackupStatusGet",
+            Self::StartRestore => "RestoreCreate",
+            Self::CheckRestore => "RestoreCheck",
+            Self::RestoreStatus(_) => "RestoreStatusGet",
+            Self::RestoreKeyFrom(_) => "KeySelectiveRestore",
             Self::RandomBytes => "RandomBytesGet",
             Self::ListAssignments(_) => "RoleAssignmentList",
             Self::GetAssignment(..) => "RoleAssignmentGet",
@@ -247,6 +258,12 @@ impl Route {
                 | Self::DeleteKey(_)
                 | Self::RecoverKey(_)
                 | Self::PurgeKey(_)
+                | Self::RestoreKey
+                | Self::StartBackup
+                | Self::CheckBackup
+                | Self::StartRestore
+                | Self::CheckRestore
+                | Self::RestoreKeyFrom(_)
                 | Self::PutAssignment(..)
                 | Self::DeleteAssignment(..)
                 | Self::UpdateSetting(_)
@@ -262,7 +279,12 @@ impl Route {
 
     /// Whether it is polled at a URL that was given out, which need not carry an api-version.
     pub fn is_polled(&self) -> bool {
-        matches!(self, Self::SecurityDomain(DomainCall::DownloadStatus | DomainCall::UploadStatus))
+        matches!(
+            self,
+            Self::SecurityDomain(DomainCall::DownloadStatus | DomainCall::UploadStatus)
+                | Self::BackupStatus(_)
+                | Self::RestoreStatus(_)
+        )
     }
 
     /// Whether it answers a page of a list.
@@ -287,7 +309,13 @@ impl Route {
     pub fn body(&self) -> BodyKind {
         match self {
             Self::UseKey(..) | Self::SecurityDomain(DomainCall::Upload) => BodyKind::Payload,
-            Self::CreateKey(_)
+            Self::RestoreKey => BodyKind::Backup,
+            Self::StartBackup
+            | Self::CheckBackup
+            | Self::StartRestore
+            | Self::CheckRestore
+            | Self::RestoreKeyFrom(_)
+            | Self::CreateKey(_)
             | Self::ImportKey(_)
             | Self::UpdateKey(..)
             | Self::RandomBytes
@@ -304,6 +332,9 @@ impl Route {
             | Self::GetDeletedKey(_)
             | Self::RecoverKey(_)
             | Self::PurgeKey(_)
+            | Self::BackUpKey(_)
+            | Self::BackupStatus(_)
+            | Self::RestoreStatus(_)
             | Self::ListAssignments(_)
             | Self::GetAssignment(..)
             | Self::DeleteAssignment(..)
@@ -328,7 +359,12 @@ impl Route {
         match self {
             Self::PutAssignment(..) | Self::PutDefinition(..) => 201,
             Self::PurgeKey(_) => 204,
-            Self::SecurityDomain(DomainCall::Download | DomainCall::Upload) => 202,
+            Self::StartBackup
+            | Self::CheckBackup
+            | Self::StartRestore
+            | Self::CheckRestore
+            | Self::RestoreKeyFrom(_)
+            | Self::SecurityDomain(DomainCall::Download | DomainCall::Upload) => 202,
             _ => 200,
         }
     }
@@ -349,6 +385,8 @@ impl Route {
             | Self::GetDeletedKey(name)
             | Self::RecoverKey(name)
             | Self::PurgeKey(name)
+            | Self::BackUpKey(name)
+            | Self::RestoreKeyFrom(name)
             | Self::KeyUsage(name) => Some((name, None)),
             Self::ListAssignments(scope)
             | Self::GetAssignment(scope, _)
@@ -360,6 +398,13 @@ impl Route {
             | Self::DeleteDefinition(scope, _) => scope.key().map(|name| (name, None)),
             Self::ListKeys
             | Self::ListDeletedKeys
+            | Self::RestoreKey
+            | Self::StartBackup
+            | Self::CheckBackup
+            | Self::BackupStatus(_)
+            | Self::StartRestore
+            | Self::CheckRestore
+            | Self::RestoreStatus(_)
             | Self::RandomBytes
             | Self::Explain
             | Self::CutOffTokens(_)
@@ -374,39 +419,6 @@ impl Route {
     }
 }
 
-impl Absent {
-    fn operation(self) -> &'static str {
-        match self {
-            Self::Rotate => "KeyRotate",
-            Self::RotationPolicy => "KeyRotationPolicy",
-            Self::KeyBackup => "KeyBackup",
-            Self::KeyRestore => "KeyRestore",
-            Self::Attestation => "KeyGetAttestation",
-            Self::Release => "KeyRelease",
-            Self::SecureWrap => "KeySecureWrap",
-            Self::FullBackup => "BackupCreate",
-            Self::FullRestore => "RestoreCreate",
-            Self::ExternalKeyManager => "EkmProxyOperation",
-        }
-    }
-
-    /// What it is called towards people.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Rotate => "rotating a key (create a new version under the same name instead)",
-            Self::RotationPolicy => "a rotation policy",
-            Self::KeyBackup => "backing up a single key",
-            Self::KeyRestore => "restoring a key",
-            Self::Attestation => "key attestation",
-            Self::Release => "secure key release",
-            Self::SecureWrap => "secure wrap",
-            Self::FullBackup => "full backup",
-            Self::FullRestore => "full restore",
-            Self::ExternalKeyManager => "an external key manager",
-        }
-    }
-}
-
 fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
     if let Some(at) = segments.windows(2).position(is_authorization) {
         let (scope, rest) = segments.split_at(at);
@@ -415,13 +427,7 @@ fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
     let Some((first, rest)) = segments.split_first() else {
         return Err(RouteRefusal::UnknownPath);
     };
-    let absent = [
-        ("backup", Absent::FullBackup),
-        ("prebackup", Absent::FullBackup),
-        ("restore", Absent::FullRestore),
-        ("prerestore", Absent::FullRestore),
-        ("ekm", Absent::ExternalKeyManager),
-    ];
+    let absent = [("ekm", Absent::ExternalKeyManager)];
     if is(first, "keys") {
         return keys::keys(method, rest);
     }
@@ -430,6 +436,9 @@ fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
     }
     if is(first, "rng") && rest.is_empty() {
         return by_method(method, &[("POST", &|| Ok(Route::RandomBytes))]);
+    }
+    if ["backup", "prebackup", "restore", "prerestore"].iter().any(|one| is(first, one)) {
+        return jobs::jobs(method, first, rest);
     }
     if is(first, "settings") {
         return settings(method, rest);

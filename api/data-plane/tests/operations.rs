@@ -3,14 +3,24 @@
 use std::collections::BTreeSet;
 
 const LIST: &str = include_str!("../../../docs/operate/audit-operations.md");
-const ROUTE: &str = include_str!("../src/route.rs");
+const ROUTES: [&str; 2] = [include_str!("../src/route.rs"), include_str!("../src/route/absent.rs")];
 /// Recorded by others than a route.
-const ELSEWHERE: &[&str] = &["UnknownOperation", "PartitionStart", "PartitionStop", "AuditTailCut"];
+const ELSEWHERE: &[&str] = &[
+    "UnknownOperation",
+    "PartitionStart",
+    "PartitionStop",
+    "AuditTailCut",
+    "BackupEnded",
+    "RestoreEnded",
+    "RestoreTakesOver",
+    "RoleAssignmentRestored",
+    "RoleAssignmentDropped",
+];
 
 /// The names that the code's functions called `operation` give.
 fn recorded() -> BTreeSet<&'static str> {
     let mut names: BTreeSet<&str> = ELSEWHERE.iter().copied().collect();
-    for function in ROUTE.split("fn operation(").skip(1) {
+    for function in ROUTES.iter().flat_map(|route| route.split("fn operation(").skip(1)) {
         let body = function.split("\n    }\n").next().unwrap_or_default();
         let arms = body.split("=> \"").skip(1);
         names.extend(arms.filter_map(|arm| arm.split('"').next()));

@@ -6,6 +6,7 @@
 //! Invariant: bytes that may be secret are decoded into memory that is wiped, from the first.
 
 mod api_version;
+mod backup;
 mod base64url;
 mod each_once;
 mod error;
@@ -18,6 +19,10 @@ mod settings;
 mod wiped;
 
 pub use api_version::ApiVersion;
+pub use backup::{
+    JobError, JobStatus, KeyBackupResult, KeyRestoreParameters, RestoreParameters,
+    SelectiveRestoreParameters, StorageParameters,
+};
 pub use base64url::{Base64UrlError, Binary, BinaryRef, append_base64url, decode_base64url};
 pub use error::{ErrorBody, ErrorDetail, InnerError};
 pub use json::JsonObject;

@@ -15,6 +15,7 @@
 //! [`WrappedMaterial`]: casemate_engine_port::WrappedMaterial
 
 mod aead;
+pub mod backup;
 pub mod ceremony;
 pub mod domain;
 mod ec;

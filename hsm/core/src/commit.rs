@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use casemate_store_port::{Change, CommitError, Committed};
@@ -39,6 +39,9 @@ pub enum CommitRefusal {
     /// The change may or may not have been stored.
     #[error("the store gave no answer, the outcome of the change is unknown")]
     Unknown,
+    /// A full restore is under way; nothing was changed.
+    #[error("a full restore is under way")]
+    Restoring,
     /// The store takes no changes; nothing was changed.
     #[error("the store takes no changes")]
     Store(#[source] Arc<CommitError>),
@@ -62,7 +65,37 @@ impl Turnstiles {
     }
 }
 
+/// Whether changes are refused, because the HSM is being replaced as a whole.
+#[derive(Default)]
+pub(crate) struct QuietFlag(Arc<AtomicBool>);
+
+impl QuietFlag {
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// No change is under way and none begins, until this is dropped.
+pub(crate) struct Quiet(Arc<AtomicBool>);
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
 impl Hsm {
+    /// Refuses changes from now on, and waits until those under way have ended: each holds a
+    /// turnstile, and asks behind it.
+    pub(crate) async fn quiet(&self) -> Quiet {
+        self.quiet.0.store(true, Ordering::SeqCst);
+        let quiet = Quiet(Arc::clone(&self.quiet.0));
+        for turnstile in &self.turnstiles.0 {
+            drop(turnstile.lock().await);
+        }
+        quiet
+    }
+
     /// The same as [`Hsm::attempt`], on somebody's behalf: the change is stored only together with
     /// the condition that the assignment which allows it still stands, and its role's definition.
     /// So no change follows a removal that was stored before it, however long the change had
@@ -101,6 +134,9 @@ impl Hsm {
         E: From<CommitRefusal>,
     {
         let mut turn = self.turnstiles.pass(turnstile).await;
+        if self.quiet.is_set() {
+            return Err(CommitRefusal::Restoring.into());
+        }
         for _ in 0..ATTEMPTS_MAX {
             let Attempt { change, applied, result } = decide()?;
             if change.writes.is_empty() {

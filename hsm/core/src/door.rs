@@ -84,6 +84,18 @@ impl Door {
         self.0.keep(name, value).await
     }
 
+    /// The same for a key that was to be restored.
+    #[must_use]
+    pub fn restored_key_written(&self, name: &KeyName) -> Option<u64> {
+        self.0.restored_key_written(name)
+    }
+
+    /// Whether a full restore is under way: then nothing else is answered.
+    #[must_use]
+    pub fn is_restoring(&self) -> bool {
+        self.0.is_restoring()
+    }
+
     /// See [`Hsm::key_written`].
     pub fn key_written(&self, name: &KeyName) -> Option<u64> {
         self.0.key_written(name)

@@ -11,8 +11,10 @@ use casemate_store_port::{Change, CommitError, Committed, Condition, Generation,
 use casemate_store_port::{SealedStore, Write};
 use parking_lot::RwLock;
 
-use crate::commit::Turnstiles;
+use crate::backup::{BackupCipher, Job, Jobs};
+use crate::commit::{QuietFlag, Turnstiles};
 use crate::handles::Handles;
+use crate::keys::Restoring;
 use crate::rbac::{
     ADMINISTRATOR, ActionSet, Assignment, Definition, Duty, Scope, built_in_role,
     built_in_role_named, together,
@@ -27,6 +29,8 @@ pub struct Ports {
     pub engine: Arc<dyn Engine>,
     /// Where records live.
     pub store: SealedStore,
+    /// What seals backups.
+    pub backup: Arc<dyn BackupCipher>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Threads for costly operations.
@@ -108,6 +112,7 @@ pub enum OpenFailure {
 pub struct Hsm {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) store: SealedStore,
+    pub(crate) backup_cipher: Arc<dyn BackupCipher>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pool: Arc<dyn Pool>,
     pub(crate) spawn: Arc<dyn Spawn>,
@@ -121,6 +126,10 @@ pub struct Hsm {
     pub(crate) rights_revision: AtomicU64,
     pub(crate) handles: Handles,
     pub(crate) turnstiles: Turnstiles,
+    pub(crate) restoring: Restoring,
+    pub(crate) jobs: Jobs,
+    /// Set while a full restore is under way.
+    pub(crate) quiet: QuietFlag,
 }
 
 impl Hsm {
@@ -149,7 +158,8 @@ impl Hsm {
             state.apply(Applied::Assignment(Arc::new(assignment)), generation);
         }
         let settings = creation.settings;
-        Ok(Self::assemble(ports, settings.clone(), settings, limits, state))
+        let jobs = Jobs::default();
+        Ok(Self::assemble(ports, settings.clone(), settings, limits, state, jobs))
     }
 
     /// Opens an HSM from the records that its store holds.
@@ -158,11 +168,11 @@ impl Hsm {
         stored: Vec<Record>,
         limits: HsmLimits,
     ) -> Result<Arc<Self>, OpenFailure> {
-        let (created_with, state) = load(stored)?;
+        let Loaded { settings: created_with, state, jobs } = load(stored)?;
         let settings = created_with
             .with_changes(state.changed_settings())
             .ok_or_else(|| OpenFailure::Unreadable(records::settings_path().to_string()))?;
-        Ok(Self::assemble(ports, created_with, settings, limits, state))
+        Ok(Self::assemble(ports, created_with, settings, limits, state, Jobs::stored(jobs)))
     }
 
     /// The sealed settings in force. Do not hold them over a wait: they may change.
@@ -208,11 +218,13 @@ impl Hsm {
         settings: Settings,
         limits: HsmLimits,
         state: State,
+        jobs: Jobs,
     ) -> Arc<Self> {
-        let Ports { engine, store, clock, pool, spawn } = ports;
+        let Ports { engine, store, backup, clock, pool, spawn } = ports;
         Arc::new(Self {
             engine,
             store,
+            backup_cipher: backup,
             clock,
             pool,
             spawn,
@@ -223,6 +235,9 @@ impl Hsm {
             state: RwLock::new(state),
             handles: Handles::new(limits.handles_max),
             turnstiles: Turnstiles::new(),
+            restoring: Restoring::default(),
+            jobs,
+            quiet: QuietFlag::default(),
         })
     }
 }
@@ -258,11 +273,19 @@ fn first_assignments(ports: &Ports, creation: &Creation) -> Result<Vec<Assignmen
     if administered { Ok(assignments) } else { Err(OpenFailure::NoAdministrator) }
 }
 
+/// What the stored records say.
+struct Loaded {
+    settings: Settings,
+    state: State,
+    jobs: Vec<Job>,
+}
+
 /// Sorts the stored records into the state. Keys come first, so that versions find theirs, and
 /// definitions before the assignments of their roles.
-fn load(stored: Vec<Record>) -> Result<(Settings, State), OpenFailure> {
+fn load(stored: Vec<Record>) -> Result<Loaded, OpenFailure> {
     let mut state = State::default();
     let mut settings = None;
+    let mut jobs = Vec::new();
     let mut versions: HashMap<(String, VersionId), (VersionRecord, Generation)> = HashMap::new();
     let mut reserved: Vec<(String, VersionId, GcmRecord, Generation)> = Vec::new();
     let mut assignments: Vec<(Assignment, Generation)> = Vec::new();
@@ -309,6 +332,7 @@ fn load(stored: Vec<Record>) -> Result<(Settings, State), OpenFailure> {
                 let exchange = Arc::new(read(&record)?);
                 state.apply(Applied::ExchangeKey(exchange), record.generation);
             }
+            Kind::Jobs => jobs = read(&record)?,
             Kind::Other => {}
         }
     }
@@ -324,7 +348,7 @@ fn load(stored: Vec<Record>) -> Result<(Settings, State), OpenFailure> {
         let applied = Applied::Gcm { key, version, reserved, granted: 0 };
         state.apply(applied, generation);
     }
-    Ok((settings, state))
+    Ok(Loaded { settings, state, jobs })
 }
 
 /// Gives each key its versions, in the key's order. A key being purged may lack some.

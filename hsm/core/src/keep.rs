@@ -3,6 +3,7 @@
 
 use casemate_store_port::{Change, CommitError, Path, Write};
 
+use crate::records::Life;
 use crate::{Hsm, KeyName};
 
 impl Hsm {
@@ -29,6 +30,14 @@ impl Hsm {
         let key = state.keys.get(name.folded())?;
         let versions = key.versions.iter().map(|version| version.generation.0);
         Some(versions.fold(key.generation.0, u64::max))
+    }
+
+    /// The same for a key that was to be restored: `None` where it came to nothing, and is taken
+    /// away as one that is being purged.
+    #[must_use]
+    pub fn restored_key_written(&self, name: &KeyName) -> Option<u64> {
+        let life = self.state.read().keys.get(name.folded()).map(|key| key.record.life);
+        self.key_written(name).filter(|_| life != Some(Life::Purging))
     }
 
     /// The change that wrote this role assignment; `None` if there is none.

@@ -11,6 +11,7 @@
 //!   and always, even if the caller has gone away.
 
 mod audit_sinks;
+pub mod backup;
 mod clock;
 mod commit;
 mod cut_off;

@@ -127,6 +127,11 @@ pub(crate) fn cut_offs_path() -> Path {
     path("token-cut-offs".to_owned())
 }
 
+/// Where the jobs are: backups and restores of the whole HSM.
+pub(crate) fn jobs_path() -> Path {
+    path("jobs".to_owned())
+}
+
 /// Where it is said who holds the security domain.
 pub(crate) fn held_path() -> Path {
     path("security-domain/held".to_owned())
@@ -166,6 +171,7 @@ pub(crate) enum Kind {
     Assignment,
     AuditSinks,
     CutOffs,
+    Jobs,
     Held,
     Exchange,
     Definition,
@@ -181,6 +187,7 @@ pub(crate) fn kind(path: &Path) -> Kind {
         [SETTINGS, name] => setting(name).map_or(Kind::Other, Kind::Setting),
         ["audit-sinks"] => Kind::AuditSinks,
         ["token-cut-offs"] => Kind::CutOffs,
+        ["jobs"] => Kind::Jobs,
         ["security-domain", "held"] => Kind::Held,
         ["security-domain", "exchange"] => Kind::Exchange,
         [KEYS, _] => Kind::Key,

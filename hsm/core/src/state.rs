@@ -67,6 +67,7 @@ pub(crate) struct Held {
 }
 
 /// One durable change, to be seen by requests.
+#[derive(Clone)]
 pub(crate) enum Applied {
     Key(Arc<KeyRecord>),
     Version { key: String, record: Box<VersionRecord> },

@@ -21,7 +21,8 @@ use crate::courier::CourierPlace;
 pub const PARTITION_COMMAND: &str = "partition";
 
 /// The only settings of the environment that a partition or a courier sees.
-const ENVIRONMENT: [&str; 2] = ["CASEMATE_LOG", "RUST_BACKTRACE"];
+/// `SSL_CERT_FILE` names the roots by which a courier believes the targets of backups.
+const ENVIRONMENT: [&str; 3] = ["CASEMATE_LOG", "RUST_BACKTRACE", "SSL_CERT_FILE"];
 
 /// The hidden command of this executable that becomes a courier.
 pub const COURIER_COMMAND: &str = "courier";

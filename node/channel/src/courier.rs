@@ -15,6 +15,7 @@ use std::os::unix::net::UnixStream;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::transfer::{ORDER_BYTES_MAX, Order, PIECE_BYTES_MAX, Report};
 pub use span::{Id, NoId, Span, SpanValue};
 
 /// The version of this protocol. Both ends come from one executable, so another one is an error.
@@ -103,6 +104,15 @@ pub enum ToCourier {
         /// The lines.
         lines: Vec<u8>,
     },
+    /// An object of a backup is to be carried.
+    Transfer(Order),
+    /// Bytes of the object of that order.
+    Piece {
+        /// The order.
+        id: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
     /// The answer to [`FromCourier::ReadSpans`]; none if none wait.
     Spans {
         /// The number from the request.
@@ -138,6 +148,15 @@ pub enum FromCourier {
     },
     /// How far a sink is.
     Delivered(Delivered),
+    /// What came of an order.
+    Transferred(Report),
+    /// Bytes of the object that was asked for.
+    Piece {
+        /// The order.
+        id: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
     /// Spans are wanted, at most [`SPANS_MAX`].
     ReadSpans {
         /// The number of the configuration that they are for.
@@ -190,6 +209,10 @@ const FRONTIER: u8 = 0x08;
 const FROM_HELLO: u8 = 0x81;
 const READ: u8 = 0x82;
 const DELIVERED: u8 = 0x83;
+const TRANSFER: u8 = 0x10;
+const PIECE: u8 = 0x11;
+const TRANSFERRED: u8 = 0x90;
+const FROM_PIECE: u8 = 0x91;
 const READ_SPANS: u8 = 0x84;
 const EXPORTED: u8 = 0x85;
 const FRONTIER_WANTED: u8 = 0x86;
@@ -224,6 +247,8 @@ impl ToCourier {
                 body.extend_from_slice(lines);
                 framed(ENTRIES, &body)
             }
+            Self::Transfer(order) => framed(TRANSFER, &json(order)),
+            Self::Piece { id, bytes } => framed(PIECE, &[&id.to_be_bytes(), &bytes[..]].concat()),
             Self::Spans { generation, spans } => {
                 let spans = json(spans);
                 framed(SPANS, &[&generation.to_be_bytes(), spans.as_slice()].concat())
@@ -269,6 +294,13 @@ impl ToCourier {
                 }
                 Self::Entries { from, lines: lines.to_vec() }
             }
+            TRANSFER if body.len() <= ORDER_BYTES_MAX => {
+                Self::Transfer(serde_json::from_slice(body).map_err(|_| bad())?)
+            }
+            PIECE => {
+                let (id, bytes) = piece(body).ok_or_else(bad)?;
+                Self::Piece { id, bytes }
+            }
             SPANS if body.len() <= SPANS_BYTES_MAX => {
                 let (generation, spans) = body.split_at_checked(8).ok_or_else(bad)?;
                 let generation = number(generation).ok_or_else(bad)?;
@@ -283,7 +315,7 @@ impl ToCourier {
                 let text = String::from_utf8(text.to_vec()).map_err(|_| bad())?;
                 Self::Frontier { size: number(size).ok_or_else(bad)?, text }
             }
-            HELLO | CONFIGURATION | CERTIFICATE | CHECKPOINT | SPANS | FRONTIER => {
+            HELLO | CONFIGURATION | CERTIFICATE | CHECKPOINT | SPANS | FRONTIER | TRANSFER => {
                 return Err(bad());
             }
             _ => return Err(CourierProtocolError::Kind { kind }),
@@ -304,6 +336,10 @@ impl FromCourier {
             }
             Self::Frontier { size } => framed(FRONTIER_WANTED, &size.to_be_bytes()),
             Self::Delivered(delivered) => framed(DELIVERED, &json(delivered)),
+            Self::Transferred(report) => framed(TRANSFERRED, &json(report)),
+            Self::Piece { id, bytes } => {
+                framed(FROM_PIECE, &[&id.to_be_bytes(), &bytes[..]].concat())
+            }
             Self::ReadSpans { generation } => framed(READ_SPANS, &generation.to_be_bytes()),
             Self::Exported(exported) => framed(EXPORTED, &json(exported)),
         }
@@ -333,11 +369,18 @@ impl FromCourier {
             DELIVERED if body.len() <= REPORT_BYTES_MAX => {
                 Self::Delivered(serde_json::from_slice(body).map_err(|_| bad())?)
             }
+            TRANSFERRED if body.len() <= ORDER_BYTES_MAX => {
+                Self::Transferred(serde_json::from_slice(body).map_err(|_| bad())?)
+            }
+            FROM_PIECE => {
+                let (id, bytes) = piece(body).ok_or_else(bad)?;
+                Self::Piece { id, bytes }
+            }
             READ_SPANS => Self::ReadSpans { generation: number(body).ok_or_else(bad)? },
             EXPORTED if body.len() <= REPORT_BYTES_MAX => {
                 Self::Exported(serde_json::from_slice(body).map_err(|_| bad())?)
             }
-            DELIVERED | EXPORTED => return Err(bad()),
+            DELIVERED | EXPORTED | TRANSFERRED => return Err(bad()),
             _ => return Err(CourierProtocolError::Kind { kind }),
         })
     }
@@ -413,6 +456,12 @@ fn framed(kind: u8, body: &[u8]) -> Vec<u8> {
     frame.push(kind);
     frame.extend_from_slice(body);
     frame
+}
+
+fn piece(body: &[u8]) -> Option<(u64, Vec<u8>)> {
+    let (id, bytes) = body.split_at_checked(8)?;
+    let fits = !bytes.is_empty() && bytes.len() <= PIECE_BYTES_MAX;
+    Some((number(id)?, bytes.to_vec())).filter(|_| fits)
 }
 
 fn number(body: &[u8]) -> Option<u64> {

@@ -17,6 +17,7 @@ mod message;
 mod metrics;
 mod packet;
 mod start;
+pub mod transfer;
 
 pub use chain::chain;
 pub use end::{AgentEnd, ChannelError, PartitionEnd, Pending, receive_start};

@@ -105,7 +105,9 @@ impl Watch {
         let is_change = entry.text("phase") == "outcome" && entry.succeeded();
         let is_role =
             operation.starts_with("RoleAssignment") || operation.starts_with("RoleDefinition");
-        let is_role_change = is_role && is_change;
+        // By the service itself: what a restore brings back or ends.
+        let is_done = matches!(entry.text("phase"), "outcome" | "service") && entry.succeeded();
+        let is_role_change = is_role && is_done;
         let is_export = operation == "SecurityDomainBackup";
         let is_decryption = matches!(operation, "KeyDecrypt" | "KeyUnwrap");
         let status = entry.number("httpStatusCode").unwrap_or_default();

@@ -7,6 +7,7 @@ use casemate_channel::courier::inherit_stream;
 use casemate_harden::{Plan, Reach, enter, raise_nofile};
 
 use crate::failure::Failure;
+use crate::transfer::Roots;
 
 /// A confined process.
 pub(crate) struct Boot {
@@ -14,6 +15,8 @@ pub(crate) struct Boot {
     pub(crate) folder: PathBuf,
     /// Its end of the stream.
     pub(crate) stream: UnixStream,
+    /// Whom targets of backups are believed by.
+    pub(crate) roots: Roots,
 }
 
 /// Takes the stream and confines the process.
@@ -33,6 +36,8 @@ pub(crate) fn begin() -> Result<Boot, Failure> {
     // The random source is found while it still can be.
     let mut random = [0; 32];
     let _filled = aws_lc_rs::rand::fill(&mut random);
+    // They lie where it cannot look any more when it is confined.
+    let roots = Roots::of_the_machine();
     // As its own user it cannot walk down to its folder, which lies among its agent's.
     std::env::set_current_dir(&folder).map_err(Failure::Folder)?;
     let plan =
@@ -41,5 +46,5 @@ pub(crate) fn begin() -> Result<Boot, Failure> {
     for (name, state) in report.facts() {
         tracing::debug!(name, state, "courier");
     }
-    Ok(Boot { folder: PathBuf::from("."), stream })
+    Ok(Boot { folder: PathBuf::from("."), stream, roots })
 }

@@ -10,6 +10,7 @@ use casemate_channel::courier::{
     CourierProtocolError, Delivered, Exported, FromCourier, Span, ToCourier, read_frame,
     write_frame,
 };
+use casemate_channel::transfer::{Order, Report, pieces};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex, mpsc, watch};
@@ -79,6 +80,15 @@ pub(crate) enum News {
         generation: u64,
         /// The settings.
         json: Vec<u8>,
+    },
+    /// An object of a backup is to be carried.
+    Transfer(Order),
+    /// Bytes of it.
+    Piece {
+        /// The order.
+        id: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
     },
 }
 
@@ -155,6 +165,21 @@ impl Feed {
         let _gone = self.outgoing.send(FromCourier::Delivered(delivered)).await;
     }
 
+    /// Tells the partition what came of an order, with the bytes that were asked for.
+    pub(crate) async fn transferred(&self, report: Report, object: &[u8]) {
+        let id = report.id;
+        // A partition that has gone wants to know nothing.
+        if self.outgoing.send(FromCourier::Transferred(report)).await.is_err() {
+            return;
+        }
+        for piece in pieces(object) {
+            let piece = FromCourier::Piece { id, bytes: piece.to_vec() };
+            if self.outgoing.send(piece).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Asks for spans for this configuration; none come if none wait.
     pub(crate) async fn spans(&self, generation: u64) -> Result<Vec<Span>, Gone> {
         let mut answers = self.spans.lock().await;
@@ -229,6 +254,8 @@ impl Inbox {
                 ToCourier::Configuration { generation, json } => {
                     return Ok(Some(News::Configuration { generation, json }));
                 }
+                ToCourier::Transfer(order) => return Ok(Some(News::Transfer(order))),
+                ToCourier::Piece { id, bytes } => return Ok(Some(News::Piece { id, bytes })),
                 ToCourier::Committed(size) => {
                     self.reach.send_modify(|reach| reach.committed = reach.committed.max(size));
                 }

@@ -30,6 +30,7 @@ mod sign;
 mod sinks;
 mod tls;
 mod traces;
+mod transfer;
 
 use std::process::ExitCode;
 

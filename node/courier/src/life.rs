@@ -17,6 +17,7 @@ use crate::feed::{Feed, News, Origin, attend};
 use crate::runner::Runner;
 use crate::sinks::Carrier;
 use crate::traces::Exporter;
+use crate::transfer::{Carrying, Roots};
 
 /// Worker threads; the work is waiting.
 const THREADS: usize = 2;
@@ -30,22 +31,25 @@ pub(crate) fn run(boot: Boot) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(Failure::Threads)?;
-    let done = runtime.block_on(live(boot.folder, boot.stream));
+    let done = runtime.block_on(live(boot.folder, boot.stream, boot.roots));
     runtime.shutdown_timeout(END_TIMEOUT);
     done
 }
 
-async fn live(folder: PathBuf, stream: StdUnixStream) -> Result<(), Failure> {
+async fn live(folder: PathBuf, stream: StdUnixStream, roots: Roots) -> Result<(), Failure> {
     stream.set_nonblocking(true).map_err(Failure::NoPartition)?;
     let stream = UnixStream::from_std(stream).map_err(Failure::NoPartition)?;
     let (feed, mut inbox) = attend(stream);
     let mut origin = Origin::default();
     let mut running = JoinSet::new();
+    let carrier = Carrying::begin(&folder, roots, feed.clone());
     let heard = loop {
         match inbox.next().await {
             Ok(None) => break Ok(()),
             Err(error) => break Err(error.into()),
             Ok(Some(News::Hello(told))) => origin = told,
+            Ok(Some(News::Transfer(order))) => carrier.order(order).await,
+            Ok(Some(News::Piece { id, bytes })) => carrier.piece(id, bytes).await,
             Ok(Some(News::Configuration { generation, json })) => {
                 // All of them anew: what a sink had acknowledged is in its cursor, or comes again.
                 running.shutdown().await;
@@ -60,6 +64,7 @@ async fn live(folder: PathBuf, stream: StdUnixStream) -> Result<(), Failure> {
     };
     // The sinks see the end of the feed and write their cursors.
     drop(inbox);
+    drop(carrier);
     drop(feed);
     let ended = async { while running.join_next().await.is_some() {} };
     let _late = tokio::time::timeout(END_TIMEOUT, ended).await;

@@ -13,6 +13,7 @@ mod link;
 mod log;
 mod spans;
 mod table;
+mod transfers;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use link::{Link, Origin};
 pub(crate) use log::{Log, TrailLog};
 use spans::Spans;
 use table::Table;
+pub(crate) use transfers::Transfers;
 
 /// The courier of this HSM, whether one runs or not.
 pub(crate) struct Courier {
@@ -37,6 +39,7 @@ pub(crate) struct Courier {
     log: Arc<dyn Log>,
     origin: Origin,
     table: Arc<Table>,
+    transfers: Arc<Transfers>,
     spans: Arc<Spans>,
     link: Mutex<Option<JoinHandle<()>>>,
 }
@@ -51,7 +54,13 @@ impl Courier {
     ) -> Self {
         let origin = Origin { hsm: name.to_owned(), resource_id: resource_id.to_owned() };
         let spans = Arc::new(Spans::new(Arc::clone(tracer)));
-        Self { hsm, log, origin, table: Arc::default(), spans, link: Mutex::default() }
+        let (table, transfers) = (Arc::default(), Arc::default());
+        Self { hsm, log, origin, table, transfers, spans, link: Mutex::default() }
+    }
+
+    /// Who carries the objects of backups.
+    pub(crate) fn transfers(&self) -> &Arc<Transfers> {
+        &self.transfers
     }
 
     /// Works with a courier that was just started; the one before it has gone.
@@ -62,6 +71,7 @@ impl Courier {
             log: Arc::clone(&self.log),
             origin: self.origin.clone(),
             table: Arc::clone(&self.table),
+            transfers: Arc::clone(&self.transfers),
             spans: Arc::clone(&self.spans),
         };
         let task = tokio::spawn(async move {

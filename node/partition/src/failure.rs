@@ -59,8 +59,8 @@ pub(crate) enum Failure {
     /// The store went astray while the HSM was in use.
     #[error("the store gave no sure answer; the HSM is opened anew, to find out what it holds")]
     Astray,
-    /// The HSM was sealed under another domain.
-    #[error("the HSM was activated; it is opened anew")]
+    /// The HSM was sealed under another domain, or restored.
+    #[error("the HSM was activated or restored; it is opened anew")]
     Anew,
     /// The first settings.
     #[error("the settings for the new HSM are refused")]

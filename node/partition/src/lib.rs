@@ -12,6 +12,8 @@
 //! - It never serves below the last change that its node seal remembers.
 
 mod agent;
+mod aside;
+mod backup_cipher;
 mod boot;
 mod certificate;
 mod clock;

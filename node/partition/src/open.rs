@@ -8,6 +8,7 @@ use casemate_audit::{
 use casemate_channel::{Creation as CreationMessage, Start};
 use casemate_engine_port::Secret;
 use casemate_engine_soft::SoftEngine;
+use casemate_engine_soft::backup::BackupKeys;
 use casemate_engine_soft::domain::{DomainKeys, RecordCipher};
 use casemate_harden::lock;
 use casemate_hsm::{Clock, Creation, Door, Hsm, HsmLimits, Pool, Ports, Spawn, UnixSeconds};
@@ -16,6 +17,7 @@ use casemate_store_port::{
     OpenError, Path, Record, SealedStore, Store, StoreIdentity, decode_record,
 };
 
+use crate::backup_cipher::DomainBackups;
 use crate::clock::millis;
 use crate::failure::Failure;
 use crate::files;
@@ -48,6 +50,8 @@ pub(crate) struct Keys {
     pub(crate) records: Arc<DomainCipher>,
     /// Of what else lies in the folder.
     pub(crate) files: Arc<RecordCipher>,
+    /// Of backups.
+    pub(crate) backups: Arc<DomainBackups>,
 }
 
 /// Derives the keys; locks each in memory where the system does not lock all.
@@ -61,11 +65,12 @@ pub(crate) fn keys(seal: &NodeSeal, memory_is_locked: bool) -> Result<Keys, Fail
         let kept = [seal.domain_secret(), seal.node_secret()];
         lock_all(derived.into_iter().flatten().chain(kept));
     }
-    let (record, head, material, _backup) = of_records.into_parts();
+    let (record, head, material, backup) = of_records.into_parts();
     let engine = Arc::new(SoftEngine::new(material)?);
     let records = Arc::new(DomainCipher(RecordCipher::new(record, head)));
     let (record, head, _, _) = of_files.into_parts();
-    Ok(Keys { engine, records, files: Arc::new(RecordCipher::new(record, head)) })
+    let backups = Arc::new(DomainBackups(BackupKeys::new(seal.identity().epoch, backup)));
+    Ok(Keys { engine, records, files: Arc::new(RecordCipher::new(record, head)), backups })
 }
 
 /// Locks secrets in memory, as far as the system allows it.
@@ -107,7 +112,8 @@ pub(crate) async fn hsm(
     let may_be_new = start.create.is_some();
     let (store, records) = sealed(store, keys, seal, may_be_new).await?;
     let engine = TracedEngine::around(Arc::<SoftEngine>::clone(&keys.engine));
-    let ports = Ports { engine, store, clock, pool, spawn };
+    let backup = Arc::<DomainBackups>::clone(&keys.backups);
+    let ports = Ports { engine, store, backup, clock, pool, spawn };
     let limits = limits(start);
     let mut kept = Kept::from_records(&records)?;
     let hsm = match (&start.create, records.is_empty()) {

@@ -53,6 +53,9 @@ impl Found {
                 last.parse().ok().map(|id| hsm.definition_written(id))
             }
             "SettingUpdate" => Some(hsm.setting_written(last)),
+            "KeyRestore" => key.map(|name| hsm.restored_key_written(&name)),
+            // The start of the work, which by itself changes no key.
+            "KeySelectiveRestore" => None,
             "SecurityDomainBackup" | "SecurityDomainRestore" | "SecurityDomainTransferKeyGet" => {
                 Some(hsm.security_domain_written())
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use casemate_audit::Trail;
 use casemate_channel::{Start, ToAgent};
-use casemate_data_plane::{Config, DataPlane, ExternalName, Limits, Serving};
+use casemate_data_plane::{Backups, Config, DataPlane, ExternalName, Limits, Serving};
 use casemate_hsm::security_domain::NotActivated;
 use casemate_hsm::{Clock, Door};
 use casemate_token::{GroupSource, Groups, TrustSettings, TrustedIssuer, Validator};
@@ -16,10 +16,11 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc;
 
 use crate::agent::{Agent, Arrival};
+use crate::aside::{FolderAside, take_place};
 use crate::boot::Boot;
 use crate::clock::{SystemClock, now_ns};
 use crate::confirm::confirm;
-use crate::courier::{Courier, TrailLog};
+use crate::courier::{Courier, TrailLog, Transfers};
 use crate::due::purge_when_due;
 use crate::failure::{Failure, chain};
 use crate::fetch::AgentFetch;
@@ -89,6 +90,7 @@ struct Partition {
     activated: bool,
     trail: Trail,
     courier: Arc<Courier>,
+    aside: Arc<FolderAside>,
     keeper: Arc<NodeKeeper>,
     server: Arc<Server>,
     sentinel: Arc<Sentinel>,
@@ -133,12 +135,13 @@ impl Partition {
         let callers = Callers::of(start, agent, &door, &outbound);
         let tracer = Tracer::new(now_ns);
         let courier = courier(start, &door, &trail, &tracer);
+        let aside = Arc::new(FolderAside::new(&start.folder));
         let active = seal.domain().is_some().then(|| Arc::clone(&hsm));
         let keeper = NodeKeeper::new(seal, identity, &start.hsm, memory_is_locked);
         let serving = active
             .clone()
             .map_or_else(|| Serving::NotActivated(NotActivated::of(hsm)), Serving::Active);
-        let told = Told { trail: &trail, courier: &courier, tracer: &tracer };
+        let told = Told { trail: &trail, courier: &courier, tracer: &tracer, aside: &aside };
         let plane = plane(start, serving, callers, told, &keeper)?;
         let folder = start.folder.clone();
         let names = certificate_names(start);
@@ -164,6 +167,7 @@ impl Partition {
             activated,
             trail,
             courier,
+            aside,
             keeper,
             server,
             sentinel,
@@ -200,6 +204,7 @@ impl Partition {
         arrivals: &mut mpsc::Receiver<Arrival>,
     ) -> Result<(), Failure> {
         let sentinel = Arc::clone(&self.sentinel);
+        let aside = Arc::clone(&self.aside);
         let keeper = Arc::clone(&self.keeper);
         let mut remember = tokio::time::interval(REMEMBER_INTERVAL);
         let mut anchor = tokio::time::interval(ANCHOR_INTERVAL);
@@ -215,6 +220,11 @@ impl Partition {
                     Some(Arrival::Stop) => return Ok(()),
                     None => return Err(Failure::AgentGone),
                 },
+                // A restored HSM is there.
+                () = aside.taken() => {
+                    self.agent.tell(&ToAgent::Anew).await?;
+                    return Err(Failure::Anew);
+                }
                 // Before the other: a store that has been sealed anew takes nothing any more.
                 () = keeper.reopened() => {
                     self.agent.tell(&ToAgent::Anew).await?;
@@ -258,6 +268,8 @@ impl Partition {
 
 /// The node seal; made where the HSM was not created yet.
 fn seal(start: &Start, clock: &dyn Clock) -> Result<NodeSeal, Failure> {
+    // First of all what a restore has decided: the seal remembers no more than that.
+    take_place(&start.folder).map_err(Failure::Folder)?;
     Ok(match &start.create {
         Some(_) => NodeSeal::open_or_create(&start.folder, &start.seal, clock.now())?,
         None => NodeSeal::open(&start.folder, &start.seal)?,
@@ -333,6 +345,7 @@ struct Told<'a> {
     trail: &'a Trail,
     courier: &'a Arc<Courier>,
     tracer: &'a Arc<Tracer>,
+    aside: &'a Arc<FolderAside>,
 }
 
 fn plane(
@@ -346,6 +359,7 @@ fn plane(
     let limits = Limits {
         payload_bytes_max: bounds.payload_bytes_max.min(start.limits.body_bytes_max),
         body_bytes_max: bounds.body_bytes_max.min(start.limits.body_bytes_max),
+        backup_bytes_max: bounds.backup_bytes_max.min(start.limits.body_bytes_max),
         body_deadline: Duration::from_millis(start.limits.body_timeout_ms),
         caller_requests_max: start.limits.caller_requests_max,
     };
@@ -356,6 +370,11 @@ fn plane(
         groups: callers.groups,
         trail: told.trail.clone(),
         copies: Arc::<Courier>::clone(told.courier),
+        backups: Backups {
+            hsm: start.hsm.clone(),
+            objects: Arc::<Transfers>::clone(told.courier.transfers()),
+            aside: Arc::<FolderAside>::clone(told.aside),
+        },
         tracer: Arc::clone(told.tracer),
         names: start.names.iter().map(external).collect(),
         named_port: start.named_port,

@@ -8,6 +8,7 @@
 
 mod apply;
 mod batch;
+mod beside;
 mod cipher;
 mod codec;
 mod commit;

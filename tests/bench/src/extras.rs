@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::client::Target;
 use crate::load::spell;
 use crate::measure::{Plan, hsm_target};
-use crate::{Outcome, cpu, report};
+use crate::{Outcome, backup, cpu, report};
 
 /// A line of the second table.
 pub(crate) struct Extra {
@@ -42,6 +42,7 @@ pub(crate) fn all(plan: &Plan) -> Outcome<Vec<Extra>> {
         &format!("folder, {} keys and their audit records", plan.keys),
         &format!("{} MiB", bytes >> 20),
     ));
+    backup::measure(&dev, plan.keys, &scratch, &mut extras)?;
     dev.stop();
     let begun = Instant::now();
     let dev = Dev::start(Options::in_dir(&scratch));
@@ -177,7 +178,7 @@ fn tempfile_dir() -> Outcome<std::path::PathBuf> {
     Ok(path)
 }
 
-fn folder_bytes(folder: &std::path::Path) -> u64 {
+pub(crate) fn folder_bytes(folder: &std::path::Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
     entries
         .flatten()

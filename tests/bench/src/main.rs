@@ -7,6 +7,7 @@
 //!
 //! It measures and prints; it judges only in the column that compares with the aims.
 
+mod backup;
 mod bare;
 mod client;
 mod cpu;

@@ -26,6 +26,11 @@ pub fn python_sinks() -> PathBuf {
     prepared("CASEMATE_VENV_SINKS", "venv-sinks", "bin/python")
 }
 
+/// A server that speaks S3, for backups.
+pub fn moto_server() -> PathBuf {
+    prepared("CASEMATE_VENV_BACKUP", "venv-backup", "bin/moto_server")
+}
+
 /// The main script of Azurite's blob service.
 pub fn azurite() -> PathBuf {
     prepared("CASEMATE_AZURITE_MODULES", "azurite/node_modules", "azurite/dist/src/blob/main.js")

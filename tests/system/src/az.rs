@@ -3,29 +3,39 @@
 //! Each has a configuration folder of its own. `--hsm-name` needs a name that resolves, so every
 //! command runs with a hosts file of its own in a private mount namespace.
 
+use std::collections::BTreeMap;
+
 use casemate_test_kit::clients::{Client, Run};
-use casemate_test_kit::{Dev, places};
+use casemate_test_kit::{Dev, audit, places};
 use serde_json::Value;
 
 use crate::authority;
 
-/// An `az` that is logged in.
+/// An `az` that is logged in to a development HSM.
 pub struct Az<'a> {
-    dev: &'a Dev,
+    /// The server.
+    pub dev: &'a Dev,
     host: String,
 }
 
 impl<'a> Az<'a> {
-    /// Registers the cloud by its metadata alone and logs in, under the tenant `adfs`.
-    pub fn logged_in(dev: &'a Dev) -> Self {
+    /// Registers the cloud by its metadata alone and logs in.
+    pub fn logged_in(dev: &'a Dev, tenant: &str) -> Self {
         let named = authority(dev.variable("CASEMATE_HSM_NAMED_URL"));
         let (host, _port) = named.rsplit_once(':').expect("the URL names its port");
         let az = Self { dev, host: host.to_owned() };
         let control = dev.variable("CASEMATE_CONTROL_URL");
         az.ok(&["cloud", "register", "-n", "local", "--endpoint-resource-manager", control]);
         az.ok(&["cloud", "set", "-n", "local"]);
+        if tenant != "adfs" {
+            az.ok(&["config", "set", "core.instance_discovery=false"]);
+        }
         let [id, secret] = ["AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"].map(|of| dev.variable(of));
-        az.ok(&["login", "--service-principal", "-u", id, "-p", secret, "--tenant", "adfs"]);
+        let login = ["login", "--service-principal", "-u", id, "-p", secret, "--tenant", tenant];
+        let subscriptions = az.ok(&login);
+        let own = dev.variable("AZURE_SUBSCRIPTION_ID");
+        let ids: Vec<_> = subscriptions.as_array().into_iter().flatten().collect();
+        assert!(ids.iter().any(|one| one["id"] == own), "{subscriptions}");
         az
     }
 
@@ -50,10 +60,27 @@ impl<'a> Az<'a> {
         serde_json::from_str(&run.out).unwrap_or(Value::Null)
     }
 
+    /// Runs a command that must be refused with this code.
+    pub fn refused(&self, words: &[&str], code: &str) {
+        let run = self.run(words);
+        assert!(!run.success, "az {words:?} was allowed: {}", run.out);
+        assert!(run.err.contains(code), "az {words:?} lacks {code}: {}", run.err);
+    }
+
     /// Runs a command that must fail, and gives what it wrote to its standard error.
     pub fn fails(&self, words: &[&str]) -> String {
         let run = self.run(words);
         assert!(!run.success, "az {words:?} succeeded: {}", run.out);
         run.err
+    }
+
+    /// Runs a command of `az keyvault key` that must succeed.
+    pub fn key(&self, words: &[&str]) -> Value {
+        self.ok(&[&["keyvault", "key"], words].concat())
+    }
+
+    /// How many records of each operation the audit log has.
+    pub fn seen(&self) -> BTreeMap<String, usize> {
+        audit::counts(self.dev.data_dir())
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod acknowledged;
 pub mod az;
+pub mod azurite;
 pub mod disk;
 pub mod management;
 pub mod trace;

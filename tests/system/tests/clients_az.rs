@@ -1,7 +1,4 @@
 //! The unmodified Azure CLI, from `az cloud register` to purge and roles.
-//!
-//! Each test has a configuration folder of its own. `--hsm-name` needs a name that resolves, so
-//! every command runs with a hosts file of its own in a private mount namespace.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,71 +6,10 @@ use std::process::Command;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use casemate_system_tests::{authority, casemate};
-use casemate_test_kit::clients::{Client, Run};
-use casemate_test_kit::{Dev, audit, places};
+use casemate_system_tests::az::Az;
+use casemate_system_tests::casemate;
+use casemate_test_kit::Dev;
 use serde_json::{Value, json};
-
-/// An `az` that is logged in to a development HSM.
-struct Az<'a> {
-    dev: &'a Dev,
-    host: String,
-}
-
-impl<'a> Az<'a> {
-    /// Registers the cloud by its metadata alone and logs in.
-    fn logged_in(dev: &'a Dev, tenant: &str) -> Self {
-        let named = authority(dev.variable("CASEMATE_HSM_NAMED_URL"));
-        let (host, _port) = named.rsplit_once(':').expect("the URL names its port");
-        let az = Self { dev, host: host.to_owned() };
-        let control = dev.variable("CASEMATE_CONTROL_URL");
-        az.ok(&["cloud", "register", "-n", "local", "--endpoint-resource-manager", control]);
-        az.ok(&["cloud", "set", "-n", "local"]);
-        if tenant != "adfs" {
-            az.ok(&["config", "set", "core.instance_discovery=false"]);
-        }
-        let [id, secret] = ["AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"].map(|of| dev.variable(of));
-        let login = ["login", "--service-principal", "-u", id, "-p", secret, "--tenant", tenant];
-        let subscriptions = az.ok(&login);
-        let own = dev.variable("AZURE_SUBSCRIPTION_ID");
-        let ids: Vec<_> = subscriptions.as_array().into_iter().flatten().collect();
-        assert!(ids.iter().any(|one| one["id"] == own), "{subscriptions}");
-        az
-    }
-
-    fn run(&self, words: &[&str]) -> Run {
-        let client = Client::of(self.dev, &places::az(), self.dev.scratch());
-        let config = self.dev.scratch().join("az").display().to_string();
-        // The CLI must find everything by itself: only its trust anchors are told.
-        let client = ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"]
-            .into_iter()
-            .chain(["AZURE_AUTHORITY_HOST", "AZURE_SUBSCRIPTION_ID"])
-            .fold(client, Client::without);
-        let client = client.variable("AZURE_CONFIG_DIR", &config);
-        let client = client.variable("AZURE_CORE_COLLECT_TELEMETRY", "0");
-        client.hosts(&[&self.host]).words(words.iter().copied()).word("-o").word("json").run()
-    }
-
-    fn ok(&self, words: &[&str]) -> Value {
-        let run = self.run(words);
-        assert!(run.success, "az {words:?}: exit {:?}\n{}\n{}", run.code, run.out, run.err);
-        serde_json::from_str(&run.out).unwrap_or(Value::Null)
-    }
-
-    fn refused(&self, words: &[&str], code: &str) {
-        let run = self.run(words);
-        assert!(!run.success, "az {words:?} was allowed: {}", run.out);
-        assert!(run.err.contains(code), "az {words:?} lacks {code}: {}", run.err);
-    }
-
-    fn key(&self, words: &[&str]) -> Value {
-        self.ok(&[&["keyvault", "key"], words].concat())
-    }
-
-    fn seen(&self) -> BTreeMap<String, usize> {
-        audit::counts(self.dev.data_dir())
-    }
-}
 
 fn grew(before: &BTreeMap<String, usize>, after: &BTreeMap<String, usize>, what: &str) -> usize {
     let of = |counts: &BTreeMap<String, usize>| counts.get(what).copied().unwrap_or_default();

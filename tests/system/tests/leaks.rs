@@ -118,6 +118,27 @@ impl Planted {
         }
     }
 
+    /// The keys leave sealed: one by one, and all of them as a full backup that lies in the folder.
+    fn back_up(&mut self, dev: &Dev, folder: &Path) {
+        let mut rest = dev.rest();
+        for (name, _) in self.keys.clone() {
+            let path = format!("/keys/{name}/backup");
+            let backup = self.call(&mut rest, "POST", &path, &Value::Null).expect_ok(&name);
+            let text = backup["value"].as_str().expect("a backup has a value");
+            let bytes = URL_SAFE_NO_PAD.decode(text).expect("it is base64url");
+            fs::write(folder.join(format!("{name}.backup")), bytes).expect("it can be written");
+        }
+        let storage = json!({ "storageResourceUri": "file:///leaks", "token": "" });
+        let started = self.call(&mut rest, "POST", "/backup", &storage);
+        assert_eq!(started.status, 202, "{}", started.text());
+        let set = dev.data_dir().join("courier/dev/backups/leaks");
+        let whole = || {
+            let files = casemate_test_kit::scan::files(&set).unwrap_or_default();
+            files.iter().any(|file| file.ends_with("manifest"))
+        };
+        assert!(process::eventually(Duration::from_secs(60), whole), "no backup lies there");
+    }
+
     fn scanner(&self) -> Scanner {
         Scanner::new(self.secrets.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())))
     }
@@ -170,6 +191,7 @@ fn planted_keys_show_nowhere() {
     let scanner = planted.scanner();
     the_scanner_finds_a_planted_control(&planted, &scanner, cwd.path());
     planted.provoke(&dev);
+    planted.back_up(&dev, cwd.path());
     for (what, answer) in &planted.answers {
         let mut text = answer.body.clone();
         for (name, value) in &answer.headers {

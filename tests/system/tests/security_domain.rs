@@ -89,7 +89,7 @@ fn before_activation_nothing_else_is_answered() {
     }
     let (status_of_none, text) = status(&dev, "/securitydomain/download/pending");
     assert_eq!(status_of_none, 404, "{text}");
-    let az = Az::logged_in(&dev);
+    let az = Az::logged_in(&dev, "adfs");
     let shown = az.ok(&["keyvault", "show", "--hsm-name", "alpha"]);
     let told = &shown["properties"]["securityDomainProperties"]["activationStatus"];
     assert_eq!(told, "NotActivated", "{shown}");
@@ -136,7 +136,7 @@ fn az_activates_one_hsm_and_recovers_its_domain_on_another() {
     let officers = officers();
     let first = unactivated("alpha");
     let domain = file(officers.path(), "domain.json");
-    let az = Az::logged_in(&first);
+    let az = Az::logged_in(&first, "adfs");
     download(&az, "alpha", officers.path(), &domain);
     az.ok(&[
         "keyvault",
@@ -162,7 +162,7 @@ fn az_activates_one_hsm_and_recovers_its_domain_on_another() {
 
     let second = unactivated("beta");
     let exchange = file(officers.path(), "exchange.cer");
-    let az = Az::logged_in(&second);
+    let az = Az::logged_in(&second, "adfs");
     az.ok(&[
         "keyvault",
         "security-domain",
@@ -175,7 +175,7 @@ fn az_activates_one_hsm_and_recovers_its_domain_on_another() {
     let data_dir = second.data_dir().to_owned();
     let killed = second.kill9();
     let second = again(&data_dir);
-    let az = Az::logged_in(&second);
+    let az = Az::logged_in(&second, "adfs");
     let (waiting, text) = status(&second, "/keys");
     assert!(waiting == 503 && text.contains("waits for a security domain"), "{text}");
     let [one, three] = ["one.key", "three.key"].map(|name| file(officers.path(), name));
@@ -199,11 +199,11 @@ fn too_few_and_foreign_shares_end_inside_az() {
     let officers = officers();
     officer(officers.path(), "stranger", None);
     let dev = unactivated("alpha");
-    let az = Az::logged_in(&dev);
+    let az = Az::logged_in(&dev, "adfs");
     let domain = file(officers.path(), "domain.json");
     download(&az, "alpha", officers.path(), &domain);
     let other = unactivated("beta");
-    let az = Az::logged_in(&other);
+    let az = Az::logged_in(&other, "adfs");
     let exchange = file(officers.path(), "exchange.cer");
     az.ok(&[
         "keyvault",

@@ -4,7 +4,6 @@ use casemate_wire::ApiVersion;
 use http::StatusCode as S;
 
 use super::Problem;
-use crate::admission::TooManyUnderWay;
 use crate::copies::CopyMissing;
 
 /// A host that is not the HSM's.
@@ -28,14 +27,5 @@ pub(super) fn not_copied(cause: &CopyMissing) -> Problem {
         "The audit sink '{}' has not acknowledged the record of this call in time; what was asked \
          for may have been done. An Administrator can look at /audit/sinks.",
         cause.sink
-    ))
-}
-
-/// More at once than one caller may have.
-pub(super) fn too_many(refusal: &TooManyUnderWay) -> Problem {
-    let TooManyUnderWay { max } = refusal;
-    Problem::busy(format!(
-        "You have {max} requests under way, the most that one caller may have; wait for some to \
-         be answered."
     ))
 }

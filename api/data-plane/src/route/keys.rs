@@ -5,12 +5,11 @@ use casemate_hsm::keys::Selector;
 
 use super::{Absent, KeyUse, Route, RouteRefusal, by_method, is, key_name, not_by, version};
 
+/// From the segments behind `keys` to the operation.
 pub(super) fn keys(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
     match segments {
         [] => by_method(method, &[("GET", &|| Ok(Route::ListKeys))]),
-        [restore] if is(restore, "restore") && method == "POST" => {
-            Ok(Route::NotInRelease(Absent::KeyRestore))
-        }
+        [restore] if is(restore, "restore") && method == "POST" => Ok(Route::RestoreKey),
         [name] => key(method, name, Selector::Latest),
         [name, third] => match operation(method, name, Selector::Latest, third)? {
             Some(route) => Ok(route),
@@ -69,8 +68,6 @@ fn operation(
         ("rotate", "POST", Absent::Rotate),
         ("rotationpolicy", "GET", Absent::RotationPolicy),
         ("rotationpolicy", "PUT", Absent::RotationPolicy),
-        ("backup", "POST", Absent::KeyBackup),
-        ("restore", "PUT", Absent::KeyRestore),
         ("attestation", "GET", Absent::Attestation),
         ("release", "POST", Absent::Release),
         ("securewrapkey", "POST", Absent::SecureWrap),
@@ -88,6 +85,14 @@ fn operation(
         demand("POST")?;
         return Ok(Some(Route::CreateKey(key_name(name)?)));
     }
+    if is(operation, "backup") {
+        demand("POST")?;
+        return Ok(Some(Route::BackUpKey(key_name(name)?)));
+    }
+    if is(operation, "restore") {
+        demand("PUT")?;
+        return Ok(Some(Route::RestoreKeyFrom(key_name(name)?)));
+    }
     if is(operation, "versions") {
         demand("GET")?;
         return Ok(Some(Route::ListVersions(key_name(name)?)));
@@ -102,6 +107,7 @@ fn operation(
     Ok(Some(Route::NotInRelease(*absent)))
 }
 
+/// From the segments behind `deletedkeys` to the operation.
 pub(super) fn deleted_keys(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
     match segments {
         [] => by_method(method, &[("GET", &|| Ok(Route::ListDeletedKeys))]),

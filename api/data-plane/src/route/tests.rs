@@ -12,6 +12,10 @@ fn name(text: &str) -> KeyName {
     KeyName::new(text).unwrap()
 }
 
+fn job() -> JobId {
+    JobId::parse(VERSION).unwrap()
+}
+
 fn domain(call: DomainCall) -> Route {
     Route::SecurityDomain(call)
 }
@@ -57,12 +61,16 @@ fn every_operation_is_found() {
         ("POST", "/rng", Route::RandomBytes),
         ("POST", "/keys/k1/rotate", Route::NotInRelease(Absent::Rotate)),
         ("PUT", "/keys/k1/rotationpolicy", Route::NotInRelease(Absent::RotationPolicy)),
-        ("POST", "/keys/k1/backup", Route::NotInRelease(Absent::KeyBackup)),
-        ("POST", "/keys/restore", Route::NotInRelease(Absent::KeyRestore)),
-        ("PUT", "/keys/k1/restore", Route::NotInRelease(Absent::KeyRestore)),
+        ("POST", "/keys/k1/backup", Route::BackUpKey(key())),
+        ("POST", "/keys/restore", Route::RestoreKey),
+        ("PUT", "/keys/k1/restore", Route::RestoreKeyFrom(key())),
         ("GET", "/keys/k1//attestation", Route::NotInRelease(Absent::Attestation)),
-        ("POST", "/backup", Route::NotInRelease(Absent::FullBackup)),
-        ("GET", "/restore/1/pending", Route::NotInRelease(Absent::FullRestore)),
+        ("POST", "/backup", Route::StartBackup),
+        ("POST", "/prebackup", Route::CheckBackup),
+        ("PUT", "/restore", Route::StartRestore),
+        ("PUT", "/prerestore/", Route::CheckRestore),
+        ("GET", "/backup/00112233445566778899AABBCCDDEEFF/pending", Route::BackupStatus(job())),
+        ("GET", &format!("/restore/{VERSION}/pending"), Route::RestoreStatus(job())),
         ("GET", "/settings/", Route::ListSettings),
         ("GET", "/Settings/casemateescalation", Route::GetSetting(escalation)),
         ("PATCH", "//settings//CasemateEscalation/", Route::UpdateSetting(escalation)),

@@ -17,7 +17,9 @@ use casemate_data_plane::{
 };
 use casemate_engine_port::{Cost, Secret};
 use casemate_engine_soft::SoftEngine;
+use casemate_engine_soft::backup::BackupKeys;
 use casemate_engine_soft::domain::{DomainKeys, RecordCipher};
+use casemate_hsm::backup::{BackupCipher, BackupCipherError, DOMAIN_SIGN_BYTES};
 use casemate_hsm::security_domain::NotActivated;
 use casemate_hsm::{
     Clock, Creation, Escalation, Hsm, HsmLimits, OctKeyOps, Pool, PoolBusy, Ports, RetentionDays,
@@ -39,6 +41,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::keeper::PlayedKeeper;
+use crate::shelf::Shelf;
 
 pub(crate) const URL: &str = "https://dev.managedhsm.localhost:8443";
 pub(crate) const HOST: &str = "dev.managedhsm.localhost:8443";
@@ -82,6 +85,7 @@ pub(crate) struct World {
     pub(crate) plane: Arc<DataPlane>,
     pub(crate) audit: MemoryTrail,
     pub(crate) copies: Arc<PlayedCopies>,
+    pub(crate) shelf: Arc<Shelf>,
     pub(crate) tracer: Arc<Tracer>,
     pub(crate) clock: Arc<HandClock>,
     pub(crate) store_gate: Arc<Semaphore>,
@@ -138,7 +142,7 @@ impl World {
         let pool_gate = Arc::new(Semaphore::new(GATE));
         let clock = Arc::new(HandClock(AtomicI64::new(START)));
         let keys = DomainKeys::derive(&Secret::new(vec![7; 32]));
-        let (record, head, material, _) = keys.into_parts();
+        let (record, head, material, backup) = keys.into_parts();
         let inner = EmbeddedStore::open(dir.path()).unwrap();
         let store = Arc::new(GatedStore { inner, gate: Arc::clone(&store_gate) });
         let cipher = Arc::new(Cipher(RecordCipher::new(record, head)));
@@ -147,6 +151,7 @@ impl World {
         let ports = Ports {
             engine: Arc::new(SoftEngine::new(material).unwrap()),
             store,
+            backup: Arc::new(Backups(BackupKeys::new(1, backup))),
             clock: Arc::<HandClock>::clone(&clock),
             pool: Arc::new(GatedPool(Arc::clone(&pool_gate))),
             spawn: Arc::new(Tasks),
@@ -164,6 +169,7 @@ impl World {
         let groups = Groups::new(sources, Arc::<ToldGroups>::clone(&told));
         let (trail, audit) = Trail::in_memory();
         let copies = Arc::new(PlayedCopies::default());
+        let shelf = Arc::new(Shelf::default());
         let tracer = Tracer::new(|| 1_800_000_000_000_000_000);
         let config = Config {
             hsm,
@@ -172,6 +178,7 @@ impl World {
             groups,
             trail,
             copies: Arc::<PlayedCopies>::clone(&copies),
+            backups: shelf.backups(),
             tracer: Arc::clone(&tracer),
             names: names(),
             named_port: 8443,
@@ -184,6 +191,7 @@ impl World {
             plane,
             audit,
             copies,
+            shelf,
             tracer,
             clock,
             store_gate,
@@ -281,6 +289,19 @@ impl World {
     pub(crate) fn last_record(&self) -> Value {
         serde_json::from_str(self.audit.lines().last().unwrap()).unwrap()
     }
+}
+
+/// The names that the HSM answers for.
+fn names() -> Vec<ExternalName> {
+    let name = |host: &str, port, url: &str| ExternalName {
+        host: host.to_owned(),
+        port,
+        url: url.to_owned(),
+    };
+    vec![
+        name("dev.managedhsm.localhost", 8443, URL),
+        name("127.0.0.1", 8444, "https://127.0.0.1:8444/"),
+    ]
 }
 
 pub(crate) async fn raw(plane: &Arc<DataPlane>, request: Request<Full<Bytes>>) -> Reply {
@@ -448,6 +469,24 @@ struct Tasks;
 impl Spawn for Tasks {
     fn spawn(&self, future: BoxFuture<'static, ()>) {
         tokio::spawn(future);
+    }
+}
+
+struct Backups(BackupKeys);
+
+impl BackupCipher for Backups {
+    fn epoch(&self) -> u32 {
+        self.0.epoch()
+    }
+    fn sign(&self, epoch: u32) -> Option<[u8; DOMAIN_SIGN_BYTES]> {
+        self.0.sign(epoch)
+    }
+    fn seal(&self, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, BackupCipherError> {
+        self.0.seal(aad, plaintext).map_err(|_| BackupCipherError)
+    }
+    fn open(&self, epoch: u32, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, BackupCipherError> {
+        let opened = self.0.open(epoch, aad, sealed);
+        opened.map(|opened| opened.expose().to_vec()).map_err(|_| BackupCipherError)
     }
 }
 

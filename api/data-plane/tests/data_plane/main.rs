@@ -11,6 +11,8 @@ mod definitions;
 #[cfg(test)]
 mod details;
 #[cfg(test)]
+mod full_backup;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod groups;
@@ -18,6 +20,9 @@ mod groups;
 mod hang_up;
 #[cfg(test)]
 mod keeper;
+#[cfg(test)]
+mod key_backup;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod kit;
@@ -30,6 +35,8 @@ mod roles;
 #[cfg(test)]
 mod security_domain;
 mod settings;
+#[cfg(test)]
+mod shelf;
 #[cfg(test)]
 mod traces;
 mod usage;

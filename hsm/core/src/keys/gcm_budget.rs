@@ -47,9 +47,22 @@ impl GcmBudget {
         self.left.fetch_add(granted, Ordering::AcqRel);
     }
 
+    /// How many encryptions are reserved.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.reserved.load(Ordering::Acquire)
+    }
+
     fn take(&self) -> bool {
         self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, take_one).is_ok()
     }
+}
+
+/// What a copy of a version counts as reserved from its beginning: half of what the version that
+/// was backed up had left is the original's, so that both together stay within the limit.
+pub(crate) fn reserved_by_a_copy(reserved: u64) -> u64 {
+    let left = ENCRYPTIONS_MAX.saturating_sub(reserved);
+    // Whole blocks: half a block can never be reserved.
+    ENCRYPTIONS_MAX - left / 2 / BLOCK * BLOCK
 }
 
 fn take_one(left: i64) -> Option<i64> {

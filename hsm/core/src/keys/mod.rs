@@ -1,6 +1,7 @@
 //! Keys: what they are, and one file for each thing that is done with them.
 
 mod attributes;
+mod back_up;
 mod create;
 mod decrypt;
 mod delete;
@@ -14,6 +15,7 @@ mod make_version;
 mod purge;
 mod random;
 mod recover;
+mod restore;
 mod sign;
 mod update;
 mod use_key;
@@ -22,18 +24,21 @@ mod view;
 mod visible;
 
 pub use attributes::{AttributesRefusal, NewAttributes, Tags};
+pub use back_up::{BackUpRefusal, BackedUp};
 pub use create::{CreateKey, CreateRefusal};
 pub use decrypt::{Deciphered, DecryptRequest};
 pub use delete::DeleteRefusal;
 pub use encrypt::{Enciphered, EncryptRequest};
 pub use find::{FindRefusal, Selector};
-pub(crate) use gcm_budget::GcmBudget;
+pub(crate) use gcm_budget::{GcmBudget, reserved_by_a_copy};
 pub use import::{ImportKey, ImportRefusal};
 pub use key_op::KeyOp;
 pub use list::{Page, PageOf};
 pub use purge::PurgeRefusal;
 pub use random::{RANDOM_BYTES_MAX, RandomRefusal};
 pub use recover::RecoverRefusal;
+pub use restore::RestoreRefusal;
+pub(crate) use restore::Restoring;
 pub use sign::{SignRequest, Signed};
 pub use update::{UpdateKey, UpdateRefusal};
 pub use use_key::{UseRefusal, Used, WindowEdge};

@@ -67,13 +67,17 @@ impl Hsm {
     pub fn due_for_purge(&self) -> Vec<KeyName> {
         let now = self.now();
         let state = self.state.read();
+        // One that is being restored only looks like one that is being purged.
+        let restoring = |record: &KeyRecord| self.restoring.has(&record.name);
         let due = |record: &KeyRecord| match record.life {
             Life::Live => false,
             Life::Deleted { purge_at, .. } => purge_at <= now,
             Life::Purging => true,
         };
         let keys = state.keys.values().map(|key| &key.record);
-        keys.filter(|record| due(record)).map(|record| record.name.clone()).collect()
+        keys.filter(|record| due(record) && !restoring(record))
+            .map(|record| record.name.clone())
+            .collect()
     }
 
     /// Purges a key on the service's own behalf, because its retention has ended or its purge was
@@ -123,7 +127,7 @@ impl Hsm {
         })
     }
 
-    async fn finish_purge(
+    pub(super) async fn finish_purge(
         self: &Arc<Self>,
         name: &KeyName,
     ) -> Result<Vec<Arc<Assignment>>, PurgeRefusal> {
@@ -132,7 +136,10 @@ impl Hsm {
             let removed = self
                 .attempt(name.folded(), || {
                     let state = self.state.read();
-                    Ok::<_, PurgeRefusal>(next_batch(&state, name))
+                    Ok::<_, PurgeRefusal>(match self.restoring.has(name) {
+                        true => finished(),
+                        false => next_batch(&state, name),
+                    })
                 })
                 .await?;
             match removed {
@@ -143,13 +150,17 @@ impl Hsm {
     }
 }
 
+/// Somebody else has finished it: an empty change commits nothing.
+fn finished() -> Attempt<Option<Vec<Arc<Assignment>>>> {
+    Attempt { change: Change::default(), applied: Vec::new(), result: None }
+}
+
 /// The next records to remove; the result says which role assignments are among them, and is none
 /// where they are the last.
 fn next_batch(state: &State, name: &KeyName) -> Attempt<Option<Vec<Arc<Assignment>>>> {
     let purging = state.keys.get(name.folded()).filter(|key| key.record.life == Life::Purging);
     let Some(key) = purging else {
-        // Somebody else has finished it: an empty change commits nothing.
-        return Attempt { change: Change::default(), applied: Vec::new(), result: None };
+        return finished();
     };
     let path = records::key_path(name);
     let expect = vec![(path.clone(), Condition::At(key.generation))];

@@ -279,7 +279,8 @@ markers! {
     RoleAssignmentsRead, RoleAssignmentsWrite, RoleAssignmentsDelete, RoleDefinitionsRead,
     RoleDefinitionsWrite, RoleDefinitionsDelete, SecurityDomainDownload,
     SecurityDomainDownloadRead, SecurityDomainUpload, SecurityDomainUploadRead,
-    SecurityDomainTransferKeyRead, Rng, SettingsRead, SettingsWrite,
+    SecurityDomainTransferKeyRead, Rng, SettingsRead, SettingsWrite, KeysBackup, KeysRestore,
+    BackupStart, BackupStatus, RestoreStart, RestoreStatus,
 }
 
 #[cfg(test)]

@@ -310,7 +310,7 @@ fn decide_delete(
 
 /// Whoever it is made to: whether a principal is a group, and whether somebody is in it, is not
 /// known here.
-fn administers(assignment: &Assignment) -> bool {
+pub(crate) fn administers(assignment: &Assignment) -> bool {
     assignment.role == ADMINISTRATOR && assignment.scope == Scope::Root
 }
 

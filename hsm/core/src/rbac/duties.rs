@@ -7,11 +7,13 @@
 //! somebody wrote are judged like the built-in ones.
 
 use std::fmt;
+use std::sync::Arc;
 
+use casemate_store_port::Generation;
 use uuid::Uuid;
 
-use super::{Action as A, ActionSet, Scope};
-use crate::state::State;
+use super::{Action as A, ActionSet, Assignment, Definition, Scope};
+use crate::state::{Applied, State};
 
 /// A duty that is kept apart from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +108,24 @@ pub(super) fn would_hold_together(
     let duty = together(all)?;
     let adds = given.meets(Duty::UseKeys.actions().and(duty.actions()));
     adds.then_some(Together { principal, duty })
+}
+
+/// The duty that somebody would hold beside using keys, if these were all roles and assignments.
+pub(crate) fn kept_together(
+    definitions: &[Definition],
+    assignments: &[Assignment],
+) -> Option<Duty> {
+    let mut state = State::default();
+    for definition in definitions {
+        state.apply(Applied::Definition(Arc::new(definition.clone())), Generation(0));
+    }
+    for assignment in assignments {
+        state.apply(Applied::Assignment(Arc::new(assignment.clone())), Generation(0));
+    }
+    assignments.iter().find_map(|one| {
+        let given = state.role(one.role).actions();
+        would_hold_together(&state, one.principal, &one.scope, given).map(|found| found.duty)
+    })
 }
 
 #[cfg(test)]

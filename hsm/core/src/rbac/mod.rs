@@ -15,6 +15,7 @@ mod roles;
 mod scope;
 
 pub use actions::{Action, ActionSet, DataAction, Within, act};
+pub(crate) use assign::administers;
 pub use assign::{AssignRefusal, Assignment, DeleteAssignmentRefusal, Granted, NewAssignment};
 pub use authorize::{NotAuthorized, Principal};
 pub use define::{DefineRefusal, Defined, DeleteDefinitionRefusal};
@@ -22,8 +23,8 @@ pub use definition::{
     ControlAction, Definition, DefinitionError, Description, NewDefinition, Permission,
     Permissions, Role, RoleName,
 };
-pub(crate) use duties::together;
 pub use duties::{Duty, Together};
+pub(crate) use duties::{kept_together, together};
 pub use explain::{ExplainRefusal, Explanation, MissingRole, Question};
 pub use list::AssignmentsFilter;
 pub use permit::{AllowedBy, Permit};

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use casemate_audit::{Call, Phase, Record, Recorded, Trail, Verdict};
 use casemate_engine_port::{Cost, Engine, KeySpec, OctSize, Secret};
 use casemate_engine_soft::SoftEngine;
+use casemate_engine_soft::backup::BackupKeys;
 use casemate_engine_soft::domain::DomainKeys;
+use casemate_hsm::backup::{BackupCipher, BackupCipherError, DOMAIN_SIGN_BYTES};
 use casemate_hsm::keys::{CreateKey, KeyView, NewAttributes, Tags};
 use casemate_hsm::rbac::{DataAction, NotAuthorized, Permit, Principal, Scope};
 use casemate_hsm::{
@@ -184,7 +186,39 @@ impl RecordCipher for Cipher {
     }
 }
 
+/// The cipher of backups of a domain.
+pub(crate) struct Backups(pub(crate) BackupKeys);
+
+impl Backups {
+    /// Of the domain whose secret is this byte, thirty-two times, in this epoch.
+    pub(crate) fn of(domain: u8, epoch: u32) -> Self {
+        let keys = DomainKeys::derive(&Secret::new(vec![domain; 32]));
+        Self(BackupKeys::new(epoch, keys.into_parts().3))
+    }
+}
+
+impl BackupCipher for Backups {
+    fn epoch(&self) -> u32 {
+        self.0.epoch()
+    }
+    fn sign(&self, epoch: u32) -> Option<[u8; DOMAIN_SIGN_BYTES]> {
+        self.0.sign(epoch)
+    }
+    fn seal(&self, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, BackupCipherError> {
+        self.0.seal(aad, plaintext).map_err(|_| BackupCipherError)
+    }
+    fn open(&self, epoch: u32, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, BackupCipherError> {
+        let opened = self.0.open(epoch, aad, sealed);
+        opened.map(|opened| opened.expose().to_vec()).map_err(|_| BackupCipherError)
+    }
+}
+
+/// The domain of an HSM, unless a test wants another.
+pub(crate) const DOMAIN: u8 = 9;
+
 pub(crate) struct Bench {
+    /// The domain secret is this byte, thirty-two times.
+    domain: u8,
     pub(crate) hsm: Arc<Hsm>,
     pub(crate) clock: Arc<HandClock>,
     pub(crate) pool: Arc<TestPool>,
@@ -234,26 +268,41 @@ impl Bench {
     }
 
     pub(crate) async fn try_with(settings: Settings, roles: &[&str]) -> Result<Self, OpenFailure> {
+        Self::try_in(DOMAIN, settings, roles).await
+    }
+
+    /// An HSM of another security domain.
+    pub(crate) async fn in_domain(domain: u8) -> Self {
+        Self::try_in(domain, settings(), &FIRST_ROLES).await.unwrap()
+    }
+
+    async fn try_in(domain: u8, settings: Settings, roles: &[&str]) -> Result<Self, OpenFailure> {
         let store = Arc::new(MemoryStore::default());
         let clock = Arc::new(HandClock(AtomicI64::new(1_700_000_000), AtomicUsize::new(0)));
         let pool = Arc::new(TestPool::default());
-        let (engine, cipher) = keys();
+        let (engine, cipher) = keys(domain);
         let sealed = SealedStore::create(store.clone(), cipher, identity()).await.unwrap();
-        let ports = ports(engine, sealed, &clock, &pool);
+        let ports = ports(domain, engine, sealed, &clock, &pool);
         let hsm = Hsm::create(ports, creation(settings, roles), HsmLimits::default()).await?;
-        Ok(Self { hsm, clock, pool, store, trail: Trail::in_memory().0 })
+        Ok(Self { domain, hsm, clock, pool, store, trail: Trail::in_memory().0 })
     }
 
     /// Opens the same store anew, as after a restart.
     pub(crate) async fn restart(self) -> Self {
-        let Self { clock, pool, store, trail, hsm } = self;
+        let Self { domain, clock, pool, store, trail, hsm } = self;
         drop(hsm);
-        let (engine, cipher) = keys();
+        let (engine, cipher) = keys(domain);
         let (sealed, records) =
             SealedStore::open(store.clone(), cipher, identity(), None).await.unwrap();
-        let ports = ports(engine, sealed, &clock, &pool);
+        let ports = ports(domain, engine, sealed, &clock, &pool);
         let hsm = Hsm::open(ports, records, HsmLimits::default()).unwrap();
-        Self { hsm, clock, pool, store, trail }
+        Self { domain, hsm, clock, pool, store, trail }
+    }
+
+    /// Opens another store in the place of its own, as after a full restore.
+    pub(crate) async fn taken_over(mut self, store: Arc<MemoryStore>) -> Self {
+        self.store = store;
+        self.restart().await
     }
 
     pub(crate) fn permit<A: DataAction>(&self, who: Uuid, scope: &str) -> Permit<A> {
@@ -307,8 +356,8 @@ pub(crate) fn name(text: &str) -> KeyName {
     KeyName::new(text).unwrap()
 }
 
-fn keys() -> (Arc<dyn Engine>, Arc<dyn RecordCipher>) {
-    let domain = DomainKeys::derive(&Secret::new(vec![9; 32]));
+fn keys(domain: u8) -> (Arc<dyn Engine>, Arc<dyn RecordCipher>) {
+    let domain = DomainKeys::derive(&Secret::new(vec![domain; 32]));
     let (record, head, material, _) = domain.into_parts();
     let engine = SoftEngine::new(material).unwrap();
     let cipher = casemate_engine_soft::domain::RecordCipher::new(record, head);
@@ -320,6 +369,7 @@ fn identity() -> StoreIdentity {
 }
 
 fn ports(
+    domain: u8,
     engine: Arc<dyn Engine>,
     store: SealedStore,
     clock: &Arc<HandClock>,
@@ -328,6 +378,7 @@ fn ports(
     Ports {
         engine,
         store,
+        backup: Arc::new(Backups::of(domain, 1)),
         clock: Arc::<HandClock>::clone(clock),
         pool: Arc::<TestPool>::clone(pool),
         spawn: Arc::new(Runtime),
@@ -337,10 +388,10 @@ fn ports(
 #[tokio::test]
 async fn an_hsm_without_administrator_is_not_made() {
     let store = Arc::new(MemoryStore::default());
-    let (engine, cipher) = keys();
+    let (engine, cipher) = keys(DOMAIN);
     let sealed = SealedStore::create(store, cipher, identity()).await.unwrap();
     let clock = Arc::new(HandClock(AtomicI64::new(0), AtomicUsize::new(0)));
-    let ports = ports(engine, sealed, &clock, &Arc::default());
+    let ports = ports(DOMAIN, engine, sealed, &clock, &Arc::default());
     let refused = Hsm::create(ports, creation(settings(), &[]), HsmLimits::default()).await;
     assert!(matches!(refused.err(), Some(OpenFailure::NoAdministrator)));
 }

@@ -6,7 +6,9 @@ mod bench; // the fixture all tests stand on
 mod definitions;
 mod deletion;
 mod explain;
+mod full_backup;
 mod gcm;
+mod key_backup;
 mod ladder;
 mod prefixes;
 mod races;
@@ -14,5 +16,6 @@ mod revocation;
 mod rights;
 mod role_table;
 mod settings;
+mod shelf;
 mod use_rules;
 mod versions;

@@ -1,9 +1,27 @@
 use super::*;
+use crate::transfer::{Outcome, Verb};
 
 fn delivered(error: Option<&str>) -> FromCourier {
     let error = error.map(str::to_owned);
     let sink = "a".to_owned();
     FromCourier::Delivered(Delivered { generation: 4, sink, upto: 7, error, failures: 1 })
+}
+
+fn order() -> Order {
+    Order {
+        id: 9,
+        verb: Verb::Put,
+        uri: "https://h/c".to_owned(),
+        token: "hunter2".to_owned(),
+        folder: "f".to_owned(),
+        name: "part-000000".to_owned(),
+        bytes: 3,
+    }
+}
+
+#[test]
+fn what_opens_a_target_is_not_printed() {
+    assert!(!format!("{:?}", ToCourier::Transfer(order())).contains("hunter2"));
 }
 
 fn to_courier() -> Vec<ToCourier> {
@@ -15,6 +33,8 @@ fn to_courier() -> Vec<ToCourier> {
         ToCourier::Checkpoint("origin\n7\nroot\n".to_owned()),
         ToCourier::Entries { from: 3, lines: b"{}\n{}\n".to_vec() },
         ToCourier::Entries { from: 3, lines: Vec::new() },
+        ToCourier::Transfer(order()),
+        ToCourier::Piece { id: 9, bytes: vec![1, 2, 3] },
         ToCourier::Spans { generation: 4, spans: Vec::new() },
         ToCourier::Spans { generation: 4, spans: vec![span()] },
         ToCourier::Frontier { size: 1, text: "1\nroot\n".to_owned() },
@@ -49,7 +69,16 @@ fn from_courier() -> Vec<FromCourier> {
     };
     let frontier = FromCourier::Frontier { size: 6 };
     let spans = FromCourier::ReadSpans { generation: u64::MAX };
-    let reports = [delivered(None), delivered(Some("refused")), exported(None), exported(Some(""))];
+    let report = |outcome| FromCourier::Transferred(Report { id: 9, outcome, bytes: 0 });
+    let reports = [
+        delivered(None),
+        delivered(Some("refused")),
+        exported(None),
+        exported(Some("")),
+        report(Outcome::Done),
+        report(Outcome::Refused("no".to_owned())),
+        FromCourier::Piece { id: 9, bytes: vec![1, 2, 3] },
+    ];
     [FromCourier::Hello, read, frontier, spans].into_iter().chain(reports).collect()
 }
 
@@ -104,6 +133,9 @@ fn what_is_of_no_shape_is_refused() {
         long(CONFIGURATION, CONFIGURATION_BYTES_MAX + 1),
         long(HELLO, REPORT_BYTES_MAX + 1),
         long(ENTRIES, FRAME_BYTES_MAX),
+        long(TRANSFER, ORDER_BYTES_MAX + 1),
+        long(PIECE, 8),
+        long(PIECE, 8 + PIECE_BYTES_MAX + 1),
         vec![SPANS, 0, 0, 0],
         spans_of("[{}]"),
         spans_of("{}"),

@@ -26,6 +26,7 @@ fn failed(status: u16) -> String {
 #[test]
 fn each_event_is_an_alert_once() {
     let granted = format!(r#"{DONE}"marks":["x","grantToOneself"],"requestUri":"/a","#);
+    let restored = format!(r#"{DONE}"requestUri":"/c","#);
     let taken = format!(r#"{DONE}"requestUri":"/b","#);
     let alerts = rules(
         &mut watch(),
@@ -35,13 +36,22 @@ fn each_event_is_an_alert_once() {
             entry("RoleAssignmentCreate", "intent", &granted, 1),
             entry("RoleAssignmentCreate", "outcome", &granted, 1),
             entry("RoleAssignmentDelete", "outcome", &taken, 1),
+            entry("RoleAssignmentRestored", "service", &restored, 1),
             entry("KeyPurge", "outcome", DONE, 2),
             entry("AuditTailCut", "service", r#""resultType":"Failed","#, 3),
         ],
     );
     assert_eq!(
         alerts,
-        [SECURITY_DOMAIN_EXPORT, ROLE_CHANGE, SELF_GRANT, ROLE_CHANGE, KEY_PURGE, LOG_TROUBLE]
+        [
+            SECURITY_DOMAIN_EXPORT,
+            ROLE_CHANGE,
+            SELF_GRANT,
+            ROLE_CHANGE,
+            ROLE_CHANGE,
+            KEY_PURGE,
+            LOG_TROUBLE
+        ]
     );
 }
 

@@ -14,6 +14,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::Transfers;
 use super::log::Log;
 use super::spans::Spans;
 use super::table::Table;
@@ -44,6 +45,7 @@ pub(super) struct Link {
     pub(super) log: Arc<dyn Log>,
     pub(super) origin: Origin,
     pub(super) table: Arc<Table>,
+    pub(super) transfers: Arc<Transfers>,
     pub(super) spans: Arc<Spans>,
 }
 
@@ -74,10 +76,15 @@ impl Link {
         write_frame(&mut outgoing, &ToCourier::Hello { hsm, resource_id }.encode()).await?;
         let (ask, requests) = mpsc::channel(REQUESTS_MAX);
         let (table, spans) = (Arc::clone(&self.table), Arc::clone(&self.spans));
-        tokio::select! {
-            heard = listen(incoming, &table, &spans, ask) => heard,
-            told = self.tell(outgoing, requests) => told,
-        }
+        let transfers = Arc::clone(&self.transfers);
+        let orders = transfers.attach();
+        let heard = Heard { table: &table, spans: &spans, transfers: &transfers };
+        let ended = tokio::select! {
+            heard = listen(incoming, heard, ask) => heard,
+            told = self.tell(outgoing, requests, orders) => told,
+        };
+        transfers.detach();
+        ended
     }
 
     /// Says what is new and answers requests. Each frame waits until the courier has taken the one
@@ -86,6 +93,7 @@ impl Link {
         &self,
         mut outgoing: OwnedWriteHalf,
         mut requests: mpsc::Receiver<Request>,
+        mut orders: mpsc::Receiver<ToCourier>,
     ) -> Result<(), CourierProtocolError> {
         let mut told = Told::default();
         let mut look = interval(LOOK_INTERVAL);
@@ -111,6 +119,7 @@ impl Link {
                     };
                     write_frame(&mut outgoing, &answer.encode()).await?;
                 }
+                Some(order) = orders.recv() => write_frame(&mut outgoing, &order.encode()).await?,
                 () = self.table.nudge.notified() => {}
                 _ = look.tick() => told.looks = told.looks.wrapping_add(1),
             }
@@ -186,22 +195,32 @@ impl Link {
     }
 }
 
+/// Who is told what the courier says.
+struct Heard<'a> {
+    table: &'a Table,
+    spans: &'a Spans,
+    transfers: &'a Transfers,
+}
+
 /// Hears the courier until it has gone.
 async fn listen(
     mut incoming: OwnedReadHalf,
-    table: &Table,
-    spans: &Spans,
+    heard: Heard<'_>,
     ask: mpsc::Sender<Request>,
 ) -> Result<(), CourierProtocolError> {
     while let Some(frame) = read_frame(&mut incoming).await? {
         let request = match FromCourier::decode(&frame)? {
             FromCourier::Hello => continue,
             FromCourier::Delivered(report) => {
-                table.note(report, now_ms());
+                heard.table.note(report, now_ms());
                 continue;
             }
             FromCourier::Exported(exported) => {
-                spans.note(exported);
+                heard.spans.note(exported);
+                continue;
+            }
+            message @ (FromCourier::Transferred(_) | FromCourier::Piece { .. }) => {
+                heard.transfers.hear(message).await;
                 continue;
             }
             FromCourier::Read { from, bytes_max } => Request::Lines { from, bytes_max },

@@ -17,27 +17,35 @@ impl SealedStore {
         cipher: Arc<dyn RecordCipher>,
         identity: StoreIdentity,
     ) -> Result<Self, OpenError> {
-        let (entries, _) = store.read_all().await.map_err(OpenError::Store)?;
-        if !entries.is_empty() {
-            return Err(OpenError::NotEmpty);
-        }
-        let sealer = Sealer { cipher, identity };
-        let value = sealer.seal_head(&Head::EMPTY).map_err(OpenError::Cipher)?;
-        let expect = vec![(head_path(), Expect::Absent)];
-        let writes = vec![Write::Put(head_path(), value.clone())];
-        let revision = match store.commit(Transaction { expect, writes }).await {
-            Ok(Outcome::Committed(revision)) => revision,
-            Ok(Outcome::Lost) => return Err(OpenError::NotEmpty),
-            Err(cause @ StoreError::Unknown(_)) => {
-                let head = store.read(&head_path()).await.map_err(OpenError::Store)?;
-                match head {
-                    Some(entry) if entry.value == value => entry.revision,
-                    Some(_) => return Err(OpenError::NotEmpty),
-                    None => return Err(OpenError::Store(cause)),
-                }
-            }
-            Err(cause) => return Err(OpenError::Store(cause)),
-        };
-        Ok(Self::new(store, sealer, State::new(Head::EMPTY, revision, true)))
+        with_head(store, Sealer { cipher, identity }, Head::EMPTY).await
     }
+}
+
+/// Creates a head in an empty store.
+pub(super) async fn with_head(
+    store: Arc<dyn Store>,
+    sealer: Sealer,
+    head: Head,
+) -> Result<SealedStore, OpenError> {
+    let (entries, _) = store.read_all().await.map_err(OpenError::Store)?;
+    if !entries.is_empty() {
+        return Err(OpenError::NotEmpty);
+    }
+    let value = sealer.seal_head(&head).map_err(OpenError::Cipher)?;
+    let expect = vec![(head_path(), Expect::Absent)];
+    let writes = vec![Write::Put(head_path(), value.clone())];
+    let revision = match store.commit(Transaction { expect, writes }).await {
+        Ok(Outcome::Committed(revision)) => revision,
+        Ok(Outcome::Lost) => return Err(OpenError::NotEmpty),
+        Err(cause @ StoreError::Unknown(_)) => {
+            let head = store.read(&head_path()).await.map_err(OpenError::Store)?;
+            match head {
+                Some(entry) if entry.value == value => entry.revision,
+                Some(_) => return Err(OpenError::NotEmpty),
+                None => return Err(OpenError::Store(cause)),
+            }
+        }
+        Err(cause) => return Err(OpenError::Store(cause)),
+    };
+    Ok(SealedStore::new(store, sealer, State::new(head, revision, true)))
 }

@@ -79,6 +79,7 @@ impl Played {
             log: Arc::<Numbers>::clone(&log),
             origin: Origin { hsm: "dev".to_owned(), resource_id: "/r".to_owned() },
             table: Arc::clone(&table),
+            transfers: Arc::default(),
             spans: Arc::new(Spans::new(Arc::clone(&tracer))),
         };
         let stream = StdUnixStream::from(theirs);

@@ -1,0 +1,251 @@
+//! Full backup and restore through the API: shapes, rights, and what is answered meanwhile.
+
+use std::sync::atomic::Ordering;
+
+use http::Request;
+use http_body_util::Full;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::kit::{ADMIN, HOST, Reply, START, URL, World};
+
+fn storage() -> Value {
+    json!({"storageResourceUri": "https://a.blob.example/c", "token": "?sv=1&sig=x"})
+}
+
+fn restore(folder: &str) -> Value {
+    json!({"sasTokenParameters": storage(), "folderToRestore": folder})
+}
+
+fn key_restore(folder: &str) -> Value {
+    json!({"sasTokenParameters": storage(), "folder": folder})
+}
+
+/// Where the job's status is.
+fn status_path(reply: &Reply) -> String {
+    let url = reply.headers["azure-asyncoperation"].to_str().unwrap();
+    url.strip_prefix(URL).unwrap().to_owned()
+}
+
+/// A call without an api-version, as clients follow the URL that they were given.
+async fn poll(world: &World, who: Uuid, path: &str) -> Reply {
+    let request = Request::builder()
+        .method("GET")
+        .uri(path)
+        .header("host", HOST)
+        .header("authorization", format!("Bearer {}", world.token(who)))
+        .body(Full::default())
+        .unwrap();
+    world.raw(request).await
+}
+
+async fn ended(world: &World, path: &str) -> Value {
+    for _ in 0..1_000 {
+        let reply = poll(world, ADMIN, path).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        let body = reply.json();
+        if body["status"] != "InProgress" {
+            return body;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("the job did not end");
+}
+
+async fn backup(world: &World) -> String {
+    let started = world.call("POST", "/backup", storage()).await;
+    assert_eq!(started.status, 202, "{}", started.text);
+    let done = ended(world, &status_path(&started)).await;
+    assert_eq!(done["status"], "Succeeded", "{done}");
+    let uri = done["azureStorageBlobContainerUri"].as_str().unwrap();
+    uri.strip_prefix("https://a.blob.example/c/").unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_backup_is_answered_as_the_contract_says() {
+    let world = World::new().await;
+    world.create("k", json!({"kty": "EC"})).await;
+    let started = world.call("POST", "/backup", storage()).await;
+    assert_eq!(started.status, 202);
+    let path = status_path(&started);
+    let id = path.strip_prefix("/backup/").unwrap().strip_suffix("/pending").unwrap();
+    assert_eq!(id.len(), 32);
+    assert_eq!(started.headers["retry-after"], "2");
+    let expected = json!({
+        "status": "InProgress", "statusDetails": null, "error": null, "startTime": START,
+        "endTime": null, "jobId": id, "azureStorageBlobContainerUri": null,
+    });
+    assert_eq!(started.json(), expected, "absent members are null, not left out");
+    let done = ended(&world, &path).await;
+    let uri = done["azureStorageBlobContainerUri"].as_str().unwrap();
+    let folder = uri.strip_prefix("https://a.blob.example/c/mhsm-dev-").unwrap();
+    assert!(folder.len() == 16 && folder.bytes().all(|byte| byte.is_ascii_digit()), "{uri}");
+    assert_eq!((&done["status"], &done["endTime"]), (&json!("Succeeded"), &json!(START)));
+    assert!(done["error"].is_null());
+    assert_eq!(world.shelf.names().len(), 2);
+    let lines = world.audit.lines().concat();
+    for record in ["BackupCreate", "BackupEnded", "BackupStatusGet"] {
+        assert!(lines.contains(record), "{record}");
+    }
+    assert!(!lines.contains("sig=x"), "what opens the storage is not recorded");
+}
+
+#[tokio::test]
+async fn one_job_at_a_time_and_its_failure_is_told() {
+    let world = World::new().await;
+    let gate = world.shelf.gate.forget_permits(1_000);
+    assert_eq!(gate, 1_000);
+    let started = world.call("POST", "/backup", storage()).await;
+    for (method, path, body) in [
+        ("POST", "/backup", storage()),
+        ("POST", "/prebackup", storage()),
+        ("PUT", "/restore", restore("mhsm-dev-1")),
+        ("PUT", "/prerestore", restore("mhsm-dev-1")),
+        ("PUT", "/keys/k/restore", key_restore("mhsm-dev-1")),
+    ] {
+        let busy = world.call(method, path, body).await;
+        assert_eq!(busy.code(), (409, "Conflict".to_owned()), "{path}");
+    }
+    world.shelf.is_gone.store(true, Ordering::SeqCst);
+    world.shelf.gate.add_permits(1_000);
+    let done = ended(&world, &status_path(&started)).await;
+    assert_eq!(done["status"], "Failed");
+    assert_eq!(done["error"]["code"], "StorageAccountError");
+    assert!(done["error"]["message"].as_str().unwrap().contains("not there"));
+    world.shelf.is_gone.store(false, Ordering::SeqCst);
+    backup(&world).await;
+}
+
+#[tokio::test]
+async fn parameters_that_are_none_are_refused_and_begin_nothing() {
+    let world = World::new().await;
+    let uri = |uri: &str| json!({"storageResourceUri": uri, "token": "sig=x"});
+    for (method, path, body) in [
+        ("POST", "/backup", json!({})),
+        ("POST", "/backup", uri("")),
+        ("POST", "/backup", uri("c")),
+        ("POST", "/backup", uri("https://h/c?sig=1")),
+        ("POST", "/backup", json!({"storageResourceUri": "https://h/c", "token": "a\nb"})),
+        (
+            "POST",
+            "/backup",
+            json!({"storageResourceUri": "https://h/c", "useManagedIdentity": true}),
+        ),
+        ("PUT", "/restore", storage()),
+        ("PUT", "/restore", restore("")),
+        ("PUT", "/restore", restore("..")),
+        ("PUT", "/keys/k/restore", restore("f")),
+        ("PUT", "/keys/k/restore", key_restore("a b")),
+    ] {
+        let reply = world.call(method, path, body.clone()).await;
+        assert_eq!(reply.code(), (400, "BadParameter".to_owned()), "{path} {body}: {}", reply.text);
+    }
+    backup(&world).await;
+    for path in ["/backup/0/pending", "/restore/x/pending", "/prebackup/0/pending", "/backup/a"] {
+        assert_eq!(world.call("GET", path, Value::Null).await.status, 404, "{path}");
+    }
+    let none = format!("/backup/{}/pending", "0".repeat(32));
+    let reply = world.call("GET", &none, Value::Null).await;
+    assert_eq!(reply.code(), (404, "JobNotFound".to_owned()));
+    for (method, path) in [("GET", "/backup"), ("POST", "/restore"), ("PUT", "/prebackup")] {
+        assert_eq!(world.call(method, path, Value::Null).await.status, 405, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn who_backs_up_does_not_restore_and_users_of_keys_do_neither() {
+    let world = World::new().await;
+    let started = world.call("POST", "/backup", storage()).await;
+    let path = status_path(&started);
+    ended(&world, &path).await;
+    let backs_up = world.somebody("Managed HSM Backup User", "").await;
+    let restores = world.somebody("Managed HSM Restore User", "").await;
+    let uses = world.somebody("Managed HSM Crypto User", "").await;
+    let officer = world.somebody("Managed HSM Crypto Officer", "").await;
+    for (who, may_back_up, may_restore) in [
+        (backs_up, true, false),
+        (restores, false, true),
+        (uses, false, false),
+        (officer, false, false),
+        (Uuid::new_v4(), false, false),
+    ] {
+        let is = |reply: &Reply, allowed: bool| {
+            assert_eq!(reply.status != 403, allowed, "{}", reply.text);
+        };
+        is(&poll(&world, who, &path).await, may_back_up);
+        let started = world.call_as(who, "POST", "/prebackup", storage()).await;
+        is(&started, may_back_up);
+        if may_back_up {
+            assert_eq!(ended(&world, &status_path(&started)).await["status"], "Succeeded");
+        }
+        for (path, body) in
+            [("/prerestore", restore("mhsm-none")), ("/keys/k/restore", key_restore("mhsm-none"))]
+        {
+            let started = world.call_as(who, "PUT", path, body).await;
+            is(&started, may_restore);
+            if may_restore {
+                let path = status_path(&started);
+                assert_eq!(ended(&world, &path).await["status"], "Failed");
+                assert_eq!(poll(&world, who, &path).await.status, 200);
+                assert!(ended(&world, &path).await.get("azureStorageBlobContainerUri").is_none());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_restore_answers_nothing_but_its_status_until_the_hsm_is_opened_anew() {
+    let world = World::new().await;
+    world.create("k", json!({"kty": "EC"})).await;
+    let stranger = world.somebody("Managed HSM Crypto User", "").await;
+    let folder = backup(&world).await;
+    let role = world.grant(Uuid::new_v4(), "Managed HSM Crypto User", "/keys").await;
+    let started = world.call("PUT", "/restore", restore(&folder)).await;
+    assert_eq!(started.status, 202, "{}", started.text);
+    let path = status_path(&started);
+    assert!(path.starts_with("/restore/"));
+    while !world.shelf.taken.load(Ordering::SeqCst) {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    for (who, method, path) in [
+        (ADMIN, "GET", "/keys/k".to_owned()),
+        (stranger, "POST", "/keys/k/sign".to_owned()),
+        (ADMIN, "DELETE", role),
+        (ADMIN, "POST", "/backup".to_owned()),
+        (ADMIN, "GET", "/settings".to_owned()),
+    ] {
+        let reply = world.call_as(who, method, &path, Value::Null).await;
+        assert_eq!(reply.code(), (503, "ServiceUnavailable".to_owned()), "{path}");
+        assert!(reply.headers.contains_key("retry-after"));
+    }
+    let status = poll(&world, ADMIN, &path).await;
+    assert_eq!((status.status.as_u16(), &status.json()["status"]), (200, &json!("InProgress")));
+    let lines = world.audit.lines().concat();
+    assert!(lines.contains("RestoreTakesOver") && lines.contains("RoleAssignmentDropped"));
+}
+
+#[tokio::test]
+async fn a_restore_that_fails_leaves_the_hsm_in_service() {
+    let world = World::new().await;
+    world.create("k", json!({"kty": "EC"})).await;
+    let folder = backup(&world).await;
+    world.shelf.alter(&format!("{folder}/part-000000"));
+    let started = world.call("PUT", "/restore", restore(&folder)).await;
+    let done = ended(&world, &status_path(&started)).await;
+    assert_eq!((&done["status"], &done["error"]["code"]), (&json!("Failed"), &json!("BadBackup")));
+    assert!(done["error"]["message"].as_str().unwrap().contains("altered"), "{done}");
+    assert!(!world.shelf.taken.load(Ordering::SeqCst));
+    assert_eq!(world.call("GET", "/keys/k", Value::Null).await.status, 200);
+    world.create("l", json!({"kty": "EC"})).await;
+    assert!(world.audit.lines().concat().contains("RestoreEnded"));
+}
+
+#[tokio::test]
+async fn nothing_is_backed_up_without_a_record() {
+    let world = World::new().await;
+    world.audit.set_full(true);
+    assert_eq!(world.call("POST", "/backup", storage()).await.status, 503);
+    world.audit.set_full(false);
+    assert!(world.shelf.names().is_empty());
+    backup(&world).await;
+}

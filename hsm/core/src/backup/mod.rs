@@ -1,0 +1,33 @@
+//! Backups: what leaves the HSM sealed, to come back into an HSM of the same security domain.
+//!
+//! The formats are specified in `docs/design/backup.md`. What a backup holds of key material is
+//! what the store holds: material under the engine's material key, bound to its place. It is sealed
+//! once more, with everything else, under the domain's backup key.
+//!
+//! Invariant: nothing of a backup is believed before the cipher has opened it.
+
+mod aside;
+mod cipher;
+mod content;
+mod envelope;
+mod full_backup;
+mod full_restore;
+mod jobs;
+mod key_backup;
+mod key_restore;
+mod manifest;
+mod parts;
+mod reading;
+mod transfer;
+
+pub use aside::{Aside, AsideError};
+pub use cipher::{BackupCipher, BackupCipherError, DOMAIN_SIGN_BYTES};
+pub(crate) use content::KeyContent;
+pub use envelope::BackupError;
+pub use full_restore::Prepared;
+pub(crate) use jobs::Jobs;
+pub use jobs::{Begun, Done, Job, JobFailure, JobId, JobKind, JobState, StartRefusal};
+pub(crate) use key_backup::seal as seal_key;
+pub use key_backup::{KEY_BACKUP_BYTES_MAX, KeyBackup};
+pub use manifest::Counts;
+pub use transfer::{Folder, OBJECT_BYTES_MAX, Objects, Target, TargetError, TransferError};

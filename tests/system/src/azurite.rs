@@ -1,0 +1,63 @@
+//! Azurite, the emulator of Azure Blob Storage, with one container for backups.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use casemate_test_kit::places;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A running Azurite; ended when it is dropped.
+pub struct Azurite {
+    child: Child,
+    folder: TempDir,
+    told: Value,
+}
+
+impl Azurite {
+    /// Starts it, over HTTPS and over HTTP, and makes a container.
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let mut child = Command::new(places::python_sinks())
+            .arg(super::folder("python").join("azurite_target.py"))
+            .arg(folder.path())
+            .env("CASEMATE_AZURITE", places::azurite())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("Python can be started");
+        let out = child.stdout.take().expect("it is piped");
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line).expect("what it says can be read");
+        let told = serde_json::from_str(&line).expect("it says where it is, in JSON");
+        Self { child, folder, told }
+    }
+
+    /// The root of its certificate.
+    pub fn root(&self) -> PathBuf {
+        self.folder.path().join("root.pem")
+    }
+
+    /// The container over HTTPS, and a token for it.
+    pub fn container(&self) -> (&str, &str) {
+        (self.text("url"), self.text("token"))
+    }
+
+    /// The container over HTTP, and a token for it.
+    pub fn plain_container(&self) -> (&str, &str) {
+        (self.text("plainUrl"), self.text("plainToken"))
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.told[name].as_str().expect("it says where it is")
+    }
+}
+
+impl Drop for Azurite {
+    fn drop(&mut self) {
+        // It ends when its input does.
+        drop(self.child.stdin.take());
+        let _ended = self.child.wait();
+    }
+}
