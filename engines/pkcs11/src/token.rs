@@ -38,7 +38,10 @@ pub struct TokenOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The module.
-    #[error("{} is not loaded as a PKCS #11 module: check its path and what it depends on", path.display())]
+    #[error(
+        "{} is not loaded as a PKCS #11 module: check its path and what it depends on",
+        path.display()
+    )]
     Module {
         /// Its path.
         path: PathBuf,
@@ -56,7 +59,10 @@ pub enum TokenError {
         cause: io::Error,
     },
     /// Others may read the PIN.
-    #[error("{} must be a plain file that only its owner reads (mode {mode:o}): chmod 600 it", path.display())]
+    #[error(
+        "{} must be a plain file that only its owner reads (mode {mode:o}): chmod 600 it",
+        path.display()
+    )]
     PinExposed {
         /// Its path.
         path: PathBuf,

@@ -98,7 +98,10 @@ pub enum OptionRefusal {
     #[error("--ephemeral keeps nothing, so --data-dir has no meaning beside it; leave one out")]
     EphemeralWithFolder,
     /// A token whose paths would mean another file in another folder.
-    #[error("{} is not an absolute path; a token's paths are told to another process", path.display())]
+    #[error(
+        "{} is not an absolute path; a token's paths are told to another process",
+        path.display()
+    )]
     Relative {
         /// The path.
         path: PathBuf,

@@ -138,7 +138,7 @@ fn compare(
     }
     let (ours, bare) = (median(ours), median(bare));
     let text = format!(
-        "{ours:.0}/s through the engine, {bare:.0}/s by bare calls of the token ({:.2}), one thread",
+        "{ours:.0}/s through the engine, {bare:.0}/s by bare calls of the token ({:.2})",
         ours / bare
     );
     writeln!(std::io::stdout(), "pkcs11 {what} (SoftHSM2)\t{text}")?;
