@@ -39,9 +39,9 @@ fn ended<T>(mut step: Step, done: Result<T, OperationError>) -> Result<T, Operat
 
 /// The same, of what the engine does with material.
 fn made<T>(mut step: Step, done: Result<T, EngineError>) -> Result<T, EngineError> {
-    if let Err(
-        EngineError::Failed(_) | EngineError::NotAuthentic | EngineError::Unavailable(_),
-    ) = &done {
+    if let Err(EngineError::Failed(_) | EngineError::NotAuthentic | EngineError::Unavailable(_)) =
+        &done
+    {
         step.fail();
     }
     done
