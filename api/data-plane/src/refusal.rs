@@ -432,6 +432,7 @@ fn use_key(refusal: &UseRefusal, url: &str) -> Problem {
         UseRefusal::Operation(error) => match error {
             OperationError::BadInput(reason) => Problem::bad(sentence(reason)),
             OperationError::DecryptionFailed => Problem::bad("The value could not be decrypted."),
+            OperationError::Unavailable(_) => Problem::unavailable(sentence(error)),
             OperationError::Failed(_) => Problem::internal(),
         },
     }
@@ -466,7 +467,8 @@ fn commit(refusal: &CommitRefusal) -> Problem {
 
 fn engine(error: &EngineError) -> Problem {
     match error {
-        EngineError::Unsupported | EngineError::BadKey(_) => Problem::bad(sentence(error)),
+        EngineError::Unsupported(_) | EngineError::BadKey(_) => Problem::bad(sentence(error)),
+        EngineError::Unavailable(_) => Problem::unavailable(sentence(error)),
         EngineError::NotAuthentic | EngineError::Failed(_) => Problem::internal(),
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::audit::AuditCommand;
 use crate::security_domain::SecurityDomainCommand;
@@ -129,6 +129,13 @@ pub struct DevArguments {
         action = clap::ArgAction::Set
     )]
     pub activate: bool,
+    /// Where the keys live: in this program's memory, or in a PKCS #11 token; fixed at creation
+    /// [default: software].
+    #[arg(long, value_enum)]
+    pub engine: Option<EngineChoice>,
+    /// The PKCS #11 token.
+    #[command(flatten)]
+    pub token: TokenArguments,
     /// Keep nothing after the end.
     #[arg(long)]
     pub ephemeral: bool,
@@ -202,6 +209,39 @@ pub struct HsmCreate {
     /// Forbid that deleted keys are purged before their retention ends.
     #[arg(long)]
     pub purge_protection: bool,
+}
+
+/// Where keys live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EngineChoice {
+    /// In the partition's memory.
+    Software,
+    /// In a PKCS #11 token; see docs/operate/pkcs11.md.
+    Pkcs11,
+}
+
+/// A PKCS #11 token.
+#[derive(Debug, Clone, Args)]
+pub struct TokenArguments {
+    /// The token's module, a shared library; an absolute path.
+    #[arg(long, value_name = "FILE", required_if_eq("engine", "pkcs11"), requires = "engine")]
+    pub pkcs11_module: Option<PathBuf>,
+    /// The token's label.
+    #[arg(long, value_name = "LABEL", required_if_eq("engine", "pkcs11"), requires = "engine")]
+    pub pkcs11_token: Option<String>,
+    /// A file of mode 0600 with the user's PIN; an absolute path.
+    #[arg(long, value_name = "FILE", required_if_eq("engine", "pkcs11"), requires = "engine")]
+    pub pkcs11_pin_file: Option<PathBuf>,
+    /// A folder or file that the module uses while it runs; may be given many times. Started as
+    /// root, it is given to the HSM's own user.
+    #[arg(long, value_name = "PATH", requires = "engine")]
+    pub pkcs11_path: Vec<PathBuf>,
+    /// A variable of the environment that the module reads; may be given many times.
+    #[arg(long, value_name = "NAME", requires = "engine")]
+    pub pkcs11_env: Vec<String>,
+    /// The module speaks with a daemon on this machine over a Unix socket.
+    #[arg(long, requires = "engine")]
+    pub pkcs11_daemon: bool,
 }
 
 /// The folder of the agent that is meant.
@@ -322,6 +362,10 @@ mod tests {
             "casemate serve",
             "casemate dev --listen here",
             "casemate dev --management-listen 8445",
+            "casemate dev --engine hardware",
+            "casemate dev --engine pkcs11",
+            "casemate dev --engine pkcs11 --pkcs11-module m --pkcs11-token t",
+            "casemate dev --pkcs11-module m --pkcs11-token t --pkcs11-pin-file f",
             "casemate dev --limit pool_queue_max",
             "casemate dev --limit pool_queue_max=",
             "casemate dev --limit pool_queue_max=-1",

@@ -9,8 +9,8 @@ mod identity;
 mod security_domain;
 
 pub use arguments::{
-    Arguments, Command, DataDir, DevArguments, DevCommand, HsmCommand, HsmCreate, IdentityCommand,
-    NodeFile, parse_error_code,
+    Arguments, Command, DataDir, DevArguments, DevCommand, EngineChoice, HsmCommand, HsmCreate,
+    IdentityCommand, NodeFile, TokenArguments, parse_error_code,
 };
 pub use audit::{AuditCommand, AuditError, AuditPlace, audit};
 pub use identity::{IdentityError, identity};

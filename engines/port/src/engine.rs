@@ -45,6 +45,12 @@ pub trait Engine: Send + Sync + 'static {
     /// what cannot is refused at creation.
     fn supports(&self, spec: KeySpec) -> bool;
 
+    /// Why keys of a kind that is not supported are not held here, for the caller, in words that go
+    /// on after "does not hold keys of this type and size". Empty where there is no more to say.
+    fn why_not(&self, _spec: KeySpec) -> &'static str {
+        ""
+    }
+
     /// Makes a new key.
     fn generate(&self, spec: KeySpec, place: &Place) -> Result<NewMaterial, EngineError>;
 
@@ -159,15 +165,18 @@ pub type Decrypted = Secret;
 /// Why an engine could not make, take or open a key.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// This engine cannot hold such keys.
-    #[error("this engine does not hold keys of this kind")]
-    Unsupported,
+    /// This engine cannot hold such keys: why, in words that go on after that; perhaps empty.
+    #[error("this engine does not hold keys of this kind{0}")]
+    Unsupported(&'static str),
     /// The imported key is not one: the reason, for the caller.
     #[error("the key is not acceptable: {0}")]
     BadKey(&'static str),
     /// Wrapped material that does not open at this place: stored data was changed.
     #[error("stored key material does not open at its place")]
     NotAuthentic,
+    /// The token cannot be reached now: what to do.
+    #[error("the token that holds the keys cannot be used now: {0}")]
+    Unavailable(&'static str),
     /// The library or token failed: which call, for the log.
     #[error("the engine failed in {0}")]
     Failed(&'static str),
@@ -182,6 +191,9 @@ pub enum OperationError {
     /// The ciphertext did not decrypt. Nothing more is said, on purpose.
     #[error("the value could not be decrypted")]
     DecryptionFailed,
+    /// The token cannot be reached now: what to do.
+    #[error("the token that holds the keys cannot be used now: {0}")]
+    Unavailable(&'static str),
     /// The library or token failed: which call, for the log.
     #[error("the engine failed in {0}")]
     Failed(&'static str),

@@ -32,7 +32,7 @@ pub(crate) fn wrap(
     place: &Place,
     material: &Secret,
 ) -> Result<WrappedMaterial, EngineError> {
-    let aad = associated_data(spec, place);
+    let aad = associated_data(VERSION, spec, place);
     aead::seal(material_key, LABEL, &[VERSION], &aad, material.expose())
         .map(WrappedMaterial)
         .map_err(|_| EngineError::Failed("wrapping key material"))
@@ -48,13 +48,15 @@ pub(crate) fn unwrap(
     let Some((&VERSION, sealed)) = wrapped.0.split_first() else {
         return Err(EngineError::NotAuthentic);
     };
-    let aad = associated_data(spec, place);
+    let aad = associated_data(VERSION, spec, place);
     aead::open(material_key, LABEL, &aad, sealed).ok_or(EngineError::NotAuthentic)
 }
 
-fn associated_data(spec: KeySpec, place: &Place) -> Vec<u8> {
+/// What binds wrapped material of one format to its kind and place.
+#[must_use]
+pub fn associated_data(version: u8, spec: KeySpec, place: &Place) -> Vec<u8> {
     let (kind, size) = code(spec);
-    let mut data = vec![VERSION, kind, size];
+    let mut data = vec![version, kind, size];
     data.extend_from_slice(place.as_bytes());
     data
 }

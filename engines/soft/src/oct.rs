@@ -8,6 +8,8 @@ mod gcm;
 mod kw;
 mod mac;
 
+pub use cbc::without_padding;
+
 use casemate_engine_port::{
     CipherAlgorithm, Cost, DecryptInput, Decrypted, EncryptInput, Encrypted, EngineError,
     KeyHandle, KeySpec, KeyUse, OctSize, OperationError, PublicPart, Secret, SignAlgorithm,
@@ -15,6 +17,10 @@ use casemate_engine_port::{
 
 use crate::engine::Made;
 use crate::public::MISFIT;
+
+/// A length that no symmetric key has.
+pub(crate) const BAD_LENGTH: EngineError =
+    EngineError::BadKey("a symmetric key must have 16, 24 or 32 bytes");
 
 /// Makes a key.
 pub(crate) fn generate(size: OctSize) -> Made {
@@ -25,10 +31,7 @@ pub(crate) fn generate(size: OctSize) -> Made {
 
 /// Takes a key in; its length decides its size, its content is not judged.
 pub(crate) fn import(key: Secret) -> Result<Made, EngineError> {
-    let size = OctSize::ALL
-        .into_iter()
-        .find(|size| size.bytes() == key.len())
-        .ok_or(EngineError::BadKey("a symmetric key must have 16, 24 or 32 bytes"))?;
+    let size = OctSize::ALL.into_iter().find(|size| size.bytes() == key.len()).ok_or(BAD_LENGTH)?;
     Ok(Made { spec: KeySpec::Oct(size), public: PublicPart::Oct, material: key })
 }
 

@@ -2,7 +2,9 @@
 //!
 //! The handles of the engine verify and encrypt through these same types.
 
-use casemate_engine_port::{EngineError, KeySpec, OperationError, PublicPart, SignAlgorithm};
+use casemate_engine_port::{
+    CipherAlgorithm, EngineError, KeySpec, OperationError, PublicPart, SignAlgorithm,
+};
 
 use crate::{ec, rsa};
 
@@ -38,6 +40,18 @@ impl PublicKey {
         match &self.0 {
             Kind::Rsa(key) => key.verify(algorithm, input, signature),
             Kind::Ec(key) => key.verify(algorithm, input, signature),
+        }
+    }
+
+    /// Encrypts with an RSA key.
+    pub fn encrypt(
+        &self,
+        algorithm: CipherAlgorithm,
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, OperationError> {
+        match &self.0 {
+            Kind::Rsa(key) => key.encrypt(algorithm, plaintext),
+            Kind::Ec(_) => Err(MISFIT),
         }
     }
 }

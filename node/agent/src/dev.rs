@@ -522,6 +522,7 @@ mod tests {
             retention_days: Some(6),
             purge_protection: false,
             activate: true,
+            engine: None,
             ephemeral: false,
             imds: None,
             i_know_this_is_a_development_issuer: false,

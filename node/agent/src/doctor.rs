@@ -116,6 +116,10 @@ fn show(out: &mut dyn Write, pid: u32, seen: &Observed, facts: &Facts) -> io::Re
     for (name, state) in &facts.report {
         writeln!(out, "  {name:<24} {state}")?;
     }
+    writeln!(
+        out,
+        "Casemate itself is validated by nobody; it claims the status of its parts alone."
+    )?;
     writeln!(out, "in any case: this is software on this machine; its root can read everything.")?;
     writeln!(out, "The seal lies beside the store, so a rollback of the whole folder is not seen.")
 }

@@ -43,6 +43,7 @@ mod supervise;
 mod users;
 
 pub use authority::AuthorityError;
+pub use casemate_channel::{Engine, Pkcs11};
 pub use dev::{DevError, dev};
 pub use doctor::{DoctorError, doctor};
 pub use facts::Facts;

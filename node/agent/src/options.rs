@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use casemate_channel::Engine;
+
 use crate::limits::{LimitChange, LimitRefusal, changed};
 
 /// Days for which a deleted key is kept.
@@ -31,6 +33,8 @@ pub struct DevOptions {
     pub purge_protection: bool,
     /// Give the security domain of an HSM that is not activated to three officers, made here.
     pub activate: bool,
+    /// Where the keys live; whether in a token or not is fixed at creation.
+    pub engine: Option<Engine>,
     /// Keep nothing after the end.
     pub ephemeral: bool,
     /// Answer the instance metadata endpoint for an app of this name.
@@ -93,6 +97,15 @@ pub enum OptionRefusal {
     /// Two places for data.
     #[error("--ephemeral keeps nothing, so --data-dir has no meaning beside it; leave one out")]
     EphemeralWithFolder,
+    /// A token whose paths would mean another file in another folder.
+    #[error(
+        "{} is not an absolute path; a token's paths are told to another process",
+        path.display()
+    )]
+    Relative {
+        /// The path.
+        path: PathBuf,
+    },
     /// A limit that cannot be.
     #[error(transparent)]
     Limit(#[from] LimitRefusal),
@@ -132,6 +145,13 @@ impl DevOptions {
         }
         if let Some(days) = self.retention_days.filter(|days| !(7..=90).contains(days)) {
             return Err(OptionRefusal::Retention { days });
+        }
+        if let Some(Engine::Pkcs11(place)) = &self.engine {
+            let fixed = [&place.module, &place.pin_file];
+            let mut paths = fixed.into_iter().chain(&place.paths);
+            if let Some(path) = paths.find(|path| !path.is_absolute()) {
+                return Err(OptionRefusal::Relative { path: path.clone() });
+            }
         }
         if self.ephemeral && self.data_dir.is_some() {
             return Err(OptionRefusal::EphemeralWithFolder);
@@ -181,6 +201,7 @@ mod tests {
             retention_days: None,
             purge_protection: false,
             activate: true,
+            engine: None,
             ephemeral: false,
             imds: None,
             i_know_this_is_a_development_issuer: false,
@@ -258,6 +279,25 @@ mod tests {
             let told = DevOptions { retention_days: Some(days), ..options() };
             assert_eq!(told.check().is_ok(), fine, "{days}");
         }
+    }
+
+    #[test]
+    fn a_token_is_told_by_absolute_paths() {
+        let place = |path: &str| casemate_channel::Pkcs11 {
+            module: "/usr/lib/module.so".into(),
+            token: "t".to_owned(),
+            pin_file: "/etc/pin".into(),
+            paths: vec![path.into()],
+            environment: Vec::new(),
+            daemon: false,
+        };
+        let told = |place| DevOptions { engine: Some(Engine::Pkcs11(place)), ..options() }.check();
+        assert_eq!(told(place("/var/lib/token")), Ok(()));
+        for path in ["token", "./token", ""] {
+            assert_eq!(told(place(path)), Err(OptionRefusal::Relative { path: path.into() }));
+        }
+        let module = casemate_channel::Pkcs11 { module: "module.so".into(), ..place("/t") };
+        assert!(told(module).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use casemate_channel::{Confine, Creation, Limits, Seal, Start, VERSION};
+use casemate_channel::{Confine, Creation, Engine, Limits, Seal, Start, VERSION};
 use casemate_dev_issuer::{AppCreated, DevIssuer};
 use serde_json::json;
 
@@ -128,6 +128,11 @@ pub(crate) fn start(
         let user = *state.user.get_or_insert_with(users::pick);
         state.save(folder)?;
         users::give(&hsm_folder, user).map_err(fails("give to its user", &hsm_folder))?;
+        if let Engine::Pkcs11(place) = &state.engine {
+            for path in &place.paths {
+                users::give(path, user).map_err(fails("give to the partition's user", path))?;
+            }
+        }
         (Confine { root: Some(hsm_folder), uid_gid: Some((user, user)) }, PathBuf::from("/"))
     } else {
         (Confine::default(), hsm_folder)
@@ -140,6 +145,7 @@ pub(crate) fn start(
         names: names.external(),
         named_port: names.listen.port(),
         seal: Seal::Key { path: seen.join(SEAL_FILE) },
+        engine: state.engine.clone(),
         folder: seen,
         create,
         limits: Limits::default(),

@@ -30,8 +30,11 @@ pub const COURIER_COMMAND: &str = "courier";
 /// What a process is started as.
 #[derive(Debug, Clone)]
 pub(crate) enum Role {
-    /// The partition of an HSM.
-    Partition,
+    /// The partition of an HSM; its token's module is told these variables too.
+    Partition {
+        /// Their names.
+        environment: Vec<String>,
+    },
     /// The courier beside it.
     Courier(CourierPlace),
 }
@@ -122,14 +125,18 @@ fn start_and_wait(
 fn command(role: &Role) -> Command {
     let mut command = Command::new("/proc/self/exe");
     match role {
-        Role::Partition => command.arg(PARTITION_COMMAND),
+        Role::Partition { .. } => command.arg(PARTITION_COMMAND),
         Role::Courier(place) => command
             .arg(COURIER_COMMAND)
             .arg(&place.folder)
             .args(place.user.map(|user| user.to_string())),
     };
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::null());
-    for name in ENVIRONMENT {
+    let more: &[String] = match role {
+        Role::Partition { environment } => environment,
+        Role::Courier(_) => &[],
+    };
+    for name in ENVIRONMENT.into_iter().chain(more.iter().map(String::as_str)) {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }

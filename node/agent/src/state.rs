@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use casemate_channel::Engine;
+
 use crate::folder::{Folder, FolderError};
 use crate::options::{DevOptions, RETENTION_DAYS_DEFAULT};
 
@@ -24,6 +26,9 @@ pub(crate) struct State {
     pub(crate) purge_protection: bool,
     /// Whether the HSM has been ready once; from then on it is never created again.
     pub(crate) created: bool,
+    /// Where the keys live.
+    #[serde(default)]
+    pub(crate) engine: Engine,
     /// The partition's own user, once the agent has run as root.
     pub(crate) user: Option<u32>,
     /// The subscription shown in the control plane.
@@ -96,7 +101,9 @@ impl State {
                 // or not its first start came to its end.
                 if known.created || folder.hsm()?.is_some() {
                     known.compare(options)?;
-                    known
+                    // Paths of a token may change; that there is one may not.
+                    let engine = options.engine.clone().unwrap_or_else(|| known.engine.clone());
+                    Self { engine, ..known }
                 } else {
                     // A creation that never began: the options of today count.
                     Self {
@@ -124,6 +131,7 @@ impl State {
             name: options.name.clone().unwrap_or_else(|| "dev".to_owned()).to_ascii_lowercase(),
             retention_days: options.retention_days.unwrap_or(RETENTION_DAYS_DEFAULT),
             purge_protection: options.purge_protection,
+            engine: options.engine.clone().unwrap_or_default(),
             created: false,
             user: None,
             subscription: Uuid::new_v4(),
@@ -157,6 +165,14 @@ impl State {
         if options.purge_protection && !self.purge_protection {
             return Err(fixed("purge protection", &"off", &"on"));
         }
+        let kind = |engine: &Engine| match engine {
+            Engine::Software => "software",
+            Engine::Pkcs11(_) => "pkcs11",
+        };
+        let (is, asked) = (kind(&self.engine), options.engine.as_ref().map(kind));
+        if let Some(asked) = asked.filter(|asked| *asked != is) {
+            return Err(fixed("--engine", &is, &asked));
+        }
         Ok(())
     }
 }
@@ -180,6 +196,7 @@ mod tests {
             retention_days: days,
             purge_protection: protection,
             activate: true,
+            engine: None,
             ephemeral: false,
             imds: None,
             i_know_this_is_a_development_issuer: false,
@@ -210,6 +227,37 @@ mod tests {
         for same in [options(None, None, false), options(Some("ALPHA"), Some(7), false)] {
             assert_eq!(State::open(&folder, &same).unwrap(), state);
         }
+    }
+
+    #[test]
+    fn an_hsm_stays_in_its_kind_of_engine_and_its_token_may_move() {
+        let (_parent, folder) = folder();
+        let place = |module: &str| casemate_channel::Pkcs11 {
+            module: module.into(),
+            token: "t".to_owned(),
+            pin_file: "/etc/pin".into(),
+            paths: Vec::new(),
+            environment: Vec::new(),
+            daemon: false,
+        };
+        let with = |engine| DevOptions { engine, ..options(None, None, false) };
+        let token = |module| Some(Engine::Pkcs11(place(module)));
+        let mut state = State::open(&folder, &with(token("/one.so"))).unwrap();
+        state.created = true;
+        state.save(&folder).unwrap();
+        let kept = State::open(&folder, &with(None)).unwrap();
+        assert_eq!(Some(kept.engine), token("/one.so"));
+        let moved = State::open(&folder, &with(token("/two.so"))).unwrap();
+        assert_eq!(Some(moved.engine), token("/two.so"));
+        let error = State::open(&folder, &with(Some(Engine::Software))).unwrap_err();
+        assert!(matches!(error, StateError::Fixed { option: "--engine", .. }), "{error}");
+        // A state of before there was a choice is one of the software engine.
+        let text = folder.read(FILE).unwrap().unwrap();
+        let mut old: serde_json::Value = serde_json::from_str(&text).unwrap();
+        old.as_object_mut().unwrap().remove("engine");
+        folder.write(FILE, old.to_string().as_bytes()).unwrap();
+        assert_eq!(State::open(&folder, &with(None)).unwrap().engine, Engine::Software);
+        assert!(State::open(&folder, &with(token("/one.so"))).is_err());
     }
 
     #[test]

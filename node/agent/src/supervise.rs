@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use casemate_channel::{AgentEnd, ChannelError, Start, ToAgent, ToPartition, chain};
+use casemate_channel::{AgentEnd, ChannelError, Engine, Start, ToAgent, ToPartition, chain};
 use casemate_control_plane::Activation;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -200,7 +200,11 @@ impl Supervisor {
 
     async fn begin(&self) -> Result<(Arc<AgentEnd>, Process), ChannelError> {
         let (end, theirs) = AgentEnd::pair()?;
-        let process = Process::start(theirs, Role::Partition).await?;
+        let environment = match &self.start.engine {
+            Engine::Software => Vec::new(),
+            Engine::Pkcs11(place) => place.environment.clone(),
+        };
+        let process = Process::start(theirs, Role::Partition { environment }).await?;
         end.send(&ToPartition::Start(Box::new(self.start.clone())), None).await?;
         Ok((Arc::new(end), process))
     }

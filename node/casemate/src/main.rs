@@ -9,12 +9,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use casemate_agent::{
-    COURIER_COMMAND, DevOptions, HsmCommand as Managed, LimitChange, NewHsm, PARTITION_COMMAND,
-    default_data_dir, dev, doctor, hsm, node,
+    COURIER_COMMAND, DevOptions, Engine, HsmCommand as Managed, LimitChange, NewHsm,
+    PARTITION_COMMAND, Pkcs11, default_data_dir, dev, doctor, hsm, node,
 };
 use casemate_cli::{
-    Arguments, AuditCommand, Command, DevArguments, DevCommand, HsmCommand, IdentityCommand, audit,
-    identity, parse_error_code, security_domain,
+    Arguments, AuditCommand, Command, DevArguments, DevCommand, EngineChoice, HsmCommand,
+    IdentityCommand, TokenArguments, audit, identity, parse_error_code, security_domain,
 };
 use casemate_engine_soft::ceremony::SoftPrimitives;
 use clap::Parser;
@@ -107,6 +107,7 @@ fn managed(command: HsmCommand) -> Managed {
 
 fn options(arguments: DevArguments) -> DevOptions {
     let change = |(name, value)| LimitChange { name, value };
+    let engine = engine(arguments.engine, arguments.token);
     let limits = arguments.limit.into_iter().map(change).collect();
     DevOptions {
         data_dir: arguments.data_dir,
@@ -118,10 +119,26 @@ fn options(arguments: DevArguments) -> DevOptions {
         retention_days: arguments.retention_days,
         purge_protection: arguments.purge_protection,
         activate: arguments.activate,
+        engine,
         ephemeral: arguments.ephemeral,
         imds: arguments.imds,
         i_know_this_is_a_development_issuer: arguments.i_know_this_is_a_development_issuer,
     }
+}
+
+/// The parser has seen to it that a token is told whole.
+fn engine(choice: Option<EngineChoice>, token: TokenArguments) -> Option<Engine> {
+    Some(match choice? {
+        EngineChoice::Software => Engine::Software,
+        EngineChoice::Pkcs11 => Engine::Pkcs11(Pkcs11 {
+            module: token.pkcs11_module?,
+            token: token.pkcs11_token?,
+            pin_file: token.pkcs11_pin_file?,
+            paths: token.pkcs11_path,
+            environment: token.pkcs11_env,
+            daemon: token.pkcs11_daemon,
+        }),
+    })
 }
 
 fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {

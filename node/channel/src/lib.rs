@@ -23,7 +23,7 @@ pub use chain::chain;
 pub use end::{AgentEnd, ChannelError, PartitionEnd, Pending, receive_start};
 pub use message::{Listener, ToAgent, ToPartition};
 pub use metrics::{Family, MetricKind, PARTS_MAX, SAMPLES_PER_PART_MAX, Sample};
-pub use start::{Confine, Creation, ExternalName, Limits, Seal, Start};
+pub use start::{Confine, Creation, Engine, ExternalName, Limits, Pkcs11, Seal, Start};
 
 /// The version of the messages. Both ends come from one executable, so another one is an error.
 pub const VERSION: u32 = 1;

@@ -23,6 +23,8 @@ pub struct Start {
     pub folder: PathBuf,
     /// What keeps the HSM's secret across restarts.
     pub seal: Seal,
+    /// Where its keys live.
+    pub engine: Engine,
     /// How to create the HSM; only present while it has never been ready.
     pub create: Option<Creation>,
     /// Bounds.
@@ -65,6 +67,35 @@ pub enum Seal {
         /// Where it is.
         path: PathBuf,
     },
+}
+
+/// Where the keys of an HSM live.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Engine {
+    /// In the memory of the partition.
+    #[default]
+    Software,
+    /// In a PKCS #11 token. Paths are as the partition sees them before it is confined.
+    Pkcs11(Pkcs11),
+}
+
+/// A PKCS #11 token and what its module needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pkcs11 {
+    /// The module: a shared library, loaded before the partition is confined.
+    pub module: PathBuf,
+    /// The token's label.
+    pub token: String,
+    /// A file of mode 0600 with the user's PIN, read before the partition is confined.
+    pub pin_file: PathBuf,
+    /// Folders and files that the module reads and writes while the partition is confined.
+    pub paths: Vec<PathBuf>,
+    /// Variables of the agent's environment that the module is told.
+    pub environment: Vec<String>,
+    /// Whether the module speaks with a daemon on this machine over a Unix socket.
+    pub daemon: bool,
 }
 
 /// How an HSM that does not exist yet begins.

@@ -40,8 +40,13 @@ pub(crate) fn begin() -> Result<Boot, Failure> {
     let roots = Roots::of_the_machine();
     // As its own user it cannot walk down to its folder, which lies among its agent's.
     std::env::set_current_dir(&folder).map_err(Failure::Folder)?;
-    let plan =
-        Plan { uid_gid: user.map(|user| (user, user)), root: None, folder, reach: Reach::Network };
+    let plan = Plan {
+        uid_gid: user.map(|user| (user, user)),
+        root: None,
+        folder,
+        paths: Vec::new(),
+        reach: Reach::Network,
+    };
     let report = enter(&plan)?;
     for (name, state) in report.facts() {
         tracing::debug!(name, state, "courier");

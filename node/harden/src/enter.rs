@@ -17,6 +17,8 @@ pub enum Reach {
     /// Not at all: sockets are handed in.
     #[default]
     HandedIn,
+    /// Not the network, but daemons of this machine over Unix sockets: a token's.
+    Daemon,
     /// It opens outgoing connections, and listens nowhere.
     Network,
 }
@@ -30,6 +32,9 @@ pub struct Plan {
     pub root: Option<PathBuf>,
     /// The only folder it may use, as it sees it afterwards.
     pub folder: PathBuf,
+    /// What a library in it uses besides, each a folder or a file, by its path before; in another
+    /// root folder it has the same path.
+    pub paths: Vec<PathBuf>,
     /// Whether it reaches a network by itself.
     pub reach: Reach,
 }
@@ -61,6 +66,19 @@ pub enum HardenError {
     /// The folder's rules could not be made.
     #[error("the rules for files could not be set")]
     Files(#[source] landlock::RulesetError),
+    /// A path beside the folder cannot be given to the process.
+    #[error(
+        "{} cannot be shown inside the process's root folder: it must be absolute, exist, and be \
+         reached through no link; and the agent, as root, must be allowed to mount",
+        path.display()
+    )]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
     /// The filter could not be built.
     #[error("the system call filter could not be built")]
     FilterBuild(#[source] seccompiler::BackendError),

@@ -31,12 +31,23 @@ pub(crate) fn rules(plan: &Plan) -> Result<RulesetCreated, HardenError> {
         step: "open the HSM's folder",
         cause: std::io::Error::other(cause),
     })?;
-    build(opened, plan.reach).map_err(HardenError::Files)
+    let mut others = Vec::new();
+    for path in &plan.paths {
+        let refused = |cause| HardenError::Path { path: path.clone(), cause };
+        let is_folder = std::fs::metadata(path).map_err(refused)?.is_dir();
+        let opened = PathFd::new(path).map_err(|cause| refused(std::io::Error::other(cause)))?;
+        others.push((opened, is_folder));
+    }
+    build(opened, others, plan.reach).map_err(HardenError::Files)
 }
 
-fn build(folder: PathFd, reach: Reach) -> Result<RulesetCreated, landlock::RulesetError> {
+fn build(
+    folder: PathFd,
+    others: Vec<(PathFd, bool)>,
+    reach: Reach,
+) -> Result<RulesetCreated, landlock::RulesetError> {
     let tcp = match reach {
-        Reach::HandedIn => AccessNet::from_all(REVIEWED),
+        Reach::HandedIn | Reach::Daemon => AccessNet::from_all(REVIEWED),
         Reach::Network => AccessNet::BindTcp.into(),
     };
     let mut rules = Ruleset::default()
@@ -45,6 +56,10 @@ fn build(folder: PathFd, reach: Reach) -> Result<RulesetCreated, landlock::Rules
         .scope(Scope::from_all(REVIEWED))?
         .create()?
         .add_rule(PathBeneath::new(folder, inside()))?;
+    for (path, is_folder) in others {
+        let file = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate;
+        rules = rules.add_rule(PathBeneath::new(path, if is_folder { inside() } else { file }))?;
+    }
     if reach == Reach::Network {
         // One that this machine does not have is not needed either.
         for file in RESOLUTION.iter().filter_map(|file| PathFd::new(file).ok()) {
@@ -61,7 +76,9 @@ pub(crate) fn restrict(rules: RulesetCreated, reach: Reach) -> Result<Measure, H
         RulesetStatus::FullyEnforced => Measure::active(
             "landlock",
             match reach {
-                Reach::HandedIn => "its folder only; no TCP bind or connect; no foreign signal",
+                Reach::HandedIn | Reach::Daemon => {
+                    "its folder (and its token's) only; no TCP bind or connect; no foreign signal"
+                }
                 Reach::Network => "its folder and name resolution only; no TCP bind",
             },
         ),

@@ -192,10 +192,20 @@ fn allowed(reach: Reach) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         ALWAYS.iter().chain(ALWAYS_OLD_NAMES).map(|call| (*call, Vec::new())).collect();
     rules.extend(conditional()?);
-    if reach == Reach::Network {
-        rules.extend(outgoing()?);
+    match reach {
+        Reach::HandedIn => {}
+        Reach::Daemon => rules.extend(local_daemon()?),
+        Reach::Network => rules.extend(outgoing()?),
     }
     Ok(rules)
+}
+
+/// What a token's module needs that speaks with a daemon: Unix sockets and nothing of the network.
+/// A connected TCP socket that was handed in could be connected elsewhere with this; landlock
+/// refuses that.
+fn local_daemon() -> Result<Vec<(c_long, Vec<SeccompRule>)>, BackendError> {
+    let unix = u64::from(unsigned(libc::AF_UNIX));
+    Ok(vec![(libc::SYS_socket, any_of(0, [unix])?), (libc::SYS_connect, Vec::new())])
 }
 
 /// What outgoing connections and the questions for names need: sockets of TCP and UDP, and nothing

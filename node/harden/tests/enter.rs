@@ -167,3 +167,65 @@ fn a_process_that_connects_listens_nowhere_and_reads_no_more_than_names() {
         assert!(line.is_some_and(|line| line.contains("refused")), "{name}: {said:?}");
     }
 }
+
+#[test]
+fn a_process_with_a_token_reaches_its_paths_and_nothing_beside_them() {
+    let (folder, token) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = folder.path().to_str().unwrap();
+    let inside = token.path().join("object");
+    let other = tempfile::tempdir().unwrap();
+    std::fs::write(&inside, b"object").unwrap();
+    std::fs::write(other.path().join("object"), b"object").unwrap();
+    let word = |what: &str, path: std::path::PathBuf| format!("{what}={}", path.display());
+    let tries = [
+        word("path", token.path().to_owned()),
+        word("read", inside.clone()),
+        word("make", token.path().join("new")),
+        word("read", other.path().join("object")),
+        word("make", other.path().join("new")),
+    ];
+    let words: Vec<&str> = tries.iter().map(String::as_str).collect();
+    let said = outcome("-", "-", path, &words);
+    for (name, wanted) in tries.iter().skip(1).zip(["ok", "ok", "refused 13", "refused 13"]) {
+        assert!(said.contains(&format!("{name} {wanted}")), "{name}: {said:#?}");
+    }
+    if !is_root() {
+        return;
+    }
+    // In another root folder the token has the same path, and what lies beside it is not there.
+    let said = outcome(path, "-", "/", &words);
+    for (name, wanted) in tries.iter().skip(1).zip(["ok", "ok", "refused 2", "refused 2"]) {
+        assert!(said.contains(&format!("{name} {wanted}")), "{name}: {said:#?}");
+    }
+    assert_eq!(std::fs::read(token.path().join("new")).unwrap(), b"made");
+    let shown = folder.path().join(token.path().strip_prefix("/").unwrap());
+    assert_eq!(std::fs::read_dir(shown).unwrap().count(), 0, "the mount was its own");
+}
+
+#[test]
+fn a_link_on_the_way_to_a_shown_path_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let (folder, token) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = token.path().components().nth(1).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), folder.path().join(first)).unwrap();
+    let path = format!("path={}", token.path().display());
+    let said = outcome(folder.path().to_str().unwrap(), "-", "/", &[&path, "write"]);
+    assert!(said.iter().any(|line| line.starts_with("enter refused")), "{said:#?}");
+    assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_process_with_a_daemon_makes_unix_sockets_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let tries =
+        ["daemon", "unix", "socket", "tcp", "netlink", "packet", "listen", "accept", "exec"];
+    let said = outcome("-", "-", path, &tries);
+    assert!(said.contains(&"unix ok".to_owned()), "{said:#?}");
+    for name in &tries[2..] {
+        assert!(said.contains(&format!("{name} refused {EPERM}")), "{name}: {said:#?}");
+    }
+}

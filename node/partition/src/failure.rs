@@ -6,6 +6,7 @@ use casemate_audit::TrailError;
 use casemate_channel::ChannelError;
 pub(crate) use casemate_channel::chain;
 use casemate_data_plane::ConfigError;
+use casemate_engine_pkcs11::TokenError;
 use casemate_engine_port::EngineError;
 use casemate_harden::HardenError;
 use casemate_hsm::OpenFailure;
@@ -71,6 +72,9 @@ pub(crate) enum Failure {
     /// The engine.
     #[error("the engine cannot be used")]
     Engine(#[from] EngineError),
+    /// The token that holds the keys.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The audit trail.
     #[error(transparent)]
     Audit(#[from] TrailError),
@@ -107,6 +111,7 @@ impl Failure {
             Self::Settings(_) => "settings",
             Self::Domain(_) => "domain",
             Self::Engine(_) => "engine",
+            Self::Token(_) => "token",
             Self::Audit(_) | Self::AuditName { .. } => "audit",
             Self::Certificate(_) => "certificate",
             Self::Names(_) => "names",
@@ -116,6 +121,7 @@ impl Failure {
     /// Whether a restart alone will not help.
     pub(crate) fn lasts(&self) -> bool {
         match self {
+            Self::Token(error) => error.lasts(),
             Self::Channel(_)
             | Self::AgentGone
             | Self::Threads(_)

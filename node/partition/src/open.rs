@@ -6,7 +6,8 @@ use casemate_audit::{
     Call, Ledger, Origin, Phase, Record as AuditRecord, Trail, TrailError, Verdict,
 };
 use casemate_channel::{Creation as CreationMessage, Start};
-use casemate_engine_port::Secret;
+use casemate_engine_pkcs11::{Pkcs11Engine, Token};
+use casemate_engine_port::{Engine, Secret};
 use casemate_engine_soft::SoftEngine;
 use casemate_engine_soft::backup::BackupKeys;
 use casemate_engine_soft::domain::{DomainKeys, RecordCipher};
@@ -45,7 +46,7 @@ pub(crate) struct System {
 
 /// The keys in use, each with its user.
 pub(crate) struct Keys {
-    pub(crate) engine: Arc<SoftEngine>,
+    pub(crate) engine: Arc<dyn Engine>,
     /// Of the records.
     pub(crate) records: Arc<DomainCipher>,
     /// Of what else lies in the folder.
@@ -55,7 +56,13 @@ pub(crate) struct Keys {
 }
 
 /// Derives the keys; locks each in memory where the system does not lock all.
-pub(crate) fn keys(seal: &NodeSeal, memory_is_locked: bool) -> Result<Keys, Failure> {
+///
+/// With a token, the material key is put into it and wiped here.
+pub(crate) fn keys(
+    seal: &NodeSeal,
+    memory_is_locked: bool,
+    token: Option<Token>,
+) -> Result<Keys, Failure> {
     let of_records = DomainKeys::derive(seal.domain_secret());
     let of_files = DomainKeys::derive(seal.node_secret());
     if !memory_is_locked {
@@ -66,7 +73,10 @@ pub(crate) fn keys(seal: &NodeSeal, memory_is_locked: bool) -> Result<Keys, Fail
         lock_all(derived.into_iter().flatten().chain(kept));
     }
     let (record, head, material, backup) = of_records.into_parts();
-    let engine = Arc::new(SoftEngine::new(material)?);
+    let engine: Arc<dyn Engine> = match token {
+        None => Arc::new(SoftEngine::new(material)?),
+        Some(token) => Arc::new(Pkcs11Engine::open(token, material)?),
+    };
     let records = Arc::new(DomainCipher(RecordCipher::new(record, head)));
     let (record, head, _, _) = of_files.into_parts();
     let backups = Arc::new(DomainBackups(BackupKeys::new(seal.identity().epoch, backup)));
@@ -111,7 +121,7 @@ pub(crate) async fn hsm(
     let store = sentinel.guard(TimedStore::around(Arc::new(embedded), counts));
     let may_be_new = start.create.is_some();
     let (store, records) = sealed(store, keys, seal, may_be_new).await?;
-    let engine = TracedEngine::around(Arc::<SoftEngine>::clone(&keys.engine));
+    let engine = TracedEngine::around(Arc::clone(&keys.engine));
     let backup = Arc::<DomainBackups>::clone(&keys.backups);
     let ports = Ports { engine, store, backup, clock, pool, spawn };
     let limits = limits(start);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use casemate_audit::Trail;
 use casemate_channel::{Start, ToAgent};
 use casemate_data_plane::{Backups, Config, DataPlane, ExternalName, Limits, Serving};
+use casemate_engine_pkcs11::Token;
 use casemate_hsm::security_domain::NotActivated;
 use casemate_hsm::{Clock, Door};
 use casemate_token::{GroupSource, Groups, TrustSettings, TrustedIssuer, Validator};
@@ -65,9 +66,9 @@ pub(crate) fn run(boot: Boot) -> Result<(), Failure> {
 }
 
 async fn live(boot: Boot) -> Result<(), Failure> {
-    let Boot { start, agent, memory_is_locked, cores } = boot;
+    let Boot { start, agent, token, memory_is_locked, cores } = boot;
     let (agent, mut arrivals) = Agent::attend(agent.into_end()?);
-    let done = match Partition::open(&start, &agent, memory_is_locked, cores).await {
+    let done = match Partition::open(&start, &agent, (memory_is_locked, token), cores).await {
         Ok(partition) => partition.serve(&mut arrivals).await,
         Err(failure) => Err(failure),
     };
@@ -103,7 +104,7 @@ impl Partition {
     async fn open(
         start: &Start,
         agent: &Arc<Agent>,
-        memory_is_locked: bool,
+        (memory_is_locked, token): (bool, Option<Token>),
         cores: usize,
     ) -> Result<Self, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -115,7 +116,7 @@ impl Partition {
         let pool = NicedPool::start(cores, bounds, Arc::clone(&load)).map_err(Failure::Threads)?;
         let mut seal = seal(start, &*clock)?;
         open::settle(start, &mut seal).await?;
-        let keys = open::keys(&seal, memory_is_locked)?;
+        let keys = open::keys(&seal, memory_is_locked, token)?;
         let sentinel = Sentinel::new();
         let spawn = Arc::new(RuntimeSpawn(Handle::current()));
         let counts = Arc::new(Counts::default());

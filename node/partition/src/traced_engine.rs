@@ -31,7 +31,7 @@ fn call(name: &'static str) -> Step {
 
 /// The end of a step. A wrong input is the caller's fault and no failure of the engine.
 fn ended<T>(mut step: Step, done: Result<T, OperationError>) -> Result<T, OperationError> {
-    if let Err(OperationError::Failed(_)) = &done {
+    if let Err(OperationError::Failed(_) | OperationError::Unavailable(_)) = &done {
         step.fail();
     }
     done
@@ -39,7 +39,9 @@ fn ended<T>(mut step: Step, done: Result<T, OperationError>) -> Result<T, Operat
 
 /// The same, of what the engine does with material.
 fn made<T>(mut step: Step, done: Result<T, EngineError>) -> Result<T, EngineError> {
-    if let Err(EngineError::Failed(_) | EngineError::NotAuthentic) = &done {
+    if let Err(EngineError::Failed(_) | EngineError::NotAuthentic | EngineError::Unavailable(_)) =
+        &done
+    {
         step.fail();
     }
     done
@@ -48,6 +50,10 @@ fn made<T>(mut step: Step, done: Result<T, EngineError>) -> Result<T, EngineErro
 impl Engine for TracedEngine {
     fn name(&self) -> &'static str {
         self.0.name()
+    }
+
+    fn why_not(&self, spec: KeySpec) -> &'static str {
+        self.0.why_not(spec)
     }
 
     fn supports(&self, spec: KeySpec) -> bool {

@@ -17,6 +17,7 @@ mod measure;
 mod null_sink;
 mod operations;
 mod report;
+mod token;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.first().map(String::as_str) {
         Some("bare") => bare::serve(),
+        Some(token::ROLE) => token::work(args.get(1).map_or("", String::as_str)),
         _ => Plan::from_args(&args).and_then(|plan| run(&plan)),
     };
     match outcome {
@@ -44,5 +46,6 @@ fn run(plan: &Plan) -> Outcome<()> {
     let rows = measure::all(plan)?;
     let mut extras = null_sink::compare(plan)?;
     extras.extend(extras::all(plan)?);
+    extras.extend(token::all(plan)?);
     report::write(plan, &rows, &extras)
 }

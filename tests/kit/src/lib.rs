@@ -18,6 +18,7 @@ pub mod process;
 pub mod random;
 pub mod rest;
 pub mod scan;
+pub mod softhsm;
 pub mod tls;
 
 pub use dev::{Dev, Options};

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use aho_corasick::AhoCorasick;
@@ -97,6 +98,33 @@ impl Scanner {
             found.extend(self.bytes(&place, &fs::read(&file)?));
         }
         Ok(found)
+    }
+}
+
+impl Scanner {
+    /// Everything found in the memory of a running process; the reader must be root, or the user of
+    /// a process that may be traced. Also how many bytes were looked at.
+    pub fn memory(&self, process: u32) -> io::Result<(Vec<Found>, u64)> {
+        let maps = fs::read_to_string(format!("/proc/{process}/maps"))?;
+        let memory = fs::File::open(format!("/proc/{process}/mem"))?;
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for line in maps.lines() {
+            let mut fields = line.split(' ');
+            let (range, rights) = (fields.next().unwrap_or(""), fields.next().unwrap_or(""));
+            let Some((from, to)) = range.split_once('-') else { continue };
+            let ends = (u64::from_str_radix(from, 16), u64::from_str_radix(to, 16));
+            let (Ok(from), Ok(to)) = ends else { continue };
+            if !rights.starts_with('r') {
+                continue;
+            }
+            let mut hay = vec![0; usize::try_from(to - from).unwrap_or_default()];
+            // Pages of the kernel's own, and secret ones, cannot be read, by nobody.
+            if memory.read_exact_at(&mut hay, from).is_ok() {
+                bytes += to - from;
+                found.extend(self.bytes(line, &hay));
+            }
+        }
+        Ok((found, bytes))
     }
 }
 

@@ -21,6 +21,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("promtool", "prometheus"),
     ("ps", "procps"),
     ("python3", "python3"),
+    ("softhsm2-util", "softhsm2"),
     ("strace", "strace"),
     ("unshare", "util-linux"),
 ];

@@ -115,6 +115,13 @@ fn key(size: OctSize, secret: &Secret) -> UnboundCipherKey {
     UnboundCipherKey::new(algorithm, secret.expose()).expect("the key has the length of its size")
 }
 
+/// Takes PKCS #7 padding off blocks that were decrypted elsewhere; `None` if it is not padding.
+#[must_use]
+pub fn without_padding(text: &Secret) -> Option<Secret> {
+    let length = unpadded_len(text.expose())?;
+    Some(Secret::new(text.expose()[..length].to_vec()))
+}
+
 /// The length without padding; looks at all of the last block whatever it holds.
 fn unpadded_len(text: &[u8]) -> Option<usize> {
     let block: &[u8; BLOCK_BYTES] = text.last_chunk()?;

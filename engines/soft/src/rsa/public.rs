@@ -119,7 +119,7 @@ impl Public {
         Ok(key.verify_digest_sig(&digest, signature).is_ok())
     }
 
-    pub(super) fn encrypt(
+    pub(crate) fn encrypt(
         &self,
         algorithm: CipherAlgorithm,
         plaintext: &[u8],

@@ -34,10 +34,12 @@ pub enum CreateRefusal {
     #[error(transparent)]
     Attributes(#[from] AttributesRefusal),
     /// The engine cannot hold such keys.
-    #[error("the engine '{engine}' does not hold keys of this type and size")]
+    #[error("the engine '{engine}' does not hold keys of this type and size{why}")]
     Unsupported {
         /// The engine.
         engine: &'static str,
+        /// Why, in words that go on after that; empty where there is nothing to add.
+        why: &'static str,
     },
     /// The name belongs to a deleted key.
     #[error("the key '{0}' is deleted and can be recovered; recover or purge it first")]
@@ -87,7 +89,8 @@ impl Hsm {
         let wanted = Wanted { key_ops, attributes, tags };
         wanted.check(spec)?;
         if !self.engine.supports(spec) {
-            return Err(CreateRefusal::Unsupported { engine: self.engine.name() });
+            let (engine, why) = (self.engine.name(), self.engine.why_not(spec));
+            return Err(CreateRefusal::Unsupported { engine, why });
         }
         self.check_name(name)?;
         let id = self.new_version_id()?;

@@ -37,10 +37,12 @@ pub enum ImportRefusal {
     #[error(transparent)]
     Attributes(#[from] AttributesRefusal),
     /// The engine cannot hold such keys.
-    #[error("the engine '{engine}' does not hold keys of this type and size")]
+    #[error("the engine '{engine}' does not hold keys of this type and size{why}")]
     Unsupported {
         /// The engine.
         engine: &'static str,
+        /// Why, in words that go on after that; empty where there is nothing to add.
+        why: &'static str,
     },
     /// The name belongs to a deleted key.
     #[error("the key '{0}' is deleted and can be recovered; recover or purge it first")]
@@ -92,10 +94,12 @@ impl Hsm {
         self.check_name(name)?;
         let refusal = |error| match error {
             EngineError::BadKey(reason) => ImportRefusal::BadKey(reason),
-            EngineError::Unsupported => ImportRefusal::Unsupported { engine: self.engine.name() },
-            error @ (EngineError::NotAuthentic | EngineError::Failed(_)) => {
-                ImportRefusal::Engine(error)
+            EngineError::Unsupported(why) => {
+                ImportRefusal::Unsupported { engine: self.engine.name(), why }
             }
+            error @ (EngineError::NotAuthentic
+            | EngineError::Unavailable(_)
+            | EngineError::Failed(_)) => ImportRefusal::Engine(error),
         };
         let id = self.new_version_id().map_err(refusal)?;
         let engine = Arc::clone(&self.engine);
@@ -104,7 +108,8 @@ impl Hsm {
         let imported = self.on_pool(caller, move || engine.import(material, &place)).await?;
         let material = imported.map_err(refusal)?;
         if !self.engine.supports(material.spec) {
-            return Err(ImportRefusal::Unsupported { engine: self.engine.name() });
+            let (engine, why) = (self.engine.name(), self.engine.why_not(material.spec));
+            return Err(ImportRefusal::Unsupported { engine, why });
         }
         wanted.check(material.spec)?;
         self.add_version(permit, id, material, wanted).await

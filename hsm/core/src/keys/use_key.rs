@@ -266,6 +266,6 @@ fn refusal(error: OperationError) -> UseRefusal {
     match error {
         OperationError::BadInput(reason) => UseRefusal::BadInput(reason),
         OperationError::DecryptionFailed => UseRefusal::DecryptionFailed,
-        OperationError::Failed(_) => UseRefusal::Operation(error),
+        OperationError::Unavailable(_) | OperationError::Failed(_) => UseRefusal::Operation(error),
     }
 }

@@ -267,6 +267,7 @@ impl HsmSet {
             names: ["managedhsm", "vault"].map(name).to_vec(),
             named_port: self.port,
             seal: Seal::Key { path: seen.join(SEAL_FILE) },
+            engine: casemate_channel::Engine::default(),
             folder: seen,
             create: settings.map(|settings| Creation { settings, development: false }),
             limits: self.limits.partition.clone(),

@@ -51,6 +51,7 @@ fn agent(data_dir: &str) -> Outcome {
         retention_days: None,
         purge_protection: false,
         activate: false,
+        engine: None,
         ephemeral: false,
         imds: None,
         i_know_this_is_a_development_issuer: false,

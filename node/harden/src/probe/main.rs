@@ -15,10 +15,12 @@ fn main() -> ExitCode {
         folder: PathBuf::from(folder),
         root: (root != "-").then(|| PathBuf::from(root)),
         uid_gid: uid.parse().ok().map(|uid| (uid, uid)),
-        // A first try of this name is none, but says that the process may connect.
-        reach: match tries.first().is_some_and(|name| name == "network") {
-            true => Reach::Network,
-            false => Reach::HandedIn,
+        paths: tries.iter().filter_map(|name| name.strip_prefix("path=")).map(Into::into).collect(),
+        // A first try of one of these names is none, but says what the process may reach.
+        reach: match tries.first().map(String::as_str) {
+            Some("network") => Reach::Network,
+            Some("daemon") => Reach::Daemon,
+            _ => Reach::HandedIn,
         },
     };
     if tries.first().is_some_and(|name| name == "late") {
@@ -62,7 +64,10 @@ fn attempt(name: &str, plan: &Plan) -> io::Result<()> {
         "unix" => std::os::unix::net::UnixDatagram::unbound().map(|_| ()),
         "pair" => std::os::unix::net::UnixStream::pair().map(|_| ()),
         "exec" => run("/bin/true"),
-        "network" => Ok(()),
+        "network" | "daemon" => Ok(()),
+        _ if name.starts_with("path=") => Ok(()),
+        _ if name.starts_with("read=") => std::fs::read(&name["read=".len()..]).map(drop),
+        _ if name.starts_with("make=") => std::fs::write(&name["make=".len()..], b"made"),
         "answer" => connect_back(plan),
         "resolve" => std::net::ToSocketAddrs::to_socket_addrs("localhost:1").map(|_| ()),
         "bind" => std::net::TcpListener::bind("127.0.0.1:0").map(|_| ()),

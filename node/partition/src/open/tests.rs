@@ -64,6 +64,7 @@ fn start(dir: &tempfile::TempDir, settings: Option<Value>) -> Start {
         named_port: 8443,
         folder: dir.path().to_owned(),
         seal: Seal::Key { path: dir.path().join("seal.key") },
+        engine: casemate_channel::Engine::default(),
         create: settings.map(|settings| CreationMessage { settings, development: true }),
         limits: Limits::default(),
         region: "local".to_owned(),
@@ -100,7 +101,7 @@ async fn open_with_identity(
     mut seal: NodeSeal,
 ) -> Result<(Arc<Hsm>, NodeSeal, Ledger, Secret), Failure> {
     settle(start, &mut seal).await?;
-    let keys = keys(&seal, false)?;
+    let keys = keys(&seal, false, None)?;
     let system = System {
         clock: Arc::new(SystemClock),
         pool: Arc::new(Inline),
@@ -136,7 +137,7 @@ async fn a_creation_that_was_interrupted_is_done_anew() {
     let dir = tempfile::tempdir().unwrap();
     let message = start(&dir, Some(settings()));
     let seal = seal(&message);
-    let keys = keys(&seal, true).unwrap();
+    let keys = keys(&seal, true, None).unwrap();
     let store = Arc::new(EmbeddedStore::open(dir.path()).unwrap());
     drop(SealedStore::create(store, keys.records, seal.identity()).await.unwrap());
     assert!(open(&message).await.is_ok());

@@ -84,6 +84,7 @@ impl PlayedAgent {
             named_port: 8443,
             folder: self.dir.path().to_owned(),
             seal: Seal::Key { path: self.file("seal.key") },
+            engine: casemate_channel::Engine::default(),
             create: create.then_some(Creation { settings, development: true }),
             limits: Limits::default(),
             region: "local".to_owned(),
