@@ -149,9 +149,6 @@ pub(crate) fn send(
     {
         headers.insert(ALLOW, allow);
     }
-    if let Some(url) = answer.status_url {
-        headers.insert(ASYNC_OPERATION, url);
-    }
     if let Some(warning) = answer.warning {
         headers.insert(WARNING, warning);
     }

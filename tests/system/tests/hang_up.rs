@@ -72,8 +72,8 @@ fn count(dev: &Dev, name: &str) -> usize {
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("an answer comes");
     let values = text.lines().filter(|line| line.starts_with(name));
-    let values = values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-    values.map(|value| value as usize).sum()
+    let values = values.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok());
+    values.sum()
 }
 
 /// Uses of the key that are recorded, of one caller or of all.

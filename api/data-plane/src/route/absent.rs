@@ -9,7 +9,6 @@ pub enum Absent {
     Attestation,
     Release,
     SecureWrap,
-    SecurityDomain,
     ExternalKeyManager,
 }
 
@@ -22,7 +21,6 @@ impl Absent {
             Self::Attestation => "KeyGetAttestation",
             Self::Release => "KeyRelease",
             Self::SecureWrap => "KeySecureWrap",
-            Self::SecurityDomain => "SecurityDomain",
             Self::ExternalKeyManager => "EkmProxyOperation",
         }
     }
@@ -35,7 +33,6 @@ impl Absent {
             Self::Attestation => "key attestation",
             Self::Release => "secure key release",
             Self::SecureWrap => "secure wrap",
-            Self::SecurityDomain => "the security domain",
             Self::ExternalKeyManager => "an external key manager",
         }
     }

@@ -22,6 +22,15 @@ impl Route {
             Self::ListDeletedKeys => "/deletedkeys",
             Self::GetDeletedKey(_) | Self::PurgeKey(_) => "/deletedkeys/{name}",
             Self::RecoverKey(_) => "/deletedkeys/{name}/recover",
+            Self::BackUpKey(_) => "/keys/{name}/backup",
+            Self::RestoreKey => "/keys/restore",
+            Self::StartBackup => "/backup",
+            Self::CheckBackup => "/prebackup",
+            Self::BackupStatus(_) => "/backup/{jobId}/pending",
+            Self::StartRestore => "/restore",
+            Self::CheckRestore => "/prerestore",
+            Self::RestoreStatus(_) => "/restore/{jobId}/pending",
+            Self::RestoreKeyFrom(_) => "/keys/{name}/restore",
             Self::RandomBytes => "/rng",
             Self::ListAssignments(_) => {
                 "/{scope}/providers/Microsoft.Authorization/roleAssignments"
@@ -57,13 +66,9 @@ impl Absent {
         match self {
             Self::Rotate => "/keys/{name}/rotate",
             Self::RotationPolicy => "/keys/{name}/rotationpolicy",
-            Self::KeyBackup => "/keys/{name}/backup",
-            Self::KeyRestore => "/keys/restore",
             Self::Attestation => "/keys/{name}/{version}/attestation",
             Self::Release => "/keys/{name}/{version}/release",
             Self::SecureWrap => "/keys/{name}/{version}/securewrapkey",
-            Self::FullBackup => "/backup",
-            Self::FullRestore => "/restore",
             Self::ExternalKeyManager => "/ekm",
         }
     }

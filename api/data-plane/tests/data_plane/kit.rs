@@ -119,18 +119,6 @@ impl Reply {
     }
 }
 
-fn names() -> Vec<ExternalName> {
-    let name = |host: &str, port, url: &str| ExternalName {
-        host: host.to_owned(),
-        port,
-        url: url.to_owned(),
-    };
-    vec![
-        name("dev.managedhsm.localhost", 8443, URL),
-        name("127.0.0.1", 8444, "https://127.0.0.1:8444/"),
-    ]
-}
-
 impl World {
     pub(crate) async fn new() -> Self {
         Self::with(Setup::default()).await

@@ -128,21 +128,21 @@ async fn sign(bench: &Bench, key: &str) -> Vec<u8> {
     let permit = bench.permit::<act::KeysSign>(ROOT, &format!("/keys/{key}"));
     let algorithm = SignAlgorithm::Es256;
     let request = SignRequest { version: Selector::Latest, algorithm, input: vec![7; 32] };
-    bench.hsm.sign(&permit, request).await.unwrap().signature
+    bench.hsm.sign(&permit, request, |_| {}).await.unwrap().signature
 }
 
 async fn verifies(bench: &Bench, key: &str, signature: Vec<u8>) -> bool {
     let permit = bench.permit::<act::KeysVerify>(ROOT, &format!("/keys/{key}"));
     let (version, algorithm) = (Selector::Latest, SignAlgorithm::Es256);
     let request = VerifyRequest { version, algorithm, input: vec![7; 32], signature };
-    bench.hsm.verify(&permit, request).await.unwrap().valid
+    bench.hsm.verify(&permit, request, |_| {}).await.unwrap().valid
 }
 
 async fn grant(bench: &Bench, who: Uuid, role: &str) -> Uuid {
     let permit = bench.permit::<act::RoleAssignmentsWrite>(ROOT, "/");
     let role = built_in_role_named(&format!("Managed HSM {role}")).unwrap().id;
     let name = Uuid::new_v4();
-    let request = NewAssignment { name, role, principal: who };
+    let request = NewAssignment { name, role, principal: who, groups_known: true };
     bench.hsm.assign_role(&permit, &bench.intent().await, request).await.unwrap();
     name
 }
@@ -495,7 +495,7 @@ async fn a_version_that_is_still_here_goes_on_counting_where_it_is() {
             aad: None,
             tag_given: false,
         };
-        bench.hsm.encrypt(&permit, request).await.is_ok()
+        bench.hsm.encrypt(&permit, request, |_| {}).await.is_ok()
     };
     let folder = back_up(&bench, &shelf).await;
     for _ in 0..4_094 {

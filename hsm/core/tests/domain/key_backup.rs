@@ -47,14 +47,14 @@ fn read(bench: &Bench, key: &str, version: Selector) -> Result<KeyView, FindRefu
 async fn sign(bench: &Bench, key: &str, version: Selector) -> Result<Vec<u8>, UseRefusal> {
     let permit = bench.permit::<act::KeysSign>(ROOT, &format!("/keys/{key}"));
     let request = SignRequest { version, algorithm: SignAlgorithm::Es256, input: vec![7; 32] };
-    bench.hsm.sign(&permit, request).await.map(|signed| signed.signature)
+    bench.hsm.sign(&permit, request, |_| {}).await.map(|signed| signed.signature)
 }
 
 async fn verifies(bench: &Bench, key: &str, version: Selector, signature: Vec<u8>) -> bool {
     let permit = bench.permit::<act::KeysVerify>(ROOT, &format!("/keys/{key}"));
     let algorithm = SignAlgorithm::Es256;
     let request = VerifyRequest { version, algorithm, input: vec![7; 32], signature };
-    bench.hsm.verify(&permit, request).await.unwrap().valid
+    bench.hsm.verify(&permit, request, |_| {}).await.unwrap().valid
 }
 
 #[tokio::test]
@@ -277,7 +277,7 @@ async fn encrypt(bench: &Bench) -> Result<(), UseRefusal> {
         aad: None,
         tag_given: false,
     };
-    bench.hsm.encrypt(&permit, request).await.map(drop)
+    bench.hsm.encrypt(&permit, request, |_| {}).await.map(drop)
 }
 
 #[tokio::test]

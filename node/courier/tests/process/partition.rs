@@ -193,6 +193,9 @@ impl Courier {
                         let text = format!("{size}\nroots\n");
                         let _gone = out.send(ToCourier::Frontier { size, text });
                     }
+                    FromCourier::Transferred(_) | FromCourier::Piece { .. } => {
+                        unreachable!("nothing was to be transferred")
+                    }
                     FromCourier::Delivered(report) => {
                         known.lock().unwrap().insert(report.sink.clone(), report);
                     }
