@@ -7,7 +7,8 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(request) = DownloadRequest::parse(bytes, &SoftPrimitives) {
-        let again = DownloadRequest::parse(request.body(&SoftPrimitives).as_bytes(), &SoftPrimitives);
+        let body = request.body(&SoftPrimitives);
+        let again = DownloadRequest::parse(body.as_bytes(), &SoftPrimitives);
         assert_eq!(again.map(|again| again.quorum), Ok(request.quorum));
     }
     if let Ok(blob) = Blob::parse(bytes) {

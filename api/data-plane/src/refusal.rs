@@ -23,9 +23,6 @@ use casemate_hsm::rbac::{
     AssignRefusal, DefineRefusal, DeleteAssignmentRefusal, DeleteDefinitionRefusal, ExplainRefusal,
     NotAuthorized,
 };
-use casemate_hsm::security_domain::{
-    DownloadRefusal, ExchangeKeyRefusal, RequestError, UploadError, UploadRefusal,
-};
 use casemate_hsm::{
     ChangeSettingRefusal, CommitRefusal, CutOffRefusal, PoolFailure, SetSinksRefusal,
 };
@@ -39,6 +36,8 @@ use crate::body::BodyRefusal;
 use crate::copies::CopyMissing;
 use crate::parameters::BadParameter;
 use crate::route::{Absent, Allow, RouteRefusal};
+
+pub(crate) use security_domain::DomainRefused;
 
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
@@ -131,25 +130,8 @@ pub(crate) enum Refusal {
     TooManyUnderWay(#[from] TooManyUnderWay),
     #[error("the work ended before its answer")]
     Broken,
-    #[error("the HSM is not activated")]
-    NotActivated {
-        /// Whether a recovery has begun.
-        recovering: bool,
-    },
-    #[error("the HSM is active already")]
-    DomainIsActive,
-    #[error("there was no such operation of the security domain")]
-    NoDomainOperation,
     #[error(transparent)]
-    DomainRequest(#[from] RequestError),
-    #[error(transparent)]
-    DomainUpload(#[from] UploadError),
-    #[error(transparent)]
-    Download(#[from] DownloadRefusal),
-    #[error(transparent)]
-    ExchangeKey(#[from] ExchangeKeyRefusal),
-    #[error(transparent)]
-    Upload(#[from] UploadRefusal),
+    SecurityDomain(#[from] DomainRefused),
 }
 
 /// What a caller is told.
@@ -267,14 +249,7 @@ impl Refusal {
             Self::Copy { cause } => call::not_copied(cause),
             Self::TooManyUnderWay(refusal) => request::too_many_under_way(refusal),
             Self::Broken => Problem::internal(),
-            Self::NotActivated { recovering } => security_domain::not_activated(*recovering),
-            Self::DomainIsActive => security_domain::is_active(),
-            Self::NoDomainOperation => security_domain::no_operation(),
-            Self::DomainRequest(refusal) => Problem::bad(sentence(refusal)),
-            Self::DomainUpload(refusal) => Problem::bad(sentence(refusal)),
-            Self::Download(refusal) => security_domain::download(refusal),
-            Self::ExchangeKey(refusal) => security_domain::exchange_key(refusal),
-            Self::Upload(refusal) => security_domain::upload(refusal),
+            Self::SecurityDomain(refusal) => security_domain::refused(refusal),
         }
     }
 

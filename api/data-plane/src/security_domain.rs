@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::answer::Answer;
 use crate::body;
 use crate::exchange::{Exchange, Stage};
-use crate::refusal::Refusal;
+use crate::refusal::{DomainRefused, Refusal};
 use crate::render::json;
 use crate::route::{DomainCall, Route};
 
@@ -63,42 +63,19 @@ pub(crate) async fn before_activation(
     body: &[u8],
 ) -> Answered {
     let Route::SecurityDomain(call) = route else {
-        return Err(Refusal::NotActivated { recovering: x.hsm.is_recovering() });
+        let recovering = x.hsm.is_recovering();
+        return Err(DomainRefused::NotActivated { recovering }.into());
     };
-    let hsm = Arc::clone(&x.hsm);
     match call {
-        DomainCall::Download => {
-            let (keeper, request) = requested(x, body)?;
-            let permit = x.authorize::<act::SecurityDomainDownload>(Scope::Root)?;
-            let intent = x.intend().await?;
-            let blob = hsm.download(&permit, &intent, &request, &*keeper).await?;
-            let answer = started(x, "download", json(&Value { value: &blob }))?;
-            x.changed(&permit, answer).await
-        }
-        DomainCall::ExchangeKey => {
-            let keeper = Arc::clone(&x.plane.keeper);
-            let permit = x.authorize::<act::SecurityDomainTransferKeyRead>(Scope::Root)?;
-            let intent = x.intend().await?;
-            let key = hsm.exchange_key(&permit, &intent, &keeper).await?;
-            let answer = transfer(x, &key);
-            x.changed(&permit, answer).await
-        }
-        DomainCall::Upload => {
-            let keeper = Arc::clone(&x.plane.keeper);
-            let permit = x.authorize::<act::SecurityDomainUpload>(Scope::Root)?;
-            let uploaded: Uploaded = body::json(body)?;
-            let upload = Upload::parse(uploaded.value.as_bytes())?;
-            let intent = x.intend().await?;
-            hsm.upload(&permit, &intent, &upload, &*keeper).await?;
-            let answer = started(x, "upload", json(&status(OperationStatus::InProgress)))?;
-            x.changed(&permit, answer).await
-        }
+        DomainCall::Download => activate(x, body).await,
+        DomainCall::ExchangeKey => exchange_key(x).await,
+        DomainCall::Upload => upload(x, body).await,
         DomainCall::DownloadStatus => {
-            let found = hsm.security_domain_status(Operation::Download);
+            let found = x.hsm.security_domain_status(Operation::Download);
             download_status(x, found).await
         }
         DomainCall::UploadStatus => {
-            let found = hsm.security_domain_status(Operation::Upload);
+            let found = x.hsm.security_domain_status(Operation::Upload);
             upload_status(x, found).await
         }
     }
@@ -107,24 +84,14 @@ pub(crate) async fn before_activation(
 /// What an active HSM does.
 pub(crate) async fn active(x: &mut Exchange, call: DomainCall, body: &[u8]) -> Answered {
     match call {
-        DomainCall::Download => {
-            let (keeper, request) = requested(x, body)?;
-            let permit = x.authorize::<act::SecurityDomainDownload>(Scope::Root)?;
-            let intent = x.intend().await?;
-            let hsm = x.hsm();
-            let given = hsm.download_security_domain(&permit, &intent, &request, &*keeper);
-            let blob = given.await?;
-            keeper.given_again();
-            let answer = started(x, "download", json(&Value { value: &blob }))?;
-            x.changed(&permit, answer).await
-        }
+        DomainCall::Download => download(x, body).await,
         DomainCall::ExchangeKey => {
             x.authorize::<act::SecurityDomainTransferKeyRead>(Scope::Root)?;
-            Err(Refusal::DomainIsActive)
+            Err(DomainRefused::IsActive.into())
         }
         DomainCall::Upload => {
             x.authorize::<act::SecurityDomainUpload>(Scope::Root)?;
-            Err(Refusal::DomainIsActive)
+            Err(DomainRefused::IsActive.into())
         }
         DomainCall::DownloadStatus => {
             let found = x.hsm().security_domain_status(Operation::Download);
@@ -135,6 +102,49 @@ pub(crate) async fn active(x: &mut Exchange, call: DomainCall, body: &[u8]) -> A
             upload_status(x, found).await
         }
     }
+}
+
+async fn activate(x: &mut Exchange<Arc<NotActivated>>, body: &[u8]) -> Answered {
+    let (keeper, request) = requested(x, body)?;
+    let permit = x.authorize::<act::SecurityDomainDownload>(Scope::Root)?;
+    let intent = x.intend().await?;
+    let hsm = Arc::clone(&x.hsm);
+    let blob = hsm.download(&permit, &intent, &request, &*keeper).await?;
+    let answer = started(x, "download", json(&Value { value: &blob }))?;
+    x.changed(&permit, answer).await
+}
+
+async fn download(x: &mut Exchange, body: &[u8]) -> Answered {
+    let (keeper, request) = requested(x, body)?;
+    let permit = x.authorize::<act::SecurityDomainDownload>(Scope::Root)?;
+    let intent = x.intend().await?;
+    let hsm = x.hsm();
+    let blob = hsm.download_security_domain(&permit, &intent, &request, &*keeper).await?;
+    keeper.given_again();
+    let answer = started(x, "download", json(&Value { value: &blob }))?;
+    x.changed(&permit, answer).await
+}
+
+async fn exchange_key(x: &mut Exchange<Arc<NotActivated>>) -> Answered {
+    let keeper = Arc::clone(&x.plane.keeper);
+    let permit = x.authorize::<act::SecurityDomainTransferKeyRead>(Scope::Root)?;
+    let intent = x.intend().await?;
+    let hsm = Arc::clone(&x.hsm);
+    let key = hsm.exchange_key(&permit, &intent, &keeper).await?;
+    let answer = transfer(x, &key);
+    x.changed(&permit, answer).await
+}
+
+async fn upload(x: &mut Exchange<Arc<NotActivated>>, body: &[u8]) -> Answered {
+    let keeper = Arc::clone(&x.plane.keeper);
+    let permit = x.authorize::<act::SecurityDomainUpload>(Scope::Root)?;
+    let uploaded: Uploaded = body::json(body)?;
+    let upload = Upload::parse(uploaded.value.as_bytes())?;
+    let intent = x.intend().await?;
+    let hsm = Arc::clone(&x.hsm);
+    hsm.upload(&permit, &intent, &upload, &*keeper).await?;
+    let answer = started(x, "upload", json(&status(OperationStatus::InProgress)))?;
+    x.changed(&permit, answer).await
 }
 
 fn requested<S: Stage>(
@@ -162,7 +172,7 @@ async fn upload_status<S: Stage>(x: &mut Exchange<S>, found: Option<OperationSta
 }
 
 fn told(found: Option<OperationStatus>) -> Answered {
-    let found = found.ok_or(Refusal::NoDomainOperation)?;
+    let found = found.ok_or(DomainRefused::NoOperation)?;
     let mut answer = Answer::json(StatusCode::OK, json(&status(found)));
     if found == OperationStatus::InProgress {
         answer.retry_after_s = Some(POLL_S);

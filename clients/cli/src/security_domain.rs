@@ -131,7 +131,10 @@ pub enum SecurityDomainError {
         path: PathBuf,
     },
     /// The officer holds no share.
-    #[error("{} holds no share of this security domain, so its approval would not count", path.display())]
+    #[error(
+        "{} holds no share of this security domain, so its approval would not count",
+        path.display()
+    )]
     NotAHolder {
         /// The key's file.
         path: PathBuf,

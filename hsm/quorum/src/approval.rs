@@ -56,7 +56,7 @@ pub enum ApprovalRefusal {
     Signature {
         /// Who.
         thumbprint: String,
-        /// The download that approvals are for now.
+        /// The download that approvals serve next.
         download: u64,
     },
     /// Fewer than hold the domain.

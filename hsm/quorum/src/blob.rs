@@ -1,4 +1,4 @@
-//! The security domain as it is given out: items under a master key, and the master key's shares,
+//! The security domain as it is given out: items under a blob key, and the blob key's shares,
 //! one to each holder.
 
 use serde::{Deserialize, Serialize};
@@ -85,7 +85,7 @@ impl From<NotEncrypted> for SealError {
     }
 }
 
-/// Encrypts the items under a fresh master key and splits that among the quorum.
+/// Encrypts the items under a fresh blob key and splits that among the quorum.
 pub fn seal(
     quorum: &Quorum,
     items: &[Item],
@@ -116,7 +116,7 @@ pub fn seal(
     serde_json::to_string(&wire).map_err(|_| SealError)
 }
 
-/// A new master key.
+/// A new blob key.
 pub(crate) fn fresh_master(primitives: &dyn Primitives) -> Hidden {
     let mut master = vec![0; SECRET_BYTES];
     primitives.random(&mut master);

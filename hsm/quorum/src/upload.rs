@@ -1,4 +1,4 @@
-//! A security domain on its way into another HSM: the items under a new master key, and that
+//! A security domain on its way into another HSM: the items under a new blob key, and that
 //! encrypted to the HSM's exchange key.
 
 use serde::{Deserialize, Serialize};
@@ -75,11 +75,11 @@ pub enum UploadError {
         /// Ours.
         expected: String,
     },
-    /// The master key does not open.
+    /// The blob key does not open.
     #[error("its wrapped key does not open: {0}")]
     WrappedKey(JweError),
-    /// A master key of another length.
-    #[error("its master key has {found} bytes instead of 32")]
+    /// A blob key of another length.
+    #[error("its blob key has {found} bytes instead of 32")]
     MasterLength {
         /// How many it has.
         found: usize,

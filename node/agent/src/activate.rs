@@ -2,13 +2,14 @@
 //! and the HSM for its security domain, which it keeps beside the officers' keys.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use casemate_dev_issuer::AppCreated;
 use casemate_token::FetchError;
 use http::Method;
 use serde_json::Value;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use crate::client::{Client, Sent};
@@ -52,11 +53,11 @@ pub enum ActivateError {
     NotActive,
     /// A part of the agent died.
     #[error("a part of the agent ended unexpectedly; please report the lines above")]
-    Part(#[from] tokio::task::JoinError),
+    Part(#[from] oneshot::error::RecvError),
 }
 
 /// Officers' certificates, being made.
-pub(crate) type Making = JoinHandle<Result<Vec<Vec<u8>>, OfficersError>>;
+pub(crate) type Making = oneshot::Receiver<Result<Vec<Vec<u8>>, OfficersError>>;
 
 /// Begins to make the officers' keys: RSA takes its time, and the partition starts meanwhile.
 #[expect(
@@ -65,7 +66,12 @@ pub(crate) type Making = JoinHandle<Result<Vec<Vec<u8>>, OfficersError>>;
 )]
 pub(crate) fn begin(folder: &Arc<Folder>) -> Making {
     let folder = Arc::clone(folder);
-    tokio::task::spawn_blocking(move || certificates(&folder))
+    let (tell, told) = oneshot::channel();
+    thread::spawn(move || {
+        // Whoever waits may have been stopped.
+        let _ = tell.send(certificates(&folder));
+    });
+    told
 }
 
 /// What activation works with.

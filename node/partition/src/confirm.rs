@@ -1,4 +1,4 @@
-//! Confirms a download or an upload of the security domain, a moment after the HSM is open under it.
+//! Confirms a download or an upload of the security domain, a moment after the HSM is open.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,7 +10,7 @@ use casemate_channel::{Start, ToAgent};
 use casemate_data_plane::{Backups, Config, DataPlane, ExternalName, Limits, Serving};
 use casemate_engine_pkcs11::Token;
 use casemate_hsm::security_domain::NotActivated;
-use casemate_hsm::{Clock, Door};
+use casemate_hsm::{Clock, Door, Hsm};
 use casemate_token::{GroupSource, Groups, TrustSettings, TrustedIssuer, Validator};
 use casemate_trace::Tracer;
 use tokio::runtime::{Builder, Handle};
@@ -139,9 +139,7 @@ impl Partition {
         let aside = Arc::new(FolderAside::new(&start.folder));
         let active = seal.domain().is_some().then(|| Arc::clone(&hsm));
         let keeper = NodeKeeper::new(seal, identity, &start.hsm, memory_is_locked);
-        let serving = active
-            .clone()
-            .map_or_else(|| Serving::NotActivated(NotActivated::of(hsm)), Serving::Active);
+        let serving = serving(active.clone(), hsm);
         let told = Told { trail: &trail, courier: &courier, tracer: &tracer, aside: &aside };
         let plane = plane(start, serving, callers, told, &keeper)?;
         let folder = start.folder.clone();
@@ -149,10 +147,7 @@ impl Partition {
         let (tls, renew_at) =
             Tls::open(Arc::clone(agent), keys.files, folder, names, clock.now()).await?;
         tokio::spawn(Arc::clone(&tls).keep_fresh(renew_at, clock));
-        if let Some(hsm) = &active {
-            tokio::spawn(purge_when_due(Arc::clone(hsm), trail.clone()));
-            tokio::spawn(confirm(Arc::clone(hsm), Arc::clone(&keeper)));
-        }
+        tend(active.as_ref(), &trail, &keeper);
         let server = Server::new(Arc::clone(&plane), tls, load, Arc::clone(&counts), &start.limits);
         let (places, of) = (Arc::clone(server.places()), door.clone());
         let activated = active.is_some();
@@ -265,6 +260,18 @@ impl Partition {
             }
         });
     }
+}
+
+/// The HSM in its state.
+fn serving(active: Option<Arc<Hsm>>, hsm: Arc<Hsm>) -> Serving {
+    active.map_or_else(|| Serving::NotActivated(NotActivated::of(hsm)), Serving::Active)
+}
+
+/// Begins what an active HSM does by itself.
+fn tend(active: Option<&Arc<Hsm>>, trail: &Trail, keeper: &Arc<NodeKeeper>) {
+    let Some(hsm) = active else { return };
+    tokio::spawn(purge_when_due(Arc::clone(hsm), trail.clone()));
+    tokio::spawn(confirm(Arc::clone(hsm), Arc::clone(keeper)));
 }
 
 /// The node seal; made where the HSM was not created yet.

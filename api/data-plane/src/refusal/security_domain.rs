@@ -1,14 +1,67 @@
 //! What callers are told who ask for the security domain, or for anything before there is one.
 
 use casemate_hsm::security_domain::{
-    ApprovalRefusal, DownloadRefusal, ExchangeKeyRefusal, KeeperError, ResealFailure, UploadRefusal,
+    ApprovalRefusal, DownloadRefusal, ExchangeKeyRefusal, KeeperError, RequestError, ResealFailure,
+    UploadError, UploadRefusal,
 };
 use http::StatusCode as S;
 
-use super::{Problem, commit, pool, sentence};
+use super::{Problem, Refusal, commit, pool, sentence};
+
+/// Why a call was not done that is about the security domain, or came before there was one.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DomainRefused {
+    #[error("the HSM is not activated")]
+    NotActivated {
+        /// Whether a recovery has begun.
+        recovering: bool,
+    },
+    #[error("the HSM is active already")]
+    IsActive,
+    #[error("there was no such operation of the security domain")]
+    NoOperation,
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error(transparent)]
+    Wrapped(#[from] UploadError),
+    #[error(transparent)]
+    Download(#[from] DownloadRefusal),
+    #[error(transparent)]
+    ExchangeKey(#[from] ExchangeKeyRefusal),
+    #[error(transparent)]
+    Upload(#[from] UploadRefusal),
+}
+
+macro_rules! refusals {
+    ($($cause:ty),+) => {
+        $(
+            impl From<$cause> for Refusal {
+                fn from(cause: $cause) -> Self {
+                    Self::SecurityDomain(cause.into())
+                }
+            }
+        )+
+    };
+}
+
+refusals!(RequestError, UploadError, DownloadRefusal, ExchangeKeyRefusal, UploadRefusal);
+
+/// What the caller is told.
+pub(super) fn refused(refusal: &DomainRefused) -> Problem {
+    match refusal {
+        DomainRefused::NotActivated { recovering } => not_activated(*recovering),
+        DomainRefused::IsActive => is_active(),
+        DomainRefused::NoOperation => no_operation(),
+        DomainRefused::Request(refusal) => Problem::bad(sentence(refusal)),
+        DomainRefused::Wrapped(refusal) => Problem::bad(sentence(refusal)),
+        DomainRefused::Download(refusal) => download(refusal),
+        DomainRefused::ExchangeKey(refusal) => exchange_key(refusal),
+        DomainRefused::Upload(refusal) => upload(refusal),
+    }
+}
 
 /// Every call but the security domain's, before activation.
-pub(super) fn not_activated(recovering: bool) -> Problem {
+fn not_activated(recovering: bool) -> Problem {
     Problem::unavailable(match recovering {
         false => {
             "This HSM is not activated: an Administrator activates it by giving its security \
@@ -24,7 +77,7 @@ pub(super) fn not_activated(recovering: bool) -> Problem {
 }
 
 /// An upload, or the key for one, of an HSM that has a domain.
-pub(super) fn is_active() -> Problem {
+fn is_active() -> Problem {
     Problem::conflict(
         "This HSM is active under its security domain, which an upload cannot replace. To recover \
          a domain, upload it to a new HSM that is not activated.",
@@ -32,7 +85,7 @@ pub(super) fn is_active() -> Problem {
 }
 
 /// The status of what was never begun.
-pub(super) fn no_operation() -> Problem {
+fn no_operation() -> Problem {
     Problem::new(
         S::NOT_FOUND,
         "NotFound",
@@ -41,7 +94,7 @@ pub(super) fn no_operation() -> Problem {
     )
 }
 
-pub(super) fn download(refusal: &DownloadRefusal) -> Problem {
+fn download(refusal: &DownloadRefusal) -> Problem {
     match refusal {
         DownloadRefusal::Approval(refusal) => approval(refusal),
         DownloadRefusal::Seal(_) | DownloadRefusal::NoDomain => Problem::internal(),
@@ -52,7 +105,7 @@ pub(super) fn download(refusal: &DownloadRefusal) -> Problem {
     }
 }
 
-pub(super) fn exchange_key(refusal: &ExchangeKeyRefusal) -> Problem {
+fn exchange_key(refusal: &ExchangeKeyRefusal) -> Problem {
     match refusal {
         ExchangeKeyRefusal::Spent => spent(),
         ExchangeKeyRefusal::Keeper(error) => keeper(error),
@@ -61,7 +114,7 @@ pub(super) fn exchange_key(refusal: &ExchangeKeyRefusal) -> Problem {
     }
 }
 
-pub(super) fn upload(refusal: &UploadRefusal) -> Problem {
+fn upload(refusal: &UploadRefusal) -> Problem {
     match refusal {
         UploadRefusal::NoExchangeKey => Problem::conflict(
             "No exchange key was asked for, so nothing can be wrapped to it: begin with az \

@@ -146,10 +146,7 @@ impl World {
         };
         let hsm = Hsm::create(ports, creation(setup), HsmLimits::default()).await.unwrap();
         let keeper = PlayedKeeper::new(setup.activated);
-        let hsm = match setup.activated {
-            true => Serving::Active(hsm),
-            false => Serving::NotActivated(NotActivated::of(hsm)),
-        };
+        let hsm = serving(hsm, setup.activated);
         let (signer, fetch) = issuer();
         let validator = Arc::new(Validator::new(trust(), Arc::new(fetch)));
         let told = Arc::new(ToldGroups::default());
@@ -290,6 +287,13 @@ fn names() -> Vec<ExternalName> {
         name("dev.managedhsm.localhost", 8443, URL),
         name("127.0.0.1", 8444, "https://127.0.0.1:8444/"),
     ]
+}
+
+fn serving(hsm: Arc<Hsm>, activated: bool) -> Serving {
+    match activated {
+        true => Serving::Active(hsm),
+        false => Serving::NotActivated(NotActivated::of(hsm)),
+    }
 }
 
 pub(crate) async fn raw(plane: &Arc<DataPlane>, request: Request<Full<Bytes>>) -> Reply {

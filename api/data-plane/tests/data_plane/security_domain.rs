@@ -175,12 +175,9 @@ async fn the_exchange_key_is_a_text_and_stays_the_same() {
 async fn an_upload_is_judged_before_anything_is_changed() {
     let world = not_activated().await;
     let upload = async |value: Value| world.call("POST", UPLOAD, value).await;
-    let early = world.call("POST", UPLOAD, {
-        let items = [];
-        let text = wrap(&items, &OFFICERS[0].holder, &SoftPrimitives).unwrap();
-        json!({ "value": text.replace("\"data\":[]", "\"data\":[{\"tag\":\"a\",\"compact_jwe\":\"\"}]") })
-    });
-    let early = early.await;
+    let empty = wrap(&[], &OFFICERS[0].holder, &SoftPrimitives).unwrap();
+    let one = "\"data\":[{\"tag\":\"a\",\"compact_jwe\":\"\"}]";
+    let early = upload(json!({ "value": empty.replace("\"data\":[]", one) })).await;
     assert_eq!(early.code(), (409, "Conflict".to_owned()), "{}", early.text);
     assert!(early.message().contains("init-recovery"));
     for body in [json!({}), json!({"value": 1}), json!({"value": "{}"}), json!({"value": ""})] {
