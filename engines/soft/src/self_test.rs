@@ -227,7 +227,7 @@ fn mac_answers() -> Option<bool> {
 }
 
 fn ed25519() -> Option<bool> {
-    // The public key of a seed of zeros (RFC 8032's curve), and a signature that is always the same.
+    // The public key of a seed of zeros (RFC 8032's curve), and a signature that never changes.
     let key = signing::SigningKey::from_seed(&Secret::new(vec![0; signing::SEED_BYTES])).ok()?;
     let right = key.public_key().starts_with(&[0x3b, 0x6a, 0x27, 0xbc]);
     Some(right && key.sign(&TEXT) == key.sign(&TEXT) && key.sign(&TEXT) != key.sign(b"other"))

@@ -60,10 +60,6 @@ pub enum ActivateError {
 pub(crate) type Making = oneshot::Receiver<Result<Vec<Vec<u8>>, OfficersError>>;
 
 /// Begins to make the officers' keys: RSA takes its time, and the partition starts meanwhile.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "once, in the agent, which answers no call meanwhile"
-)]
 pub(crate) fn begin(folder: &Arc<Folder>) -> Making {
     let folder = Arc::clone(folder);
     let (tell, told) = oneshot::channel();

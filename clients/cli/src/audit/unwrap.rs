@@ -1,4 +1,4 @@
-//! `casemate audit unwrap`: from what a syslog or OTLP receiver keeps to what `verify --from` reads.
+//! `casemate audit unwrap`: from what a syslog or OTLP receiver keeps to what `verify` takes.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};

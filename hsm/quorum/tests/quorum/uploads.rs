@@ -48,7 +48,7 @@ fn another_exchange_key_is_named() {
 }
 
 #[test]
-fn a_master_key_of_another_length_is_refused() {
+fn a_key_of_the_blob_of_another_length_is_refused() {
     for found in [0, 16, 31, 33, 64] {
         let master = vec![5; found];
         let key = officers()[EXCHANGE].holder.public();

@@ -27,7 +27,7 @@ fn start() -> Start {
         named_port: 8443,
         folder: "/".into(),
         seal: Seal::Key { path: "/seal.key".into() },
-        engine: casemate_channel::Engine::default(),
+        engine: crate::Engine::default(),
         create: None,
         limits: Limits::default(),
         region: "local".to_owned(),
