@@ -250,6 +250,28 @@ async fn mode_azure_asks_nobody() {
 }
 
 #[tokio::test]
+async fn an_administrator_does_not_get_round_the_officers_by_changing_the_mode() {
+    let world = World::new().await;
+    let first = world.call("POST", DOWNLOAD, body(&quorum(0..3), Vec::new())).await;
+    assert_eq!(first.status, 202, "{}", first.text);
+    let azure = json!({"value": "azure"});
+    let changed = world.call("PATCH", "/settings/CasemateEscalation", azure).await;
+    assert_eq!(changed.status, 200, "{}", changed.text);
+    let next = quorum(1..4);
+    let alone = world.call("POST", DOWNLOAD, body(&next, Vec::new())).await;
+    assert_eq!(alone.code(), (403, "Forbidden".to_owned()), "{}", alone.text);
+    // Who holds it agrees to a download in that mode; from then on it is as in the original.
+    let domain =
+        casemate_engine_soft::domain::domain_id(&casemate_engine_port::Secret::new(vec![7; 32]));
+    let terms = Terms { domain, download: 2, quorum: &next };
+    let both = [0, 2].map(|at| terms.approve(&OFFICERS[at].holder, &*OFFICERS[at].key).unwrap());
+    let agreed = world.call("POST", DOWNLOAD, body(&next, both.to_vec())).await;
+    assert_eq!(agreed.status, 202, "{}", agreed.text);
+    let again = world.call("POST", DOWNLOAD, body(&next, Vec::new())).await;
+    assert_eq!(again.status, 202, "{}", again.text);
+}
+
+#[tokio::test]
 async fn the_status_is_told_with_and_without_an_api_version() {
     let world = World::new().await;
     let reply = world.call("POST", DOWNLOAD, body(&quorum(0..3), Vec::new())).await;

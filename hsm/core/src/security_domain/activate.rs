@@ -8,6 +8,7 @@ use super::held::{Done, certificates};
 use super::items::Given;
 use super::not_activated::ActivateRefusal;
 use super::{HeldRecord, Keeper, NotActivated};
+use crate::Escalation;
 use crate::rbac::{Permit, act};
 
 impl NotActivated {
@@ -34,6 +35,7 @@ impl NotActivated {
             holders: certificates(quorum),
             downloaded: Some(Done { at: made, by, confirmed: false }),
             uploaded: None,
+            strict: self.hsm.settings().escalation == Escalation::Strict,
         };
         self.seal_under(&domain, &held, Vec::new(), keeper).await?;
         Ok(blob)

@@ -1,7 +1,8 @@
 //! A later download: gives the same domain to a quorum anew.
 //!
 //! In mode `strict` those who hold it now have to agree: otherwise one Administrator alone could
-//! take the root of the HSM home. In mode `azure` it is as in the original.
+//! take the root of the HSM home. In mode `azure` it is as in the original. An Administrator can
+//! change the mode; so those who were given the domain in mode `strict` are asked in any mode.
 
 use std::sync::Arc;
 
@@ -66,9 +67,8 @@ impl Hsm {
                 None => (None, Condition::Absent),
             };
             let download = before.map_or(0, |held| held.download).saturating_add(1);
-            if self.settings().escalation == Escalation::Strict
-                && let Some(held) = before
-            {
+            let strict = self.settings().escalation == Escalation::Strict;
+            if let Some(held) = before.filter(|held| strict || held.strict) {
                 let terms = Terms { domain: domain.id(), download, quorum };
                 agreed(held, &terms, request, keeper.primitives())?;
             }
@@ -81,6 +81,7 @@ impl Hsm {
                 holders: certificates(quorum),
                 downloaded: Some(Done { at: made, by, confirmed: false }),
                 uploaded: before.and_then(|held| held.uploaded),
+                strict,
             };
             let path = records::held_path();
             Ok(Attempt {

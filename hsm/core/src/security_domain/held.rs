@@ -24,6 +24,10 @@ pub(crate) struct HeldRecord {
     pub(crate) downloaded: Option<Done>,
     /// The upload that activated this HSM.
     pub(crate) uploaded: Option<Done>,
+    /// Whether they were given it in mode `strict`: then the next download is theirs to approve,
+    /// whatever the mode is by then.
+    #[serde(default)]
+    pub(crate) strict: bool,
 }
 
 /// Something that was done.

@@ -8,8 +8,8 @@ use super::held::{Done, certificates};
 use super::items::{Brought, DomainRefusal, read};
 use super::not_activated::{ActivateRefusal, ResealFailure};
 use super::{ExchangeRecord, HeldRecord, Keeper, KeeperError, NotActivated};
-use crate::Hsm;
 use crate::rbac::{Permit, act};
+use crate::{Escalation, Hsm};
 
 /// Why a security domain was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,7 @@ impl NotActivated {
             holders: certificates(&quorum),
             downloaded: None,
             uploaded: Some(Done { at, by, confirmed: false }),
+            strict: self.hsm.settings().escalation == Escalation::Strict,
         };
         let identity = Write::Put(Hsm::kept_path("identity"), identity.expose().to_vec());
         self.seal_under(&domain, &held, vec![identity], keeper).await?;
