@@ -111,7 +111,7 @@ fn a_log_that_nobody_touched_is_clean() {
         assert!(!report.key_is_its_own && !report.in_use);
         let by_identity = folder(dir.path(), Some(&identity_key()));
         assert!(by_identity.is_clean() && by_identity.key == Some(log_key()));
-        let untrusted = folder(dir.path(), None);
+        let untrusted = folder(dir.path(), Terms::default());
         assert!(untrusted.is_clean() && untrusted.key_is_its_own);
     }
 }
