@@ -164,7 +164,9 @@ impl UsageIndex {
     pub fn see(&mut self, record: &[u8]) -> bool {
         self.covered += 1;
         let Ok(line) = serde_json::from_slice::<Line<'_>>(record) else { return false };
-        let done = line.phase == "use" && line.result_type == "Success";
+        // One that its caller did not wait for may have been done: who hangs up is a user too.
+        let result = line.result_type.as_ref();
+        let done = line.phase == "use" && matches!(result, "Success" | "Unknown");
         let kind = kind_of(&line.operation_name).filter(|_| done);
         let (Some(kind), Some(key)) = (kind, line.key) else { return true };
         self.identify(line.identity.as_deref().unwrap_or_default());
@@ -325,6 +327,17 @@ mod tests {
             assert_eq!(index.see(line.as_bytes()), line.starts_with('{'));
         }
         index
+    }
+
+    #[test]
+    fn who_hangs_up_is_seen_to_use_the_key() {
+        let given_up = GOLDEN.replace("\"Success\"", "\"Unknown\"");
+        let refused = given_up.replace("\"phase\":\"use\"", "\"phase\":\"refusal\"");
+        for (line, count) in [(&given_up, 1), (&refused, 0)] {
+            let mut index = UsageIndex::default();
+            assert!(index.see(line.as_bytes()));
+            assert_eq!(index.keys.len(), count, "{line}");
+        }
     }
 
     /// A use by this object id from this application, so many seconds later.
