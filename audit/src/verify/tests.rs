@@ -327,6 +327,9 @@ fn a_name_that_passes_is_no_finding() {
     let dir = tempfile::tempdir().unwrap();
     let trail = Trail::open(dir.path(), &Origin::default(), ledger(), Arc::new(|| 0)).unwrap();
     append(&trail, 0);
+    while trail.published().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
     let path = dir.path().join("certificate.new");
     let ends = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let (end, comes) = (Arc::clone(&ends), path.clone());

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 /// Rounds of calls that are given up, and calls in each.
 const ROUNDS: usize = 6;
-const CALLS: usize = 20;
+const CALLS: usize = 40;
 /// Connections of one who waits for its answers, so that the others wait for the pool.
 const PATIENT: usize = 6;
 
@@ -38,22 +38,28 @@ fn sign() -> Value {
     json!({"alg": "RS256", "value": "A".repeat(43)})
 }
 
-/// Sends a request and leaves it there.
-fn sent(dev: &Dev, token: &str) -> Stream {
+/// A connection that is ready for a request.
+fn connected(dev: &Dev) -> Stream {
     let host = authority(dev.variable("CASEMATE_HSM_URL"));
     let (name, port) = host.rsplit_once(':').expect("the URL names its port");
     let port = port.parse().expect("a port is a number");
     let mut stream =
         tls::connect(&tls::trust(&dev.ca()), name, port).expect("the HSM takes a connection");
+    stream.conn.complete_io(&mut stream.sock).expect("the handshake comes to its end");
+    stream
+}
+
+/// A request to sign.
+fn request(dev: &Dev, token: &str) -> Vec<u8> {
+    let host = authority(dev.variable("CASEMATE_HSM_URL"));
     let body = sign().to_string();
-    let request = format!(
+    let length = body.len();
+    format!(
         "POST /keys/rsa/sign?api-version=7.4 HTTP/1.1\r\nHost: {host}\r\n\
          Authorization: Bearer {token}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(request.as_bytes()).expect("the request can be sent");
-    stream
+         Content-Length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
 }
 
 /// Closes the connection at once, with a reset.
@@ -106,8 +112,13 @@ fn every_call_whose_caller_went_away_has_its_record() {
         })
         .collect();
     for _ in 0..ROUNDS {
-        let streams: Vec<_> = (0..CALLS).map(|_| sent(&dev, &impatient)).collect();
-        std::thread::sleep(Duration::from_millis(30));
+        // All at once, and more than can be done until they hang up.
+        let mut streams: Vec<_> = (0..CALLS).map(|_| connected(&dev)).collect();
+        let request = request(&dev, &impatient);
+        for stream in &mut streams {
+            stream.write_all(&request).expect("the request can be sent");
+        }
+        std::thread::sleep(Duration::from_millis(20));
         streams.into_iter().for_each(reset);
     }
     over.store(true, Ordering::Relaxed);

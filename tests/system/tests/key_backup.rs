@@ -40,7 +40,8 @@ fn the_azure_cli_backs_up_and_restores() {
     assert_eq!(restored["key"], made["key"]);
     assert_eq!(az.key(&[&["show"], &key[..]].concat())["key"], made["key"]);
     assert_eq!((az.seen()["KeyBackup"], az.seen()["KeyRestore"]), (1, 4));
-    dev.stop();
+    // The file lies in its scratch folder.
+    let _kept = dev.stop();
 
     // Another HSM has a security domain of its own.
     let other = Dev::fresh();

@@ -210,7 +210,6 @@ async fn what_is_not_there_is_refused_in_the_shape_of_the_api() {
         ("PUT", "/keys", 405, "MethodNotAllowed"),
         ("POST", "/keys/k/rotate", 400, "NotSupported"),
         ("GET", "/keys/k//attestation", 400, "NotSupported"),
-        ("POST", "/securitydomain/download", 400, "NotSupported"),
         ("GET", "/settings/tenant", 404, "SettingNotFound"),
         ("PATCH", "/settings/none", 404, "SettingNotFound"),
         ("GET", "/settings/CasemateEscalation/x", 404, "NotFound"),

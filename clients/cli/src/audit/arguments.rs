@@ -96,11 +96,17 @@ pub struct Check {
     pub seen: Option<String>,
     /// A copy may begin at any record without a frontier: such records are tied to no signed root,
     /// and are checked for gaps only.
-    #[arg(long, requires = "from")]
+    #[arg(long, requires = "from", conflicts_with = "data_dir")]
     pub untied: bool,
     /// So many records of a copy may stand behind its last checkpoint, which vouches for none of
     /// them.
-    #[arg(long, value_name = "COUNT", default_value_t = 0, requires = "from")]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 0,
+        requires = "from",
+        conflicts_with = "data_dir"
+    )]
     pub unsigned_max: u64,
 }
 
