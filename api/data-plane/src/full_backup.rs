@@ -1,5 +1,7 @@
 //! Full backup: start, check, status.
 
+use std::sync::Arc;
+
 use casemate_hsm::backup::JobId;
 use casemate_hsm::rbac::{Scope, act};
 use casemate_wire::StorageParameters;
@@ -14,13 +16,14 @@ type Answered = Result<Answer, Refusal>;
 
 pub(crate) async fn start(x: &mut Exchange, body: &[u8]) -> Answered {
     let target = target(&json::<StorageParameters>(body)?)?;
-    let permit = x.authorize::<act::BackupStart>(Scope::Root)?;
+    let permit = Arc::new(x.authorize::<act::BackupStart>(Scope::Root)?);
     let intent = x.intend().await?;
     let name = x.plane.backups.hsm.clone();
     let begun = x.hsm().begin_backup(&permit, &intent, &name, target).await?;
-    begin(x, &permit, begun, async |working| {
+    let by = Arc::clone(&permit);
+    begin(x, &permit, begun, async move |working| {
         let objects = working.plane.backups.objects.clone();
-        let done = working.hsm.back_up(&working.begun, &*objects).await;
+        let done = working.hsm.back_up(&by, &working.begun, &*objects).await;
         working.end("BackupEnded", done).await;
     })
     .await

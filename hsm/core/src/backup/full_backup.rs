@@ -37,6 +37,7 @@ struct Snapshot {
 /// Parts on their way to the target.
 struct Sending<'a> {
     hsm: &'a Hsm,
+    permit: &'a Permit<act::BackupStart>,
     objects: &'a dyn Objects,
     folder: &'a Folder,
     set: SetId,
@@ -68,14 +69,22 @@ impl Hsm {
         self.begin_job(JobKind::BackupCheck, target.folder(self.new_folder(hsm)?)).await
     }
 
-    /// Makes the backup.
-    pub async fn back_up(&self, begun: &Begun, objects: &dyn Objects) -> Result<Done, JobFailure> {
+    /// Makes the backup. Once the role that allows it is gone nothing more is sent; what was sent
+    /// has no manifest then, and so is no backup.
+    pub async fn back_up(
+        &self,
+        permit: &Permit<act::BackupStart>,
+        begun: &Begun,
+        objects: &dyn Objects,
+    ) -> Result<Done, JobFailure> {
+        self.still_authorized(permit)?;
         let mut set = [0; 16];
         self.engine.random(&mut set)?;
         let snapshot = self.snapshot();
         let (writer, parts) = (PartWriter::default(), Vec::new());
         let (folder, counts) = (&begun.folder, Counts::default());
-        let mut sending = Sending { hsm: self, objects, folder, set, writer, parts, counts };
+        let mut sending =
+            Sending { hsm: self, permit, objects, folder, set, writer, parts, counts };
         for definition in &snapshot.definitions {
             sending.counts.definitions += 1;
             sending.add(Item::Definition(Definition::clone(definition))).await?;
@@ -146,6 +155,7 @@ impl Sending<'_> {
         let place = part_place(&self.set, index);
         let sealed = envelope::seal(Sealed::Part, &*self.hsm.backup_cipher, &place, &part.bytes);
         let sealed = sealed.map_err(JobFailure::object(&name))?;
+        self.hsm.still_authorized(self.permit)?;
         self.objects.put(self.folder, &name, sealed).await?;
         self.parts.push(PartFacts { first_key: part.first_key });
         Ok(())
@@ -155,10 +165,11 @@ impl Sending<'_> {
         if let Some(part) = std::mem::take(&mut self.writer).rest() {
             self.send(part).await?;
         }
-        let Self { hsm, objects, folder, set, parts, counts, .. } = self;
+        let Self { hsm, permit, objects, folder, set, parts, counts, .. } = self;
         let manifest =
             Manifest { set, folder: folder.name.clone(), made: hsm.now(), sequence, counts, parts };
         let sealed = manifest.seal(&*hsm.backup_cipher).map_err(JobFailure::object(MANIFEST))?;
+        hsm.still_authorized(permit)?;
         objects.put(folder, MANIFEST, sealed).await?;
         let Counts { keys, versions, assignments, definitions } = counts;
         let details = format!(

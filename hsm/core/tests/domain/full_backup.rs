@@ -33,7 +33,8 @@ async fn begin_backup(bench: &Bench) -> Result<Begun, StartRefusal> {
 /// Makes a backup, and answers with its folder.
 async fn back_up(bench: &Bench, shelf: &Shelf) -> String {
     let begun = begin_backup(bench).await.unwrap();
-    let done = bench.hsm.back_up(&begun, shelf).await;
+    let permit = bench.permit::<act::BackupStart>(ROOT, "/");
+    let done = bench.hsm.back_up(&permit, &begun, shelf).await;
     let job = bench.hsm.end_job(begun, done).await;
     assert_eq!(job.state, JobState::Succeeded);
     job.folder.unwrap().rsplit('/').next().unwrap().to_owned()
@@ -370,7 +371,8 @@ async fn a_set_without_its_manifest_is_no_backup() {
     bench.make("a", EC).await;
     shelf.refuse_at.store(2, Ordering::SeqCst);
     let begun = begin_backup(&bench).await.unwrap();
-    let done = bench.hsm.back_up(&begun, &shelf).await;
+    let permit = bench.permit::<act::BackupStart>(ROOT, "/");
+    let done = bench.hsm.back_up(&permit, &begun, &shelf).await;
     assert!(matches!(done, Err(JobFailure::Transfer(_))));
     let job = bench.hsm.end_job(begun, done).await;
     assert_eq!((job.folder, shelf.names().len()), (None, 1));
@@ -510,6 +512,23 @@ async fn a_version_that_is_still_here_goes_on_counting_where_it_is() {
         bench = bench.restart().await;
     }
     assert!(!encrypt(&bench).await);
+}
+
+#[tokio::test]
+async fn a_permit_that_fell_sends_nothing_more() {
+    let (bench, shelf) = (Bench::new().await, Shelf::default());
+    bench.make("a", EC).await;
+    let keeper = Uuid::from_u128(91);
+    let role = grant(&bench, keeper, "Backup User").await;
+    let permit = bench.permit::<act::BackupStart>(keeper, "/");
+    let intent = bench.intent().await;
+    let begun = bench.hsm.begin_backup(&permit, &intent, "dev", target()).await.unwrap();
+    take_away(&bench, role).await;
+    let done = bench.hsm.back_up(&permit, &begun, &shelf).await;
+    assert!(matches!(done, Err(JobFailure::NotAuthorized(_))));
+    assert!(shelf.names().is_empty(), "{:?}", shelf.names());
+    let job = bench.hsm.end_job(begun, done).await;
+    assert!(job.folder.is_none());
 }
 
 #[tokio::test]
