@@ -3,6 +3,10 @@
 //! Space is set aside in steps, so that lines lie together and a full disk shows early; it reads
 //! as zeros, and what is left of it is cut off when the file is left. What is not zero is whole
 //! lines, except after a crash, which `recover` repairs.
+//!
+//! Zeros are written ahead, in smaller steps, together with lines that are synced anyway: a file
+//! system that only set space aside has to note with each sync which part of it was written, and
+//! pays two more writes for that.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -15,6 +19,10 @@ use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
 const FILE_BYTES_MAX: u64 = 256 << 20;
 /// Space is set aside in steps of this many bytes.
 const AHEAD_BYTES: i64 = 8 << 20;
+/// Zeros are written ahead in steps of this many bytes.
+const ZEROS_BYTES: usize = 1 << 20;
+/// What is written of them at once.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// The newest file of a trail, and where its lines end.
 pub(crate) struct TrailFile {
@@ -26,6 +34,8 @@ pub(crate) struct TrailFile {
     pub(crate) end: u64,
     /// Where the space set aside ends.
     pub(crate) allocated: u64,
+    /// Where the zeros end that were written.
+    zeroed: u64,
     pub(crate) file_bytes_max: u64,
     /// Held for as long as the trail is open: one process writes a trail.
     pub(crate) _lock: File,
@@ -46,7 +56,7 @@ impl TrailFile {
     /// The newest file, opened and repaired.
     pub(crate) fn new(dir: PathBuf, file: File, first: u64, end: u64, lock: File) -> Self {
         let file_bytes_max = FILE_BYTES_MAX;
-        Self { dir, file, first, end, allocated: end, file_bytes_max, _lock: lock }
+        Self { dir, file, first, end, allocated: end, zeroed: end, file_bytes_max, _lock: lock }
     }
 
     /// Makes lines durable, the first of which has this number.
@@ -63,6 +73,7 @@ impl TrailFile {
         if let Err(error) = self.file.write_all_at(lines, self.end) {
             return Err(self.undo(error));
         }
+        self.write_zeros(self.end + length);
         // After a failed sync the kernel may have dropped the pages: never tried again.
         self.file.sync_data().map_err(WriteFailure::Broken)?;
         // Lines in a file that nobody can find any more are not durable.
@@ -91,7 +102,7 @@ impl TrailFile {
     /// Cuts off the space that was not needed.
     pub(crate) fn trim(&mut self) -> io::Result<()> {
         self.file.set_len(self.end)?;
-        self.allocated = self.end;
+        (self.allocated, self.zeroed) = (self.end, self.end);
         self.file.sync_data()
     }
 
@@ -108,6 +119,26 @@ impl TrailFile {
         }
     }
 
+    /// Writes zeros behind lines that end here, as far as space was set aside. That this fails
+    /// costs speed only; what is written of them are zeros, as before.
+    fn write_zeros(&mut self, lines_end: u64) {
+        if lines_end <= self.zeroed {
+            return;
+        }
+        let step = u64::try_from(ZEROS_BYTES).unwrap_or(u64::MAX);
+        let until = (lines_end + step).min(self.allocated);
+        let mut at = lines_end;
+        while at < until {
+            let left = usize::try_from(until - at).unwrap_or(usize::MAX);
+            let zeros = ZEROS.get(..left).unwrap_or(&ZEROS);
+            match self.file.write_at(zeros, at) {
+                Ok(0) | Err(_) => break,
+                Ok(written) => at += u64::try_from(written).unwrap_or(u64::MAX),
+            }
+        }
+        self.zeroed = at;
+    }
+
     /// Gives the pages of durable lines back: nobody reads them, and the next lines are then
     /// written into memory that is warm. That this fails costs speed only.
     fn forget_written(&self) {
@@ -120,7 +151,7 @@ impl TrailFile {
         if let Err(error) = self.file.set_len(self.end) {
             return WriteFailure::Broken(error);
         }
-        self.allocated = self.end;
+        (self.allocated, self.zeroed) = (self.end, self.end);
         failure(error)
     }
 
@@ -129,8 +160,7 @@ impl TrailFile {
         let file = create(&self.dir, first).map_err(failure)?;
         self.file = file;
         self.first = first;
-        self.end = 0;
-        self.allocated = 0;
+        (self.end, self.allocated, self.zeroed) = (0, 0, 0);
         Ok(())
     }
 }

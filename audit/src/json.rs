@@ -4,6 +4,7 @@
 //! limit, bytes that are no UTF-8 become U+FFFD, and everything below U+0020 is escaped.
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::time::Instant;
 
 use uuid::Uuid;
@@ -38,45 +39,88 @@ const ABANDONED: &str = "the call broke off before its answer, which nobody got:
 /// Longest usual line, in bytes: what a buffer is made for, not a limit.
 pub(crate) const LINE_BYTES_USUAL: usize = 4096;
 
-/// Puts a line together: its number, its own fields, the end that all lines share.
-pub(crate) fn assemble(out: &mut Vec<u8>, sequence: u64, fields: &[u8], line_end: &[u8]) {
+/// Puts a line together: its number, its own fields, the end that all lines share. Says where
+/// its own fields begin.
+pub(crate) fn assemble(out: &mut Vec<u8>, sequence: u64, fields: &[u8], line_end: &[u8]) -> usize {
     out.reserve(32 + fields.len() + line_end.len());
     out.extend_from_slice(b"{\"seq\":");
     decimal(out, sequence);
+    let begin = out.len();
     out.extend_from_slice(fields);
     out.extend_from_slice(line_end);
+    begin
+}
+
+/// Where in a line the values stand that say who did what with which key, as they are written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Places {
+    pub(crate) time: Range<usize>,
+    pub(crate) operation: Range<usize>,
+    /// Empty without one.
+    pub(crate) identity: Range<usize>,
+    /// The key's name; empty without one.
+    pub(crate) key: Range<usize>,
+}
+
+impl Places {
+    /// The same in a text before which so many bytes were put.
+    pub(crate) fn shifted(self, by: usize) -> Self {
+        let shifted = |range: Range<usize>| range.start + by..range.end + by;
+        let Self { time, operation, identity, key } = self;
+        Self {
+            time: shifted(time),
+            operation: shifted(operation),
+            identity: shifted(identity),
+            key: shifted(key),
+        }
+    }
 }
 
 /// Appends the record's own fields, each with its comma before it.
-pub(crate) fn line(out: &mut Vec<u8>, now_ms: i64, record: &Record<'_>) {
+pub(crate) fn line(out: &mut Vec<u8>, now_ms: i64, record: &Record<'_>) -> Places {
+    let mut places = Places::default();
     out.extend_from_slice(b",\"time\":\"");
-    rfc3339(out, now_ms);
+    places.time = written(out, |out| rfc3339(out, now_ms));
     out.extend_from_slice(b"\",\"phase\":\"");
     out.extend_from_slice(record.phase.name().as_bytes());
     out.push(b'"');
-    text(out, "operationName", record.operation, WORD_BYTES_MAX);
+    places.operation = text(out, "operationName", record.operation, WORD_BYTES_MAX);
     verdict(out, record.verdict, record.call.success_status);
-    call(out, record.call);
+    places.identity = call(out, record.call);
     if let Some(permit) = &record.permit {
         permit_facts(out, permit);
     }
     if let Some(key) = &record.key {
-        key_facts(out, key);
+        places.key = key_facts(out, key);
     }
     if let Some(intent) = record.intent {
         number(out, "intent", intent.sequence());
     }
+    places
 }
 
-/// Appends a string member, unless it is empty.
-pub(crate) fn text(out: &mut Vec<u8>, name: &str, value: &str, bytes_max: usize) {
+/// Where that stands which is written.
+fn written(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
+    let begin = out.len();
+    write(out);
+    begin..out.len()
+}
+
+/// Appends a string member, unless it is empty; says where its value stands.
+pub(crate) fn text(
+    out: &mut Vec<u8>,
+    name: &str,
+    value: &str,
+    bytes_max: usize,
+) -> Range<usize> {
     if value.is_empty() {
-        return;
+        return 0..0;
     }
     member(out, name);
     out.push(b'"');
-    escape(out, cut(value, bytes_max));
+    let place = written(out, |out| escape(out, cut(value, bytes_max)));
     out.push(b'"');
+    place
 }
 
 /// Appends a member that holds a UUID.
@@ -128,7 +172,7 @@ fn verdict(out: &mut Vec<u8>, verdict: Verdict<'_>, success_status: u16) {
     }
 }
 
-fn call(out: &mut Vec<u8>, call: &Call<'_>) {
+fn call(out: &mut Vec<u8>, call: &Call<'_>) -> Range<usize> {
     text(out, "operationVersion", call.api_version, WORD_BYTES_MAX);
     text(out, "requestUri", call.request_uri, URI_BYTES_MAX);
     if let Some(started) = call.started {
@@ -140,7 +184,7 @@ fn call(out: &mut Vec<u8>, call: &Call<'_>) {
     bytes(out, "clientInfo", call.user_agent, AGENT_BYTES_MAX);
     bytes(out, "correlationId", call.correlation_id, ID_BYTES_MAX);
     text(out, "activityId", call.activity_id, ID_BYTES_MAX);
-    identity(out, &call.identity);
+    let identity = identity(out, &call.identity);
     text(out, "tokenId", call.identity.token_id, ID_BYTES_MAX);
     if call.consistency != 0 {
         number(out, "consistencyRevision", call.consistency);
@@ -151,6 +195,7 @@ fn call(out: &mut Vec<u8>, call: &Call<'_>) {
     if !call.details.is_empty() {
         details(out, call.details);
     }
+    identity
 }
 
 /// Bounded as a whole: what no longer fits is left out, and the member `cut` says so.
@@ -221,11 +266,19 @@ fn marks(out: &mut Vec<u8>, marks: &[&'static str]) {
 }
 
 /// Azure's `identity` is a string that holds JSON: its strings are escaped twice.
-fn identity(out: &mut Vec<u8>, identity: &Identity<'_>) {
+fn identity(out: &mut Vec<u8>, identity: &Identity<'_>) -> Range<usize> {
     if identity.object_id.is_none() && identity.app_id.is_empty() {
-        return;
+        return 0..0;
     }
-    out.extend_from_slice(br#","identity":"{\"claim\":{\"appid\":\""#);
+    member(out, "identity");
+    out.push(b'"');
+    let place = written(out, |out| claims(out, identity));
+    out.push(b'"');
+    place
+}
+
+fn claims(out: &mut Vec<u8>, identity: &Identity<'_>) {
+    out.extend_from_slice(br#"{\"claim\":{\"appid\":\""#);
     escape_twice(out, cut(identity.app_id, ID_BYTES_MAX));
     out.extend_from_slice(
         br#"\",\"http_schemas_microsoft_com_identity\":{\"claims\":{\"objectidentifier\":\""#,
@@ -241,7 +294,7 @@ fn identity(out: &mut Vec<u8>, identity: &Identity<'_>) {
         escape_twice(out, cut(identity.user_name, USER_BYTES_MAX));
         out.extend_from_slice(br#"\"}}"#);
     }
-    out.extend_from_slice(b"}}\"");
+    out.extend_from_slice(b"}}");
 }
 
 fn permit_facts(out: &mut Vec<u8>, permit: &PermitFacts<'_>) {
@@ -254,9 +307,9 @@ fn permit_facts(out: &mut Vec<u8>, permit: &PermitFacts<'_>) {
     out.push(b'}');
 }
 
-fn key_facts(out: &mut Vec<u8>, key: &KeyFacts<'_>) {
+fn key_facts(out: &mut Vec<u8>, key: &KeyFacts<'_>) -> Range<usize> {
     out.extend_from_slice(b",\"key\":{\"name\":\"");
-    escape(out, cut(key.name, NAME_BYTES_MAX));
+    let place = written(out, |out| escape(out, cut(key.name, NAME_BYTES_MAX)));
     out.push(b'"');
     if let Some(version) = key.version {
         member(out, "version");
@@ -269,6 +322,7 @@ fn key_facts(out: &mut Vec<u8>, key: &KeyFacts<'_>) {
     }
     text(out, "algorithm", key.algorithm, WORD_BYTES_MAX);
     out.push(b'}');
+    place
 }
 
 fn caller_address(out: &mut Vec<u8>, address: IpAddr) {
@@ -334,7 +388,7 @@ fn bytes(out: &mut Vec<u8>, name: &str, value: &[u8], bytes_max: usize) {
     match std::str::from_utf8(value) {
         Ok(value) => text(out, name, value, bytes_max),
         Err(_) => text(out, name, &String::from_utf8_lossy(bounded), bytes_max),
-    }
+    };
 }
 
 /// The longest beginning of the text within the limit that ends between two characters.

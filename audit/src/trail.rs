@@ -13,6 +13,7 @@ use crate::append::{Append, Batch};
 use crate::intents::{Intents, OpenIntent};
 use crate::memory::{Memory, MemoryTrail};
 use crate::recover::Recovered;
+use crate::usage::Told;
 use crate::{
     Anchor, Call, KeyUsage, Ledger, Origin, Phase, Record, TrailError, UsageIndex, Verdict, json,
     recover, space, usage, writer,
@@ -72,6 +73,8 @@ pub(crate) struct State {
     pub(crate) intents: Intents,
     /// What an earlier process left without an outcome.
     pub(crate) left_open: Vec<OpenIntent>,
+    /// The uses among the lines that wait.
+    pub(crate) told: Vec<Told>,
 }
 
 thread_local! {
@@ -119,6 +122,7 @@ impl Trail {
                 published: None,
                 intents,
                 left_open: open,
+                told: Vec::new(),
             }),
             work: Condvar::new(),
             durable: AtomicU64::new(next_sequence - 1),
@@ -186,8 +190,8 @@ impl Trail {
             line.clear();
             match &*self.inner {
                 Inner::File { shared, now, .. } => {
-                    json::line(line, now(), record);
-                    shared.queue(line, record)
+                    let places = json::line(line, now(), record);
+                    shared.queue(line, record, places)
                 }
                 Inner::Memory(memory) => {
                     json::line(line, 0, record);
@@ -319,7 +323,7 @@ impl Shared {
         self.state.lock().refused.is_some()
     }
 
-    fn queue(&self, line: &[u8], record: &Record<'_>) -> Append {
+    fn queue(&self, line: &[u8], record: &Record<'_>, places: json::Places) -> Append {
         let mut state = self.state.lock();
         if let Some(refused) = &state.refused {
             return Append::refused(refused.clone());
@@ -334,7 +338,9 @@ impl Shared {
         let state = &mut *state;
         let sequence = state.next_sequence;
         state.next_sequence += 1;
-        json::assemble(&mut state.pending, sequence, line, &state.line_end);
+        let begin = state.pending.len();
+        let at = json::assemble(&mut state.pending, sequence, line, &state.line_end);
+        state.told.extend(Told::of(record, begin, places.shifted(at)));
         if record.verdict == Verdict::Pending {
             state.intents.begin(sequence);
         }
@@ -469,6 +475,54 @@ mod tests {
             assert!(std::time::Instant::now() < until, "there is space, and it is not seen");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn each_use_is_counted_once_whoever_counts_it() {
+        const CALLERS: u64 = 8;
+        const USES: u64 = 400;
+        let dir = tempfile::tempdir().unwrap();
+        let (log, index) = (dir.path().join("audit"), dir.path().join("usage.json"));
+        std::fs::create_dir(&log).unwrap();
+        let trail = Trail::open(&log, &Origin::default(), ledger(), Arc::new(|| 0)).unwrap();
+        let used = |trail: &Trail| {
+            let key = crate::KeyFacts { name: "Pay", ..crate::KeyFacts::default() };
+            trail.append(&Record {
+                phase: Phase::Use,
+                operation: "KeySign",
+                call: &Call::default(),
+                verdict: Verdict::Success,
+                permit: None,
+                key: Some(key),
+                intent: None,
+            })
+        };
+        // Some are there before anybody counts, and are read from the log.
+        used(&trail).await.unwrap();
+        trail.follow_usage(&index).unwrap();
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|_| {
+                let trail = trail.clone();
+                tokio::spawn(async move {
+                    for _ in 0..USES {
+                        used(&trail).await.unwrap();
+                        // Who asks has the index for a moment: the writer then leaves it.
+                        trail.usage("pay");
+                    }
+                })
+            })
+            .collect();
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        let all = CALLERS * USES + 1;
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while trail.usage("pay").covered < all {
+            assert!(std::time::Instant::now() < until, "{:?}", trail.usage("pay"));
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let [row] = trail.usage("pay").rows.try_into().unwrap();
+        assert_eq!(row.count, all);
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 //! One principal has a bounded part of the room, whatever applications he calls from.
 
 mod follow;
+mod told;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use follow::start;
+pub(crate) use told::Told;
 
 /// Most callers that are told apart for one key, of those who used it and of those who read it.
 const CALLERS_MAX: usize = 256;
@@ -90,6 +92,8 @@ pub struct UsageIndex {
     left_out: u64,
     /// The last `identity`, as written and as read: who calls once mostly calls again.
     last_identity: (String, Caller),
+    /// The same of a line of which it is known where everything stands.
+    last_told: (Vec<u8>, Caller),
 }
 
 #[derive(Debug)]
@@ -172,23 +176,27 @@ impl UsageIndex {
         self.identify(line.identity.as_deref().unwrap_or_default());
         // Taken and put back: no clone for a caller who is known.
         let who = (kind, std::mem::take(&mut self.last_identity.1));
-        let key = in_lower_case(key.name);
-        if let Some(used) = self.keys.get_mut(&*key).and_then(|callers| callers.get_mut(&who)) {
+        self.count(&who, &key.name, &line.time, &line.operation_name);
+        self.last_identity.1 = who.1;
+        true
+    }
+
+    fn count(&mut self, who: &(UsageKind, Caller), key: &str, time: &str, operation: &str) {
+        let key = in_lower_case(key);
+        if let Some(used) = self.keys.get_mut(&*key).and_then(|callers| callers.get_mut(who)) {
             used.count = used.count.saturating_add(1);
-            line.time.as_ref().clone_into(&mut used.last);
-            line.operation_name.as_ref().clone_into(&mut used.operation);
+            time.clone_into(&mut used.last);
+            operation.clone_into(&mut used.operation);
         } else {
             self.add(UsageRow {
                 key: key.into_owned(),
-                kind,
+                kind: who.0,
                 caller: who.1.clone(),
                 count: 1,
-                last_used: line.time.into_owned(),
-                last_operation: line.operation_name.into_owned(),
+                last_used: time.to_owned(),
+                last_operation: operation.to_owned(),
             });
         }
-        self.last_identity.1 = who.1;
-        true
     }
 
     /// Reads an identity, unless it is the last one again.
@@ -304,9 +312,9 @@ fn evict(
 }
 
 /// Names of keys are compared without case.
-fn in_lower_case(name: Cow<'_, str>) -> Cow<'_, str> {
+fn in_lower_case(name: &str) -> Cow<'_, str> {
     let is_lower = !name.bytes().any(|byte| byte.is_ascii_uppercase());
-    if is_lower { name } else { Cow::Owned(name.to_ascii_lowercase()) }
+    if is_lower { Cow::Borrowed(name) } else { Cow::Owned(name.to_ascii_lowercase()) }
 }
 
 #[cfg(test)]

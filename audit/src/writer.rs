@@ -12,6 +12,7 @@ use crate::file::WriteFailure;
 use crate::log::{CHECKPOINT_INTERVAL, Log};
 use crate::pace::Pace;
 use crate::trail::Shared;
+use crate::usage::Told;
 use crate::{Anchor, TrailError, space};
 
 /// A buffer grown beyond this by a burst is given back, in bytes.
@@ -46,6 +47,8 @@ struct Taken {
     first: u64,
     /// The number after its last line's.
     next: u64,
+    /// The uses among them.
+    told: Vec<Told>,
 }
 
 fn run(shared: &Shared, mut log: Log) {
@@ -64,6 +67,7 @@ fn run(shared: &Shared, mut log: Log) {
                         shared.durable.store(first - 1, Ordering::Release);
                         taken.batch.finish(Ok(()));
                         log.account(&taken.lines);
+                        count(shared, &taken);
                     }
                     Err(failure) => fail(shared, &taken, &log, failure),
                 }
@@ -88,6 +92,15 @@ fn run(shared: &Shared, mut log: Log) {
     }
     // The lines are durable; zeros that stay behind are cut off at the next start.
     let _unneeded = log.file.trim();
+}
+
+/// Counts the uses, if the index is right behind these lines and nobody has it: whoever follows the
+/// log does it otherwise.
+fn count(shared: &Shared, taken: &Taken) {
+    let Some(mut index) = shared.usage.try_lock() else { return };
+    if let Some(index) = index.as_mut().filter(|index| index.covered() + 1 == taken.first) {
+        index.see_told(&taken.lines, &taken.told, taken.next - 1);
+    }
 }
 
 /// How long to wait for lines before looking around.
@@ -164,7 +177,8 @@ fn take(
     pace.begins(std::mem::take(&mut state.waiting), Instant::now());
     let lines = std::mem::replace(&mut state.pending, std::mem::take(spare));
     let batch = std::mem::take(&mut state.batch);
-    Next::Write(Taken { lines, batch, first, next: state.next_sequence })
+    let told = std::mem::take(&mut state.told);
+    Next::Write(Taken { lines, batch, first, next: state.next_sequence, told })
 }
 
 /// Refuses the records that were being written and those in line behind them, whose numbers would
@@ -174,6 +188,7 @@ fn fail(shared: &Shared, taken: &Taken, log: &Log, failure: WriteFailure) {
     let behind = {
         let mut state = shared.state.lock();
         state.pending.clear();
+        state.told.clear();
         state.waiting = 0;
         state.next_sequence = taken.first;
         state.intents.forget_from(taken.first);

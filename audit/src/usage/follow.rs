@@ -1,5 +1,8 @@
-//! Keeps the index of usage up to date behind a trail, in a thread of its own, and on disk beside
-//! the log: recording pays nothing for it, and a start need not read the whole log again.
+//! Keeps the index of usage up to date behind a trail, and on disk beside the log, so that a start
+//! need not read the whole log again.
+//!
+//! Who writes the lines counts them, once they are durable, as long as the index is right behind
+//! them and free; what it leaves, this thread reads from the log. So nobody waits for the index.
 //!
 //! The file is signed by the log's key: whoever can write the folder cannot make a count of his
 //! own, and an older file only has the rest counted again.
@@ -15,7 +18,7 @@ use super::UsageIndex;
 use crate::log::replace;
 use crate::merkle::{hash_text, sha256};
 use crate::trail::Shared;
-use crate::{Ledger, Reader, sign};
+use crate::{Cursor, Ledger, Reader, sign};
 
 /// How far behind the records the index is, at most, on a machine that keeps up.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -48,21 +51,7 @@ fn run(shared: &Weak<Shared>, path: &Path) {
     *first.usage.lock() = Some(index);
     drop(first);
     while let Some(shared) = shared.upgrade() {
-        let size = shared.durable();
-        let mut covered = cursor.index();
-        while covered < size {
-            let mut index = shared.usage.lock();
-            let Some(index) = index.as_mut() else { return };
-            let slice = size.min(covered + SLICE);
-            while let Ok(Some(entry)) = cursor.next(slice) {
-                index.see(entry.bytes);
-            }
-            if cursor.index() == covered {
-                // The log cannot be read: the index stays behind, and says how far it is.
-                break;
-            }
-            covered = cursor.index();
-        }
+        let Some(covered) = follow(&shared, &mut cursor) else { return };
         let ends = shared.has_ended();
         if covered > saved && (ends || saved_at.elapsed() >= SAVE_INTERVAL) {
             save(&shared, path);
@@ -73,6 +62,37 @@ fn run(shared: &Weak<Shared>, path: &Path) {
         }
         drop(shared);
         park_timeout(INTERVAL);
+    }
+}
+
+/// Reads what the writer left; says how many records are covered, and none if nobody counts.
+fn follow(shared: &Shared, cursor: &mut Cursor) -> Option<u64> {
+    loop {
+        // Asked while the index is held: if it is right behind, the writer goes on from here.
+        let (covered, size) = {
+            let index = shared.usage.lock();
+            (index.as_ref()?.covered(), shared.durable())
+        };
+        if covered >= size {
+            return Some(covered);
+        }
+        if cursor.index() != covered {
+            // The writer went on meanwhile.
+            *cursor = Reader::new(&shared.dir).from(covered);
+        }
+        // To find the place may take long: the index is free meanwhile, and the writer, which is
+        // further, leaves it alone.
+        let Ok(Some(entry)) = cursor.next(size) else {
+            // The log cannot be read: the index stays behind, and says how far it is.
+            return Some(covered);
+        };
+        let mut index = shared.usage.lock();
+        let index = index.as_mut()?;
+        index.see(entry.bytes);
+        let slice = size.min(covered + SLICE);
+        while let Ok(Some(entry)) = cursor.next(slice) {
+            index.see(entry.bytes);
+        }
     }
 }
 
