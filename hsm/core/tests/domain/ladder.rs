@@ -1,8 +1,11 @@
 //! No ladder to the top: whatever people without Administrator do, one permitted call after the
-//! other, nobody gains a reserved action. Sequences are drawn at random from seeds that a failure
-//! names; `CASEMATE_LADDERS` says how many.
+//! other, nobody gains a reserved action: by grants to people and groups, by definitions, by
+//! backups and restores, by keys that go and come back. Sequences are drawn at random from seeds
+//! that a failure names; `CASEMATE_LADDERS` says how many.
 
-use std::collections::BTreeSet;
+mod restores;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use casemate_hsm::rbac::{
@@ -14,11 +17,12 @@ use casemate_hsm::{Escalation, Settings};
 use uuid::Uuid;
 
 use crate::bench::{Bench, ROOT, settings};
+use restores::{Kept, make_keys, remove_key};
 
 /// Sequences where nothing else is said.
 const LADDERS: u64 = 40;
 /// Calls of one sequence.
-const STEPS: usize = 60;
+const STEPS: usize = 80;
 const SCOPES: [&str; 6] =
     ["/", "/keys", "/keys/team-*", "/keys/team-a-*", "/keys/team-a-1", "/keys/other"];
 const GROUPS: [Uuid; 2] = [Uuid::from_u128(0x9001), Uuid::from_u128(0x9002)];
@@ -137,12 +141,54 @@ async fn undefine(bench: &Bench, by: &Principal, dice: &mut Dice) -> bool {
     bench.hsm.delete_definition(&permit, &bench.intent().await, id).await.is_ok()
 }
 
-async fn step(bench: &Bench, by: &Principal, dice: &mut Dice) -> bool {
-    match dice.below(10) {
-        0..=4 => grant(bench, by, dice).await,
-        5 | 6 => define(bench, by, dice).await,
-        7 => undefine(bench, by, dice).await,
-        _ => remove(bench, by, dice).await,
+/// An HSM, and what was put away of it.
+struct World {
+    bench: Bench,
+    kept: Kept,
+}
+
+/// The kinds of calls, each of which must have been permitted some time.
+const KINDS: [&str; 10] = [
+    "grant",
+    "define",
+    "undefine",
+    "remove",
+    "full backup",
+    "full restore",
+    "key from a full backup",
+    "key backup",
+    "key restore",
+    "key removed",
+];
+
+impl World {
+    /// Somebody tries something. The kind, if it was permitted and done.
+    async fn step(mut self, by: &Principal, dice: &mut Dice) -> (Self, Option<&'static str>) {
+        let Self { bench, kept } = &mut self;
+        let kind = match dice.below(18) {
+            0..=4 => 0,
+            5 | 6 => 1,
+            7 => 2,
+            8 | 9 => 3,
+            other => other - 6,
+        };
+        let done = match kind {
+            0 => grant(bench, by, dice).await,
+            1 => define(bench, by, dice).await,
+            2 => undefine(bench, by, dice).await,
+            3 => remove(bench, by, dice).await,
+            4 => kept.back_up(bench, by).await,
+            5 => {
+                let (bench, done) = self.kept.restore(self.bench, by, dice).await;
+                self.bench = bench;
+                done
+            }
+            6 => kept.restore_from_set(bench, by, dice).await,
+            7 => kept.back_up_key(bench, by, dice),
+            8 => kept.restore_key(bench, by, dice).await,
+            _ => remove_key(bench, by, dice).await,
+        };
+        (self, done.then(|| KINDS[kind.min(KINDS.len() - 1)]))
     }
 }
 
@@ -165,14 +211,22 @@ fn reserved(bench: &Bench) -> BTreeSet<(Uuid, Action, &'static str)> {
     all
 }
 
-/// An HSM whose Administrator has handed out all sorts of rights, those to change rights too.
-async fn world(escalation: Escalation, dice: &mut Dice) -> Bench {
+/// An HSM whose Administrator has handed out all sorts of rights, those to change rights and to
+/// restore too, and a shelf of backups from times when others had more.
+async fn world(escalation: Escalation, dice: &mut Dice) -> World {
     let bench = Bench::with(Settings { escalation, ..settings() }).await;
+    make_keys(&bench).await;
+    let mut world = World { bench, kept: Kept::default() };
     for _ in 0..30 {
-        step(&bench, &root(), dice).await;
+        (world, _) = world.step(&root(), dice).await;
     }
-    let permit = may::<act::RoleAssignmentsWrite>(&bench, &root(), "/").unwrap();
-    for (who, role) in [(0, "Crypto Officer"), (1, "Policy Administrator")] {
+    let World { bench, kept } = &mut world;
+    let permit = may::<act::RoleAssignmentsWrite>(bench, &root(), "/").unwrap();
+    for (who, role) in
+        ["Crypto Officer", "Policy Administrator", "Restore User", "Backup User", "Crypto User"]
+            .into_iter()
+            .enumerate()
+    {
         let role = format!("Managed HSM {role}");
         let role = BUILT_IN_ROLES.iter().find(|one| one.name == role).unwrap().id;
         let request = NewAssignment {
@@ -184,51 +238,61 @@ async fn world(escalation: Escalation, dice: &mut Dice) -> Bench {
         // It may hold it already.
         let _held = bench.hsm.assign_role(&permit, &bench.intent().await, request).await;
     }
+    kept.plant(dice).await;
     // What made them Administrators would make the question moot.
-    let read = may::<Within<act::RoleAssignmentsRead>>(&bench, &root(), "/");
+    let read = may::<Within<act::RoleAssignmentsRead>>(bench, &root(), "/");
     let all = bench.hsm.assignments(&read.unwrap(), AssignmentsFilter::All);
     let top = casemate_hsm::rbac::ADMINISTRATOR;
-    let remove = may::<act::RoleAssignmentsDelete>(&bench, &root(), "/").unwrap();
+    let remove = may::<act::RoleAssignmentsDelete>(bench, &root(), "/").unwrap();
     for one in all.iter().filter(|one| one.role == top && one.principal != ROOT) {
         let intent = bench.intent().await;
         bench.hsm.delete_assignment(&remove, &intent, one.name).await.unwrap();
     }
-    bench
+    world
 }
 
-/// The first gain of one sequence, and how many calls were done.
-async fn climb(escalation: Escalation, seed: u64) -> (Option<String>, usize) {
+/// How often each kind of call was done.
+type Tally = BTreeMap<&'static str, usize>;
+
+/// The first gain of one sequence, and what was done.
+async fn climb(escalation: Escalation, seed: u64) -> (Option<String>, Tally) {
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let bench = world(escalation, &mut dice).await;
-    let mut before = reserved(&bench);
-    let mut done = 0;
+    let mut world = world(escalation, &mut dice).await;
+    let mut before = reserved(&world.bench);
+    let mut tally = Tally::new();
     let people = people();
     for number in 0..STEPS {
         let by = dice.one(&people).clone();
-        if !step(&bench, &by, &mut dice).await {
-            continue;
-        }
-        done += 1;
-        let after = reserved(&bench);
+        let done;
+        (world, done) = world.step(&by, &mut dice).await;
+        let Some(kind) = done else { continue };
+        *tally.entry(kind).or_default() += 1;
+        let after = reserved(&world.bench);
         if let Some(gained) = after.difference(&before).next() {
-            return (Some(format!("seed {seed}, call {number} by {}: {gained:?}", by.id)), done);
+            let what = format!("seed {seed}, call {number}, a {kind} by {}: {gained:?}", by.id);
+            return (Some(what), tally);
         }
         // What was taken away by a call must not come back by another.
         before = after;
     }
-    (None, done)
+    (None, tally)
 }
 
 #[tokio::test]
 async fn nobody_but_an_administrator_leads_anybody_to_the_top() {
     let count = std::env::var("CASEMATE_LADDERS").ok().and_then(|text| text.parse().ok());
-    let mut done = 0;
+    let mut tally = Tally::new();
     for seed in 0..count.unwrap_or(LADDERS) {
         let (gained, calls) = climb(Escalation::Strict, seed).await;
         assert_eq!(gained, None);
-        done += calls;
+        for (kind, calls) in calls {
+            *tally.entry(kind).or_default() += calls;
+        }
     }
-    assert!(done > 100, "only {done} calls were permitted: that shows nothing");
+    for kind in KINDS {
+        let done = tally.get(kind).copied().unwrap_or_default();
+        assert!(done > 3, "a {kind} was permitted {done} times: that shows nothing: {tally:?}");
+    }
 }
 
 #[tokio::test]
