@@ -21,6 +21,7 @@ pub(crate) struct Provided {
     venv_az: PathBuf,
     venv_sinks: PathBuf,
     venv_backup: PathBuf,
+    venv_domain: PathBuf,
     node_modules: PathBuf,
     azurite_modules: PathBuf,
     /// The path to look for programs in; the right `node` comes first.
@@ -34,11 +35,21 @@ pub(crate) fn provide(workspace: &Workspace) -> Result<Provided, Failure> {
     let venv_az = python::venv(workspace, "az")?;
     let venv_sinks = python::venv(workspace, "sinks")?;
     let venv_backup = python::venv(workspace, "backup")?;
+    let venv_domain = python::venv(workspace, "domain")?;
     let node = node::program(workspace)?;
     let node_modules = node::modules(workspace, &node, "js", "node")?;
     let azurite_modules = node::modules(workspace, &node, "azurite", "azurite")?;
     let path = node::search_path(&node);
-    Ok(Provided { venv_sdk, venv_az, venv_sinks, venv_backup, node_modules, azurite_modules, path })
+    Ok(Provided {
+        venv_sdk,
+        venv_az,
+        venv_sinks,
+        venv_backup,
+        venv_domain,
+        node_modules,
+        azurite_modules,
+        path,
+    })
 }
 
 impl Provided {
@@ -49,6 +60,7 @@ impl Provided {
             .env("CASEMATE_VENV_AZ", &self.venv_az)
             .env("CASEMATE_VENV_SINKS", &self.venv_sinks)
             .env("CASEMATE_VENV_BACKUP", &self.venv_backup)
+            .env("CASEMATE_VENV_DOMAIN", &self.venv_domain)
             .env("CASEMATE_AZURITE_MODULES", &self.azurite_modules)
             .env("CASEMATE_NODE_MODULES", &self.node_modules)
             .env("PATH", &self.path);

@@ -26,6 +26,11 @@ pub fn python_sinks() -> PathBuf {
     prepared("CASEMATE_VENV_SINKS", "venv-sinks", "bin/python")
 }
 
+/// Python of the virtual environment that holds the newest client of the security domain.
+pub fn python_domain() -> PathBuf {
+    prepared("CASEMATE_VENV_DOMAIN", "venv-domain", "bin/python")
+}
+
 /// A server that speaks S3, for backups.
 pub fn moto_server() -> PathBuf {
     prepared("CASEMATE_VENV_BACKUP", "venv-backup", "bin/moto_server")

@@ -2,7 +2,7 @@
 
 Everything secret is done here with `cryptography` alone: officers' keys, shares over GF(257), key
 derivation, encryption. The first HSM is activated, its blob taken apart by two of three officers,
-wrapped anew and brought to the second HSM. Run with the packages that the Azure CLI carries.
+wrapped anew and brought to the second HSM. Run with the packages that the Azure CLI carries, and with the newest.
 """
 
 import base64

@@ -232,12 +232,18 @@ fn too_few_and_foreign_shares_end_inside_az() {
     other.stop();
 }
 
-/// The vendor's Python client, and an implementation of the formats that is not ours.
+/// The vendor's Python client, the newest and that of the Azure CLI, and an implementation of the
+/// formats that is not ours.
 #[test]
 fn a_second_implementation_takes_the_blob_apart_and_brings_it_back() {
+    for python in [places::python_domain(), places::az().with_file_name("python")] {
+        brought_back_by(&python);
+    }
+}
+
+fn brought_back_by(python: &Path) {
     let (first, second) = (unactivated("alpha"), unactivated("beta"));
-    let python = places::az().with_file_name("python");
-    let mut client = python_of(&first, &python, "security_domain.py");
+    let mut client = python_of(&first, python, "security_domain.py");
     for (which, dev) in [("FIRST", &first), ("SECOND", &second)] {
         let of = |name: &str| format!("TEST_{which}_{name}");
         client = client.variable(&of("URL"), dev.variable("CASEMATE_HSM_URL"));
