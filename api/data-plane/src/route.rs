@@ -277,6 +277,11 @@ impl Route {
         )
     }
 
+    /// Whether it is about settings: how an Administrator accepts a loss that stops all else.
+    pub fn is_of_settings(&self) -> bool {
+        matches!(self, Self::ListSettings | Self::GetSetting(_) | Self::UpdateSetting(_))
+    }
+
     /// Whether it is polled at a URL that was given out, which need not carry an api-version.
     pub fn is_polled(&self) -> bool {
         matches!(
@@ -427,7 +432,6 @@ fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
     let Some((first, rest)) = segments.split_first() else {
         return Err(RouteRefusal::UnknownPath);
     };
-    let absent = [("ekm", Absent::ExternalKeyManager)];
     if is(first, "keys") {
         return keys::keys(method, rest);
     }
@@ -463,8 +467,10 @@ fn find(method: &str, segments: &[&str]) -> Result<Route, RouteRefusal> {
         let principal = || Uuid::try_parse(principal).map_err(|_| RouteRefusal::Guid);
         return by_method(method, &[("POST", &|| principal().map(Route::CutOffTokens))]);
     }
-    let known = absent.into_iter().find(|(name, _)| is(first, name));
-    known.map(|(_, absent)| Route::NotInRelease(absent)).ok_or(RouteRefusal::UnknownPath)
+    if is(first, "ekm") {
+        return absent::external_keys(method, rest);
+    }
+    Err(RouteRefusal::UnknownPath)
 }
 
 fn is_authorization(pair: &[&str]) -> bool {

@@ -254,7 +254,7 @@ fn explain(scope: &str) -> Operation {
 }
 
 /// What this release does not have. Nobody has a right to it, and nobody is told that he lacks one.
-const ABSENT: [(&str, &str); 10] = [
+const ABSENT: [(&str, &str); 12] = [
     ("POST", "/keys/matrix/rotate"),
     ("GET", "/keys/matrix/rotationpolicy"),
     ("PUT", "/keys/matrix/rotationpolicy"),
@@ -265,6 +265,8 @@ const ABSENT: [(&str, &str); 10] = [
     ("GET", "/ekm"),
     ("POST", "/ekm/check"),
     ("DELETE", "/ekm"),
+    ("PATCH", "/ekm"),
+    ("POST", "/ekm/create"),
 ];
 
 /// What can be asked for, by the names of the audit log.

@@ -242,3 +242,42 @@ fn no_path_makes_the_parser_panic() {
         }
     }
 }
+
+/// Found by the fuzzer: any method at any path below `/ekm` was taken for an operation of the API.
+#[test]
+fn an_external_key_manager_has_the_paths_and_methods_of_the_api() {
+    let absent = Ok(Route::NotInRelease(Absent::ExternalKeyManager));
+    let asked = |method: &str, path: &str| parse(method, path, None).map(|routed| routed.route);
+    for (method, path) in [
+        ("GET", "/ekm"),
+        ("PATCH", "/EKM/"),
+        ("DELETE", "/ekm"),
+        ("POST", "/ekm/create"),
+        ("POST", "/ekm/check"),
+        ("GET", "/ekm/certificate"),
+        ("GET", "/ekm/privateendpoint"),
+        ("DELETE", "/ekm/privateendpoint/one"),
+        ("GET", "/ekm/privateendpoint/operations/7"),
+    ] {
+        assert_eq!(asked(method, path), absent, "{method} {path}");
+    }
+    for (method, path) in [
+        ("OPTIONS", "/ekm"),
+        ("PUT", "/ekm"),
+        ("GET", "/ekm/create"),
+        ("POST", "/ekm/privateendpoint"),
+        ("PUT", "/ekm/privateendpoint/one"),
+        ("DELETE", "/ekm/privateendpoint/operations/7"),
+    ] {
+        let refused = asked(method, path);
+        assert!(matches!(refused, Err(RouteRefusal::Method(_))), "{method} {path}: {refused:?}");
+    }
+    for (method, path) in [
+        ("OPTIONS", "/ekM/%00\u{1}"),
+        ("GET", "/ekm/none"),
+        ("GET", "/ekm/privateendpoint/a/b"),
+        ("GET", "/ekm/privateendpoint/operations/7/8"),
+    ] {
+        assert_eq!(asked(method, path), Err(RouteRefusal::UnknownPath), "{method} {path}");
+    }
+}
