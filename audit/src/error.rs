@@ -53,8 +53,8 @@ pub enum TrailError {
     },
     /// Lines that were answered for are not as they were written.
     #[error(
-        "the audit trail {} is damaged at byte {offset}: keep the file as evidence, and move it \
-         away to start a new trail",
+        "the audit trail {} is damaged at byte {offset}: keep the file as evidence, and put back \
+         the untouched one",
         file.display()
     )]
     Damaged {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::checkpoint::Head;
-use crate::merkle::HASH_BYTES;
+use crate::merkle::{HASH_BYTES, Tree};
 use crate::note::{NoteError, Signer, VerifierKey};
 
 /// Version of an anchor's bytes.
@@ -53,6 +53,12 @@ impl fmt::Debug for Ledger {
 }
 
 impl Anchor {
+    /// What is remembered of a log that has not begun.
+    #[must_use]
+    pub fn of_nothing() -> Self {
+        Self { head: Head { size: 0, root: Tree::default().root() }, open_from: 1 }
+    }
+
     /// As bytes, to be kept in a sealed record.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

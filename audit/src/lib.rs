@@ -24,6 +24,7 @@ mod intents;
 mod json;
 mod ledger;
 mod log;
+mod loss;
 mod memory;
 mod merkle;
 mod note;
@@ -47,6 +48,9 @@ pub use checkpoint::{Certificate, Checkpoint, Head, certify};
 pub use error::TrailError;
 pub use intents::OpenIntent;
 pub use ledger::{Anchor, Ledger};
+pub use loss::{
+    GIVE_UP_BYTES_MAX, GIVE_UP_FILE, GiveUp, GiveUpError, LOSSES_MAX, Loss, WORDS_BYTES_MAX,
+};
 pub use memory::MemoryTrail;
 pub use merkle::{Frontier, Hash, hash_text};
 pub use note::{NOTE_BYTES_MAX, NoteError, Signer, VerifierKey, sign};

@@ -154,6 +154,29 @@ impl Cursor {
         Ok(Some(Entry { index, bytes }))
     }
 
+    /// The record that was given last; empty before the first.
+    #[must_use]
+    pub fn last(&self) -> &[u8] {
+        self.line.strip_suffix(b"\n").unwrap_or(&self.line)
+    }
+
+    /// Whether nothing but space set aside follows the records that were given: what else stands
+    /// there is being written this moment, or is damaged.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn is_at_end(&self) -> Result<bool, ReadError> {
+        let firsts = file::firsts(&self.dir).map_err(|error| failed(&self.dir, error))?;
+        let Some(&first) = firsts.last() else { return Ok(true) };
+        if first > self.next + 1 {
+            return Ok(false);
+        }
+        let path = self.dir.join(file::name(first));
+        let known = self.place().filter(|(open, _)| *open == first).map(|(_, offset)| offset);
+        let rest = File::open(&path).and_then(|file| is_zero_behind(file, first, self.next, known));
+        rest.map_err(|error| failed(&path, error))
+    }
+
     /// The file that was read last: the number of its first line, and where the next line begins.
     pub(crate) fn place(&self) -> Option<(u64, u64)> {
         self.open.as_ref().map(|open| (open.first, open.offset))
@@ -210,6 +233,36 @@ fn whole_line(open: &mut Open, line: &mut Vec<u8>, index: u64) -> io::Result<boo
         }
     }
     Ok(false)
+}
+
+/// Whether a file holds zeros only behind the records below this index. `known` is where they end,
+/// if that is known.
+fn is_zero_behind(file: File, first: u64, next: u64, known: Option<u64>) -> io::Result<bool> {
+    let mut open = Open { reader: BufReader::with_capacity(BUFFER_BYTES, file), first, offset: 0 };
+    if let Some(offset) = known {
+        open.reader.seek(SeekFrom::Start(offset))?;
+        return is_zero(&mut open.reader);
+    }
+    let mut line = Vec::new();
+    for index in first - 1..next {
+        if !whole_line(&mut open, &mut line, index)? {
+            return Ok(false);
+        }
+    }
+    open.reader.seek(SeekFrom::Start(open.offset))?;
+    is_zero(&mut open.reader)
+}
+
+/// Whether all the rest is zeros.
+pub(crate) fn is_zero(file: &mut impl Read) -> io::Result<bool> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(true),
+            read if buffer[..read].iter().all(|&byte| byte == 0) => {}
+            _ => return Ok(false),
+        }
+    }
 }
 
 /// Reads a file that holds a note.

@@ -53,7 +53,7 @@ pub(crate) fn open(dir: &Path, ledger: Ledger) -> Result<Recovered, TrailError> 
     if newest.is_none() && expected > 0 {
         return Err(lost(0));
     }
-    let (file, next_sequence, cut_bytes) = newest_file(dir, newest, lock)?;
+    let (mut file, next_sequence, cut_bytes) = newest_file(dir, newest, lock)?;
     let size = next_sequence - 1;
     if size < expected {
         return Err(lost(size));
@@ -62,6 +62,9 @@ pub(crate) fn open(dir: &Path, ledger: Ledger) -> Result<Recovered, TrailError> 
     let tree = tree(dir, size, floor)?;
     let open_from = ledger.anchor.map_or(1, |anchor| anchor.open_from.max(1));
     let open = open_intents(dir, open_from, size)?;
+    // Only now: records that are refused are evidence, and stay as they are. Whole lines that were
+    // never answered may be in memory only: synced before more follow.
+    file.trim().map_err(|source| failed(&file.path(), source))?;
     replace(dir, CERTIFICATE_FILE, ledger.certificate.as_bytes())
         .map_err(|source| failed(dir, source))?;
     let log = Log { file, tree, full: Vec::new(), ledger, signed: 0, signed_at: Instant::now() };
@@ -76,7 +79,7 @@ fn floor(dir: &Path, ledger: &Ledger) -> Option<Head> {
     signed.map(|signed| signed.head).into_iter().chain(anchored).max_by_key(|head| head.size)
 }
 
-/// The file to be written on, the next number, and how many torn bytes were cut off.
+/// The file to be written on, the next number, and how many torn bytes are to be cut off.
 fn newest_file(
     dir: &Path,
     newest: Option<u64>,
@@ -93,9 +96,7 @@ fn newest_file(
     if scan.cut_bytes > TORN_BYTES_MAX {
         return Err(TrailError::Damaged { file: path, offset: scan.end });
     }
-    let mut file = TrailFile::new(dir.to_owned(), file, first, scan.end, lock);
-    // Whole lines that were never answered may be in memory only: synced before more follow.
-    file.trim().map_err(|source| failed(&path, source))?;
+    let file = TrailFile::new(dir.to_owned(), file, first, scan.end, lock);
     Ok((file, scan.next_sequence, scan.cut_bytes))
 }
 

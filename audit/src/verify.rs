@@ -14,6 +14,7 @@ pub use finding::{Finding, TileFault};
 pub use folder::folder;
 
 use crate::checkpoint::{Certificate, Checkpoint, Head};
+use crate::loss;
 use crate::merkle::Hash;
 use crate::note::{NoteError, VerifierKey};
 
@@ -29,6 +30,8 @@ pub struct Terms<'a> {
     pub untied: bool,
     /// So many records of a copy may stand behind its last checkpoint.
     pub unsigned_max: u64,
+    /// So many logs before this one may have been lost and given up.
+    pub losses_max: usize,
 }
 
 /// What was seen of a log at an earlier time.
@@ -72,6 +75,8 @@ pub struct Report {
     pub untied: u64,
     /// Records of a copy behind the last checkpoint.
     pub unsigned: u64,
+    /// The logs before this one that were lost and given up, in words.
+    pub losses: Vec<String>,
     /// A process writes the log at present.
     pub in_use: bool,
 }
@@ -88,6 +93,22 @@ impl Report {
             self.findings.push(finding);
         } else {
             self.more += 1;
+        }
+    }
+
+    /// Whatever record it is, one of a loss is named.
+    fn look_at(&mut self, record: &[u8]) {
+        if loss::tells(record) && self.losses.len() < FINDINGS_MAX {
+            self.losses.push(loss::words(record));
+        }
+    }
+
+    /// Losses are findings, unless the asker knows of as many.
+    fn settle_losses(&mut self, most: usize) {
+        if self.losses.len() > most {
+            for words in self.losses.clone() {
+                self.find(Finding::BegunAnew { words });
+            }
         }
     }
 

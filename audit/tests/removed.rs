@@ -195,3 +195,23 @@ async fn a_change_that_was_left_open_is_handed_out_once_it_is_opened_again() {
         assert!(anchored(folder, anchor).unwrap().take_left_open().is_empty());
     }
 }
+
+#[tokio::test]
+async fn a_start_that_refuses_leaves_the_records_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let anchor = written(dir.path(), 20).await;
+    let whole = fs::read(file(dir.path())).unwrap();
+    for cut in [0, 10, whole.len() / 2, whole.len() - 1] {
+        let left = [&whole[..cut], &b"torn\0\0"[..]].concat();
+        fs::write(file(dir.path()), &left).unwrap();
+        let refused = anchored(dir.path(), Some(anchor)).err();
+        assert!(matches!(refused, Some(TrailError::Lost { .. })), "{refused:?}");
+        assert_eq!(fs::read(file(dir.path())).unwrap(), left, "cut at {cut}");
+    }
+    let altered = whole.iter().map(|byte| if *byte == b'K' { b'L' } else { *byte });
+    let altered: Vec<u8> = altered.chain(*b"torn").collect();
+    fs::write(file(dir.path()), &altered).unwrap();
+    let refused = anchored(dir.path(), Some(anchor)).err();
+    assert!(matches!(refused, Some(TrailError::Altered { .. })), "{refused:?}");
+    assert_eq!(fs::read(file(dir.path())).unwrap(), altered);
+}

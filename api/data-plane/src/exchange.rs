@@ -327,6 +327,11 @@ impl<S: Stage> Exchange<S> {
         if self.plane.door.is_restoring() && !matches!(route, Route::RestoreStatus(_)) {
             return Err(OfBackups::Restoring.into());
         }
+        if !route.is_of_settings()
+            && let Some(lost) = self.plane.waits_for_acceptance()
+        {
+            return Err(Refusal::AuditLost { lost });
+        }
         let body = body?;
         S::act(self, route, &query, &body).await
     }

@@ -31,6 +31,9 @@ pub struct Config {
     pub groups: Groups,
     /// Where every authenticated call is recorded.
     pub trail: Trail,
+    /// What was lost and who gave it up, if a trail before this one was lost: then an active HSM
+    /// serves nobody until an Administrator has accepted that.
+    pub audit_lost: Option<String>,
     /// Who carries copies of the records to sinks.
     pub copies: Arc<dyn Copies>,
     /// What full backups and restores are made with.
@@ -157,6 +160,7 @@ pub struct DataPlane {
     pub(crate) validator: Arc<Validator>,
     pub(crate) groups: Groups,
     pub(crate) trail: Trail,
+    pub(crate) audit_lost: Option<Arc<str>>,
     pub(crate) copies: Arc<dyn Copies>,
     pub(crate) backups: Backups,
     pub(crate) tracer: Arc<Tracer>,
@@ -185,6 +189,13 @@ pub(crate) struct Name {
 }
 
 impl DataPlane {
+    /// What an Administrator has to accept before anybody is served.
+    pub(crate) fn waits_for_acceptance(&self) -> Option<Arc<str>> {
+        let is_active = matches!(self.hsm, Serving::Active(_));
+        let stands = is_active && !self.door.settings().audit_loss_accepted;
+        self.audit_lost.clone().filter(|_| stands)
+    }
+
     /// Composes the data plane; reads nothing and starts nothing but the tracing that is set.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let Config {
@@ -193,6 +204,7 @@ impl DataPlane {
             validator,
             groups,
             trail,
+            audit_lost,
             copies,
             backups,
             tracer,
@@ -220,6 +232,7 @@ impl DataPlane {
             validator,
             groups,
             trail,
+            audit_lost: audit_lost.map(Arc::from),
             copies,
             backups,
             tracer,

@@ -11,6 +11,7 @@ mod roles;
 mod security_domain;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use casemate_audit::TrailError;
 use casemate_audit_sinks::SinksError;
@@ -128,6 +129,11 @@ pub(crate) enum Refusal {
     },
     #[error(transparent)]
     TooManyUnderWay(#[from] TooManyUnderWay),
+    #[error("the audit log before this one was lost, and no Administrator has accepted that")]
+    AuditLost {
+        /// What was lost, and who gave it up.
+        lost: Arc<str>,
+    },
     #[error("the work ended before its answer")]
     Broken,
     #[error(transparent)]
@@ -248,6 +254,7 @@ impl Refusal {
             Self::CutOff(refusal) => cut_off(refusal),
             Self::Copy { cause } => call::not_copied(cause),
             Self::TooManyUnderWay(refusal) => request::too_many_under_way(refusal),
+            Self::AuditLost { lost } => call::audit_lost(lost),
             Self::Broken => Problem::internal(),
             Self::SecurityDomain(refusal) => security_domain::refused(refusal),
         }

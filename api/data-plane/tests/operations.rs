@@ -10,6 +10,7 @@ const ELSEWHERE: &[&str] = &[
     "PartitionStart",
     "PartitionStop",
     "AuditTailCut",
+    "AuditLogBegunAnew",
     "BackupEnded",
     "RestoreEnded",
     "RestoreTakesOver",

@@ -47,6 +47,7 @@ pub fn copy<'a>(from: &Path, terms: impl Into<Terms<'a>>) -> Report {
         }
     });
     records.end(terms, &mut report);
+    report.settle_losses(terms.losses_max);
     report
 }
 
@@ -283,6 +284,7 @@ impl<'a> Records<'a> {
             report.find(Finding::Gap { expected, found: sequence });
             self.edge = None;
         }
+        report.look_at(record);
         self.tie(sequence, report);
         self.next = Some(sequence + 1);
         self.last.push_back(hash);

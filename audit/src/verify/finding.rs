@@ -150,6 +150,15 @@ pub enum Finding {
         /// What is wrong.
         fault: TileFault,
     },
+    /// A log before this one was lost.
+    #[error(
+        "the log was begun anew: {words}; if that is known to you, say with --losses-max how many \
+         losses you know of"
+    )]
+    BegunAnew {
+        /// What was lost, and who gave it up.
+        words: String,
+    },
     /// A record that came again as another one.
     #[error("{} has two different records with seq {sequence}", file.display())]
     Repeated {

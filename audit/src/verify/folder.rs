@@ -4,7 +4,7 @@
 //! whole. Then the records seen beyond it must come under a checkpoint within a few seconds.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::{Finding, Report, Terms, TileFault, stray};
 use crate::checkpoint::Head;
 use crate::file::{self, firsts};
 use crate::merkle::{Hash, Tile, Tree};
-use crate::read::{CHECKPOINT_FILE, Cursor, read_note};
+use crate::read::{CHECKPOINT_FILE, Cursor, is_zero, read_note};
 use crate::recover::{LINE_BYTES_MAX, LOCK_FILE, is_line};
 use crate::{ReadError, Reader, tiles};
 
@@ -55,6 +55,7 @@ pub fn folder<'a>(dir: &Path, terms: impl Into<Terms<'a>>) -> Report {
     scan.compare_size_seen(&mut report);
     report.records = scan.tree.size();
     scan.look_for_strays(&mut report);
+    report.settle_losses(terms.losses_max);
     report
 }
 
@@ -99,7 +100,10 @@ impl Scan {
         while self.tree.size() < end {
             let before = self.cursor.place();
             match self.cursor.next_written() {
-                Ok(Some(entry)) => self.tree.push(entry.bytes, &mut self.full),
+                Ok(Some(entry)) => {
+                    report.look_at(entry.bytes);
+                    self.tree.push(entry.bytes, &mut self.full);
+                }
                 Ok(None) => break,
                 Err(error) => return report.find(of_read(error)),
             }
@@ -258,17 +262,6 @@ fn skip_lines(path: &Path, offset: &mut u64, expected: &mut u64) -> io::Result<b
         }
         *expected += 1;
         *offset += u64::try_from(read).unwrap_or(u64::MAX);
-    }
-}
-
-fn is_zero(file: &mut impl Read) -> io::Result<bool> {
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(true),
-            read if buffer[..read].iter().all(|&byte| byte == 0) => {}
-            _ => return Ok(false),
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! It needs the log's folder, or a sink's copy, and nothing else: no server and no private key.
 
+mod accept_loss;
 mod arguments;
 mod each;
 mod place;
@@ -60,6 +61,28 @@ pub enum AuditError {
         /// Its number.
         sequence: u64,
     },
+    /// Something else than a record.
+    #[error(
+        "what stands where the record with seq {sequence} would begin is no record: if the HSM was \
+         killed, start it, which cuts off what it never answered for, and ask again; if that does \
+         not help, the log is damaged: run `casemate audit verify`"
+    )]
+    NoRecord {
+        /// The number that it would have.
+        sequence: u64,
+    },
+    /// The log is not lost.
+    #[error(
+        "the log in {} is being written: its HSM runs, so nothing of it is lost; stop the HSM \
+         first if it does not serve", path.display()
+    )]
+    InUse {
+        /// The log's folder.
+        path: PathBuf,
+    },
+    /// Who and why.
+    #[error(transparent)]
+    GiveUp(#[from] casemate_audit::GiveUpError),
     /// What was seen of the log earlier cannot be read.
     #[error(
         "--seen takes a number of records, or a file with a checkpoint: {} is none",
@@ -120,6 +143,9 @@ pub fn audit(
             Some(from) => verify::copy(from, check, out),
             None => verify::folders(&place.folder(default_folder), check, out),
         },
+        AuditCommand::AcceptLoss { place, accepted } => {
+            accept_loss::accept(&place.one(default_folder)?, accepted, out)
+        }
         AuditCommand::Unwrap { file } => unwrap::unwrap(file, out),
         AuditCommand::Prove { place, what } => proof::prove(&place.one(default_folder)?, what, out),
         AuditCommand::Tail { place, lines, follow } => {

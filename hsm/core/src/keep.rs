@@ -1,10 +1,10 @@
 //! Records that belong to whoever put this HSM together, not to the domain: sealed with the rest,
 //! vouched for by the same head, and not looked at here.
 
-use casemate_store_port::{Change, CommitError, Path, Write};
+use casemate_store_port::{Change, CommitError, Condition, Path, Write};
 
 use crate::records::Life;
-use crate::{Hsm, KeyName};
+use crate::{Hsm, KeyName, Setting, records};
 
 impl Hsm {
     /// The path of such a record. The name is one lower-case word.
@@ -20,6 +20,30 @@ impl Hsm {
     pub async fn keep(&self, name: &'static str, value: Vec<u8>) -> Result<(), CommitError> {
         let writes = vec![Write::Put(Self::kept_path(name), value)];
         self.store.commit(Change { expect: Vec::new(), writes }).await.map(drop)
+    }
+
+    /// Stores such records together, and takes back what was set: it was said of something else.
+    /// What is in memory is not what is stored any more: the HSM is to be opened anew.
+    ///
+    /// # Errors
+    /// When the store does not take it.
+    pub async fn keep_and_unset(
+        &self,
+        values: Vec<(&'static str, Vec<u8>)>,
+        unset: &'static Setting,
+    ) -> Result<(), CommitError> {
+        let (path, held) = (records::setting_path(unset), {
+            let state = self.state.read();
+            state.settings.get(unset.name).map(|held| held.generation)
+        });
+        let puts = values.into_iter().map(|(name, value)| Write::Put(Self::kept_path(name), value));
+        let mut writes: Vec<_> = puts.collect();
+        let mut expect = Vec::new();
+        if let Some(generation) = held {
+            expect.push((path.clone(), Condition::At(generation)));
+            writes.push(Write::Delete(path));
+        }
+        self.store.commit(Change { expect, writes }).await.map(drop)
     }
 
     /// The change that last wrote something of this key, deleted ones included; `None` if there is

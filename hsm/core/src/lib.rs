@@ -37,6 +37,7 @@ pub use hsm::{Hsm, HsmLimits, OpenFailure, Ports};
 pub use names::{KeyName, KeyPrefix, NameError, VersionId};
 pub use ports::{Pool, PoolBusy, PoolFailure, Spawn, Turn};
 pub use settings::{
-    ChangeSettingRefusal, Creation, Escalation, OctKeyOps, RetentionDays, SETTINGS, Separation,
-    Setting, SettingKind, Settings, SettingsError, Shown, TrustedIssuer, setting,
+    AUDIT_LOSS_ACCEPTED, ChangeSettingRefusal, Creation, Escalation, OctKeyOps, RetentionDays,
+    SETTINGS, Separation, Setting, SettingKind, Settings, SettingsError, Shown, TrustedIssuer,
+    setting,
 };

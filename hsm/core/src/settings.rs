@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 pub(crate) use change::SettingRecord;
 pub use change::{ChangeSettingRefusal, Shown};
+pub use table::{AUDIT_LOSS_ACCEPTED, SETTINGS, Setting, SettingKind, setting};
 pub(crate) use table::{ESCALATION, SEPARATION};
-pub use table::{SETTINGS, Setting, SettingKind, setting};
 
 /// What an HSM is created with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,6 +56,9 @@ pub struct Settings {
     /// What is done when one principal would hold duties that are kept apart.
     #[serde(default)]
     pub separation: Separation,
+    /// Whether an Administrator has accepted that the audit log before this one was lost.
+    #[serde(default)]
+    pub audit_loss_accepted: bool,
     /// The permanent mark of an HSM that `casemate dev` made.
     #[serde(default)]
     pub development: bool,

@@ -12,6 +12,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -83,6 +84,8 @@ pub enum ToCourier {
         hsm: String,
         /// Its resource id, as the records name it.
         resource_id: String,
+        /// How many logs before this one were lost: what was delivered of those is not of this.
+        log: u32,
     },
     /// Sinks and alerts; replaces the last one.
     Configuration {
@@ -223,6 +226,7 @@ struct HelloBody {
     version: u32,
     hsm: String,
     resource_id: String,
+    log: u32,
 }
 
 impl ToCourier {
@@ -230,9 +234,9 @@ impl ToCourier {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Hello { hsm, resource_id } => {
-                let (hsm, resource_id) = (hsm.clone(), resource_id.clone());
-                let body = HelloBody { version: COURIER_VERSION, hsm, resource_id };
+            Self::Hello { hsm, resource_id, log } => {
+                let (hsm, resource_id, log) = (hsm.clone(), resource_id.clone(), *log);
+                let body = HelloBody { version: COURIER_VERSION, hsm, resource_id, log };
                 framed(HELLO, &json(&body))
             }
             Self::Configuration { generation, json } => {
@@ -267,12 +271,12 @@ impl ToCourier {
         let (kind, body) = split(frame)?;
         let bad = || CourierProtocolError::Body { kind };
         Ok(match kind {
-            HELLO if body.len() <= REPORT_BYTES_MAX => {
-                let hello: HelloBody = serde_json::from_slice(body).map_err(|_| bad())?;
+            HELLO => {
+                let hello: HelloBody = bounded(body, REPORT_BYTES_MAX).ok_or_else(bad)?;
                 if hello.version != COURIER_VERSION {
                     return Err(CourierProtocolError::Version { theirs: hello.version });
                 }
-                Self::Hello { hsm: hello.hsm, resource_id: hello.resource_id }
+                Self::Hello { hsm: hello.hsm, resource_id: hello.resource_id, log: hello.log }
             }
             CONFIGURATION if body.len() <= CONFIGURATION_BYTES_MAX => {
                 let (generation, json) = body.split_at_checked(8).ok_or_else(bad)?;
@@ -294,17 +298,15 @@ impl ToCourier {
                 }
                 Self::Entries { from, lines: lines.to_vec() }
             }
-            TRANSFER if body.len() <= ORDER_BYTES_MAX => {
-                Self::Transfer(serde_json::from_slice(body).map_err(|_| bad())?)
-            }
+            TRANSFER => Self::Transfer(bounded(body, ORDER_BYTES_MAX).ok_or_else(bad)?),
             PIECE => {
                 let (id, bytes) = piece(body).ok_or_else(bad)?;
                 Self::Piece { id, bytes }
             }
-            SPANS if body.len() <= SPANS_BYTES_MAX => {
+            SPANS => {
                 let (generation, spans) = body.split_at_checked(8).ok_or_else(bad)?;
                 let generation = number(generation).ok_or_else(bad)?;
-                let spans: Vec<Span> = serde_json::from_slice(spans).map_err(|_| bad())?;
+                let spans: Vec<Span> = bounded(spans, SPANS_BYTES_MAX - 8).ok_or_else(bad)?;
                 if spans.len() > SPANS_MAX {
                     return Err(bad());
                 }
@@ -315,9 +317,7 @@ impl ToCourier {
                 let text = String::from_utf8(text.to_vec()).map_err(|_| bad())?;
                 Self::Frontier { size: number(size).ok_or_else(bad)?, text }
             }
-            HELLO | CONFIGURATION | CERTIFICATE | CHECKPOINT | SPANS | FRONTIER | TRANSFER => {
-                return Err(bad());
-            }
+            CONFIGURATION | CERTIFICATE | CHECKPOINT | FRONTIER => return Err(bad()),
             _ => return Err(CourierProtocolError::Kind { kind }),
         })
     }
@@ -366,21 +366,14 @@ impl FromCourier {
                 Self::Read { from: number(from).ok_or_else(bad)?, bytes_max }
             }
             FRONTIER_WANTED => Self::Frontier { size: number(body).ok_or_else(bad)? },
-            DELIVERED if body.len() <= REPORT_BYTES_MAX => {
-                Self::Delivered(serde_json::from_slice(body).map_err(|_| bad())?)
-            }
-            TRANSFERRED if body.len() <= ORDER_BYTES_MAX => {
-                Self::Transferred(serde_json::from_slice(body).map_err(|_| bad())?)
-            }
+            DELIVERED => Self::Delivered(bounded(body, REPORT_BYTES_MAX).ok_or_else(bad)?),
+            TRANSFERRED => Self::Transferred(bounded(body, ORDER_BYTES_MAX).ok_or_else(bad)?),
             FROM_PIECE => {
                 let (id, bytes) = piece(body).ok_or_else(bad)?;
                 Self::Piece { id, bytes }
             }
             READ_SPANS => Self::ReadSpans { generation: number(body).ok_or_else(bad)? },
-            EXPORTED if body.len() <= REPORT_BYTES_MAX => {
-                Self::Exported(serde_json::from_slice(body).map_err(|_| bad())?)
-            }
-            DELIVERED | EXPORTED | TRANSFERRED => return Err(bad()),
+            EXPORTED => Self::Exported(bounded(body, REPORT_BYTES_MAX).ok_or_else(bad)?),
             _ => return Err(CourierProtocolError::Kind { kind }),
         })
     }
@@ -466,6 +459,16 @@ fn piece(body: &[u8]) -> Option<(u64, Vec<u8>)> {
 
 fn number(body: &[u8]) -> Option<u64> {
     body.try_into().map(u64::from_be_bytes).ok()
+}
+
+/// A value whose text is no longer than this, here and as it would be written by us: JSON has
+/// shorter ways to write some things.
+fn bounded<T: Serialize + DeserializeOwned>(body: &[u8], bytes_max: usize) -> Option<T> {
+    if body.len() > bytes_max {
+        return None;
+    }
+    let value = serde_json::from_slice(body).ok()?;
+    (json(&value).len() <= bytes_max).then_some(value)
 }
 
 fn json<T: Serialize>(value: &T) -> Vec<u8> {

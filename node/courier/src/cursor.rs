@@ -29,7 +29,7 @@ pub(crate) struct Cursor {
 #[serde(deny_unknown_fields)]
 struct Stored {
     format: u32,
-    /// Kind and address: another place begins with the first entry.
+    /// Kind, address, log: another place begins with the first entry.
     place: String,
     /// The index of the next entry.
     next: u64,
@@ -40,12 +40,16 @@ struct Stored {
 const FORMAT: u32 = 1;
 
 impl Cursor {
-    /// Where this sink was, if it is the same place; else at the beginning.
-    pub(crate) fn open(folder: &Path, sink: &Sink) -> io::Result<Self> {
+    /// Where this sink was, if it is the same place and the same log; else at the beginning.
+    pub(crate) fn open(folder: &Path, sink: &Sink, log: u32) -> io::Result<Self> {
         let path = folder.join(format!("{}{SUFFIX}", sink.name));
         let place = match sink.endpoint() {
             Some(endpoint) => format!("{} {}", sink.kind(), endpoint.as_str()),
             None => sink.kind().to_owned(),
+        };
+        let place = match log {
+            0 => place,
+            log => format!("{place} log-{log}"),
         };
         let fresh = Stored { format: FORMAT, place, next: 0, checkpoint: 0 };
         // A file that cannot be read costs a repetition, never a gap.
@@ -151,15 +155,16 @@ mod tests {
     fn it_is_kept_for_the_same_place_and_no_other() {
         let dir = tempfile::tempdir().unwrap();
         let one = sink("a", "tls://one.example");
-        let mut cursor = Cursor::open(dir.path(), &one).unwrap();
+        let mut cursor = Cursor::open(dir.path(), &one, 0).unwrap();
         assert_eq!((cursor.next(), cursor.checkpoint(), cursor.is_dirty()), (0, 0, false));
         cursor.advance(7, Some(5));
         cursor.save().unwrap();
-        let again = Cursor::open(dir.path(), &one).unwrap();
+        let again = Cursor::open(dir.path(), &one, 0).unwrap();
         assert_eq!((again.next(), again.checkpoint()), (7, 5));
-        let moved = Cursor::open(dir.path(), &sink("a", "tls://two.example")).unwrap();
+        assert_eq!(Cursor::open(dir.path(), &one, 1).unwrap().next(), 0, "of another log");
+        let moved = Cursor::open(dir.path(), &sink("a", "tls://two.example"), 0).unwrap();
         assert_eq!(moved.next(), 0, "another place gets everything");
-        assert_eq!(Cursor::open(dir.path(), &sink("b", "tls://one.example")).unwrap().next(), 0);
+        assert_eq!(Cursor::open(dir.path(), &sink("b", "tls://one.example"), 0).unwrap().next(), 0);
     }
 
     #[test]
@@ -168,7 +173,7 @@ mod tests {
         let one = sink("a", "tls://one.example");
         for torn in ["", "{", "{\"format\":2}", "[]", "\u{0}"] {
             fs::write(dir.path().join("a.cursor"), torn).unwrap();
-            assert_eq!(Cursor::open(dir.path(), &one).unwrap().next(), 0, "{torn}");
+            assert_eq!(Cursor::open(dir.path(), &one, 0).unwrap().next(), 0, "{torn}");
         }
     }
 
@@ -176,13 +181,13 @@ mod tests {
     fn it_is_written_seldom_and_forgotten_with_its_sink() {
         let dir = tempfile::tempdir().unwrap();
         let one = sink("a", "tls://one.example");
-        let mut cursor = Cursor::open(dir.path(), &one).unwrap();
+        let mut cursor = Cursor::open(dir.path(), &one, 0).unwrap();
         cursor.advance(1, None);
         cursor.save_soon().unwrap();
         cursor.advance(2, None);
         cursor.save_soon().unwrap();
         assert!(cursor.is_dirty());
-        assert_eq!(Cursor::open(dir.path(), &one).unwrap().next(), 1);
+        assert_eq!(Cursor::open(dir.path(), &one, 0).unwrap().next(), 1);
         cursor.rewind(0);
         assert_eq!(cursor.next(), 0);
         forget_others(dir.path(), std::slice::from_ref(&one)).unwrap();

@@ -44,6 +44,18 @@ pub(crate) struct Origin {
     pub(crate) hsm: String,
     /// Its resource id.
     pub(crate) resource_id: String,
+    /// How many logs before this one were lost.
+    pub(crate) log: u32,
+}
+
+impl Origin {
+    /// What ids of messages begin with: those of one log are not those of another.
+    pub(crate) fn id(&self) -> String {
+        match self.log {
+            0 => self.hsm.clone(),
+            log => format!("{}.log-{log}", self.hsm),
+        }
+    }
 }
 
 /// The partition has gone.
@@ -248,8 +260,8 @@ impl Inbox {
     pub(crate) async fn next(&mut self) -> Result<Option<News>, CourierProtocolError> {
         while let Some(frame) = read_frame(&mut self.stream).await? {
             match ToCourier::decode(&frame)? {
-                ToCourier::Hello { hsm, resource_id } => {
-                    return Ok(Some(News::Hello(Origin { hsm, resource_id })));
+                ToCourier::Hello { hsm, resource_id, log } => {
+                    return Ok(Some(News::Hello(Origin { hsm, resource_id, log })));
                 }
                 ToCourier::Configuration { generation, json } => {
                     return Ok(Some(News::Configuration { generation, json }));

@@ -112,7 +112,7 @@ impl Crew<'_> {
     }
 
     fn prepare(&self, sink: &Sink) -> Result<Runner, SinkFailure> {
-        let cursor = Cursor::open(self.folder, sink).map_err(SinkFailure::File)?;
+        let cursor = Cursor::open(self.folder, sink, self.origin.log).map_err(SinkFailure::File)?;
         let carrier = Carrier::new(self.folder, self.origin, sink)?;
         Ok(Runner::new(self.generation, sink, carrier, cursor, self.feed.clone()))
     }

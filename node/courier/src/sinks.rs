@@ -37,7 +37,12 @@ impl Carrier {
         let secret = sink.secret.as_ref();
         Ok(match &sink.target {
             Target::File { rotate_bytes, keep_files } => {
-                let folder = folder.join("files").join(sink.name.as_str());
+                let name = sink.name.as_str();
+                let name = match origin.log {
+                    0 => name.to_owned(),
+                    log => format!("{name}.log-{log}"),
+                };
+                let folder = folder.join("files").join(name);
                 Self::File(FileSink::new(folder, *rotate_bytes, *keep_files))
             }
             Target::Syslog(endpoint) => Self::Syslog(SyslogSink::new(origin, endpoint)?.into()),

@@ -27,7 +27,8 @@ use tokio::task::JoinHandle;
 
 use crate::clock::now_ms;
 
-use link::{Link, Origin};
+use link::Link;
+pub(crate) use link::Origin;
 pub(crate) use log::{Log, TrailLog};
 use spans::Spans;
 use table::Table;
@@ -45,14 +46,7 @@ pub(crate) struct Courier {
 }
 
 impl Courier {
-    pub(crate) fn new(
-        hsm: Door,
-        log: Arc<dyn Log>,
-        tracer: &Arc<Tracer>,
-        name: &str,
-        resource_id: &str,
-    ) -> Self {
-        let origin = Origin { hsm: name.to_owned(), resource_id: resource_id.to_owned() };
+    pub(crate) fn new(hsm: Door, log: Arc<dyn Log>, tracer: &Arc<Tracer>, origin: Origin) -> Self {
         let spans = Arc::new(Spans::new(Arc::clone(tracer)));
         let (table, transfers) = (Arc::default(), Arc::default());
         Self { hsm, log, origin, table, transfers, spans, link: Mutex::default() }

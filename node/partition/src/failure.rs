@@ -78,6 +78,29 @@ pub(crate) enum Failure {
     /// The audit trail.
     #[error(transparent)]
     Audit(#[from] TrailError),
+    /// The trail does not hold what is remembered of it, and was not given up.
+    #[error(
+        "{cause}. The HSM remembers {records} records with the root {root}{asked}. Put the files \
+         back; or, if they are gone for good, stop it and run `casemate audit accept-loss \
+         --records {records} --by NAME --reason TEXT` ('A lost log' in \
+         docs/operate/verify-the-audit-log.md)"
+    )]
+    AuditLost {
+        /// What is wrong with the trail.
+        cause: TrailError,
+        /// How many records are remembered.
+        records: u64,
+        /// The root over them.
+        root: String,
+        /// What was asked for, if it was not this.
+        asked: String,
+    },
+    /// Too many trails were lost.
+    #[error(
+        "{} audit logs of this HSM were lost: no more are given up",
+        casemate_audit::LOSSES_MAX
+    )]
+    TooManyLosses,
     /// The HSM's name cannot stand in a signed note.
     #[error("the name '{hsm}' cannot sign an audit trail: use letters, digits and hyphens")]
     AuditName {
@@ -112,7 +135,10 @@ impl Failure {
             Self::Domain(_) => "domain",
             Self::Engine(_) => "engine",
             Self::Token(_) => "token",
-            Self::Audit(_) | Self::AuditName { .. } => "audit",
+            Self::Audit(_)
+            | Self::AuditLost { .. }
+            | Self::TooManyLosses
+            | Self::AuditName { .. } => "audit",
             Self::Certificate(_) => "certificate",
             Self::Names(_) => "names",
         }
@@ -157,6 +183,8 @@ impl Failure {
                 | TrailError::Lost { .. }
                 | TrailError::Altered { .. },
             )
+            | Self::AuditLost { .. }
+            | Self::TooManyLosses
             | Self::AuditName { .. }
             | Self::Development
             | Self::Names(_) => true,

@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use casemate_audit::{Anchor, Certificate, Ledger, Reader, Signer, Trail, VerifierKey, certify};
+use casemate_audit::{
+    Anchor, Certificate, Ledger, Loss, Reader, Signer, Trail, VerifierKey, certify,
+};
 use casemate_channel::Start;
 use casemate_engine_port::Secret;
 use casemate_engine_soft::domain::RecordCipher;
@@ -20,7 +22,7 @@ use crate::files;
 use crate::open::AUDIT_FOLDER;
 
 /// The audit key's file in the HSM's folder.
-const KEY_FILE: &str = "audit.key";
+pub(crate) const KEY_FILE: &str = "audit.key";
 /// What the sealed audit key is bound to.
 const KEY_LABEL: &[u8] = b"casemate audit key v1";
 /// Largest such file, in bytes.
@@ -28,7 +30,9 @@ const KEY_BYTES_MAX: u64 = 256;
 /// The record of the identity key.
 const IDENTITY: &str = "identity";
 /// The record of the trail's size and root.
-const ANCHOR: &str = "audit";
+pub(crate) const ANCHOR: &str = "audit";
+/// The record of the trails that were lost.
+pub(crate) const LOSSES: &str = "audit-losses";
 /// Version of the identity key's record.
 const IDENTITY_VERSION: u8 = 1;
 
@@ -37,6 +41,14 @@ const IDENTITY_VERSION: u8 = 1;
 pub(crate) struct Kept {
     identity: Option<Secret>,
     anchor: Option<Anchor>,
+    losses: Vec<Loss>,
+}
+
+/// What is remembered of trails outside their folder.
+#[derive(Clone, Default)]
+pub(crate) struct Remembered {
+    pub(crate) anchor: Option<Anchor>,
+    pub(crate) losses: Vec<Loss>,
 }
 
 /// The keys, ready to sign.
@@ -79,7 +91,16 @@ impl Kept {
             Some(value) => Some(Anchor::decode(value).ok_or_else(|| unreadable(ANCHOR))?),
             None => None,
         };
-        Ok(Self { identity, anchor })
+        let losses = match find(LOSSES) {
+            Some(value) => Loss::decode(value).ok_or_else(|| unreadable(LOSSES))?,
+            None => Vec::new(),
+        };
+        Ok(Self { identity, anchor, losses })
+    }
+
+    /// What is remembered of the trail, and of those before it that were lost.
+    pub(crate) fn remembered(&self) -> Remembered {
+        Remembered { anchor: self.anchor, losses: self.losses.clone() }
     }
 
     /// Makes the identity key of an HSM that has none yet, and stores it.

@@ -25,6 +25,7 @@ mod fetch;
 mod files;
 mod keeper;
 mod ledger;
+mod loss;
 mod metrics;
 mod open;
 mod places;

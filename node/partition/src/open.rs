@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use casemate_audit::{
-    Call, Ledger, Origin, Phase, Record as AuditRecord, Trail, TrailError, Verdict,
+    Call, Ledger, Loss, Origin, Phase, Reader, Record as AuditRecord, Trail, TrailError, Verdict,
 };
 use casemate_channel::{Creation as CreationMessage, Start};
 use casemate_engine_pkcs11::{Pkcs11Engine, Token};
@@ -180,12 +180,18 @@ fn creation(message: &CreationMessage) -> Result<Creation, Failure> {
 
 /// Opens the audit trail. Its first record proves that it takes records; then what an earlier
 /// process left open gets its outcome.
-pub(crate) async fn trail(start: &Start, hsm: &Door, ledger: Ledger) -> Result<Trail, Failure> {
+pub(crate) async fn trail(
+    start: &Start,
+    hsm: &Door,
+    ledger: Ledger,
+    losses: &[Loss],
+) -> Result<Trail, Failure> {
     let folder = audit_folder(start);
     let trail = Trail::open(&folder, &origin(start, hsm, &resource_id(start)), ledger, millis())?;
     trail.call_it(&start.shown_folder.join(AUDIT_FOLDER));
     trail.keep_free(start.limits.disk_reserve_bytes);
     trail.follow_usage(&start.folder.join(USAGE_FILE))?;
+    trail.tell_of(losses, &Reader::new(&folder)).await?;
     record_service(&trail, "PartitionStart").await?;
     resolve::left_open(&trail, hsm).await?;
     Ok(trail)

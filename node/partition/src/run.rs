@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use casemate_audit::Trail;
+use casemate_audit::{Ledger, Loss, Trail};
 use casemate_channel::{Start, ToAgent};
 use casemate_data_plane::{Backups, Config, DataPlane, ExternalName, Limits, Serving};
 use casemate_engine_pkcs11::Token;
@@ -21,12 +21,13 @@ use crate::aside::{FolderAside, take_place};
 use crate::boot::Boot;
 use crate::clock::{SystemClock, now_ns};
 use crate::confirm::confirm;
-use crate::courier::{Courier, TrailLog, Transfers};
+use crate::courier::{Courier, Origin, TrailLog, Transfers};
 use crate::due::purge_when_due;
 use crate::failure::{Failure, chain};
 use crate::fetch::AgentFetch;
 use crate::keeper::NodeKeeper;
-use crate::ledger::Remember;
+use crate::ledger::{Remember, Remembered};
+use crate::loss;
 use crate::metrics::{Counts, Metrics};
 use crate::open::{self, System};
 use crate::pool::{Bounds, Load, NicedPool};
@@ -118,30 +119,30 @@ impl Partition {
         open::settle(start, &mut seal).await?;
         let keys = open::keys(&seal, memory_is_locked, token)?;
         let sentinel = Sentinel::new();
-        let spawn = Arc::new(RuntimeSpawn(Handle::current()));
         let counts = Arc::new(Counts::default());
         let system = System {
             clock: Arc::clone(&clock),
             pool: Arc::<NicedPool>::clone(&pool),
-            spawn,
+            spawn: Arc::new(RuntimeSpawn(Handle::current())),
             counts: Arc::clone(&counts),
         };
         let (hsm, kept) = open::hsm(start, &mut seal, &keys, system, &sentinel).await?;
         let door = Door::from(&hsm);
         let identity = kept.identity_record();
+        let remembered = kept.remembered();
         let ledger = open::ledger(start, kept, &seal, &keys, clock.now())?;
-        let trail = open::trail(start, &door, ledger).await?;
+        let trail = trail(start, agent, &hsm, ledger, &remembered).await?;
         let outbound = outbound(start, &door);
         agent.tell(&ToAgent::Outbound { hosts: outbound.clone() }).await?;
         let callers = Callers::of(start, agent, &door, &outbound);
         let tracer = Tracer::new(now_ns);
-        let courier = courier(start, &door, &trail, &tracer);
+        let courier = courier(start, &door, &trail, &tracer, remembered.losses.len());
         let aside = Arc::new(FolderAside::new(&start.folder));
         let active = seal.domain().is_some().then(|| Arc::clone(&hsm));
         let keeper = NodeKeeper::new(seal, identity, &start.hsm, memory_is_locked);
         let serving = serving(active.clone(), hsm);
         let told = Told { trail: &trail, courier: &courier, tracer: &tracer, aside: &aside };
-        let plane = plane(start, serving, callers, told, &keeper)?;
+        let plane = plane(start, serving, callers, told, &keeper, &remembered.losses)?;
         let folder = start.folder.clone();
         let names = certificate_names(start);
         let (tls, renew_at) =
@@ -262,6 +263,23 @@ impl Partition {
     }
 }
 
+/// The audit trail. One that was lost and given up leads to a new one, by another start.
+async fn trail(
+    start: &Start,
+    agent: &Agent,
+    hsm: &Arc<Hsm>,
+    ledger: Ledger,
+    remembered: &Remembered,
+) -> Result<Trail, Failure> {
+    let opened = open::trail(start, &Door::from(hsm), ledger, &remembered.losses).await;
+    let Err(failure) = opened else { return opened };
+    let failure = loss::or_given_up(start, hsm, remembered, failure).await;
+    if matches!(failure, Failure::Anew) {
+        agent.tell(&ToAgent::Anew).await?;
+    }
+    Err(failure)
+}
+
 /// The HSM in its state.
 fn serving(active: Option<Arc<Hsm>>, hsm: Arc<Hsm>) -> Serving {
     active.map_or_else(|| Serving::NotActivated(NotActivated::of(hsm)), Serving::Active)
@@ -313,10 +331,18 @@ fn trust(start: &Start, hsm: &Door) -> TrustSettings {
     }
 }
 
-fn courier(start: &Start, hsm: &Door, trail: &Trail, tracer: &Arc<Tracer>) -> Arc<Courier> {
+fn courier(
+    start: &Start,
+    hsm: &Door,
+    trail: &Trail,
+    tracer: &Arc<Tracer>,
+    losses: usize,
+) -> Arc<Courier> {
     let log = TrailLog::new(trail.clone(), &open::audit_folder(start));
-    let (name, id) = (&start.hsm, open::resource_id(start));
-    Arc::new(Courier::new(hsm.clone(), log, tracer, name, &id))
+    let resource_id = open::resource_id(start);
+    let losses = u32::try_from(losses).unwrap_or(u32::MAX);
+    let origin = Origin { hsm: start.hsm.clone(), resource_id, log: losses };
+    Arc::new(Courier::new(hsm.clone(), log, tracer, origin))
 }
 
 /// The issuers that can be asked for groups.
@@ -362,6 +388,7 @@ fn plane(
     callers: Callers,
     told: Told<'_>,
     keeper: &Arc<NodeKeeper>,
+    losses: &[Loss],
 ) -> Result<Arc<DataPlane>, Failure> {
     let bounds = Limits::default();
     let limits = Limits {
@@ -377,6 +404,7 @@ fn plane(
         validator: callers.validator,
         groups: callers.groups,
         trail: told.trail.clone(),
+        audit_lost: losses.last().map(loss::words),
         copies: Arc::<Courier>::clone(told.courier),
         backups: Backups {
             hsm: start.hsm.clone(),

@@ -29,3 +29,13 @@ pub(super) fn not_copied(cause: &CopyMissing) -> Problem {
         cause.sink
     ))
 }
+
+/// A trail before this one was lost, and an Administrator has not accepted that.
+pub(super) fn audit_lost(lost: &str) -> Problem {
+    Problem::unavailable(format!(
+        "An audit log of this HSM was lost and given up by its operator: {lost}. The HSM answers \
+         about settings alone until an Administrator accepts that (az keyvault setting update \
+         --name CasemateAuditLossAccepted --value true)."
+    ))
+    .inner("AuditLogLost")
+}

@@ -65,6 +65,8 @@ pub(crate) struct Setup {
     /// Whether the HSM is active.
     pub(crate) activated: bool,
     pub(crate) escalation: Escalation,
+    /// What was lost of a log before this one.
+    pub(crate) audit_lost: Option<&'static str>,
 }
 
 impl Default for Setup {
@@ -77,6 +79,7 @@ impl Default for Setup {
             group_source: false,
             activated: true,
             escalation: Escalation::Strict,
+            audit_lost: None,
         }
     }
 }
@@ -162,6 +165,7 @@ impl World {
             validator: Arc::clone(&validator),
             groups,
             trail,
+            audit_lost: setup.audit_lost.map(str::to_owned),
             copies: Arc::<PlayedCopies>::clone(&copies),
             backups: shelf.backups(),
             tracer: Arc::clone(&tracer),
@@ -321,6 +325,7 @@ fn creation(setup: Setup) -> Creation {
             oct_key_ops: setup.oct_key_ops,
             escalation: setup.escalation,
             arm_key_operations: false,
+            audit_loss_accepted: false,
             separation: Separation::Warn,
             development: true,
         },

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::kit::World;
+use crate::kit::{Setup, World};
 
 const ARM: &str = "/settings/AllowKeyManagementOperationsThroughARM";
 const OCT_KEY_OPS: &str = "/settings/CasemateOctKeyOps";
@@ -90,4 +90,54 @@ async fn a_changed_mode_shows_in_the_next_answer() {
         let key = world.call("GET", "/keys/aes", Value::Null).await.json();
         assert_eq!(key["key"].get("key_ops").is_some(), is_listed, "{mode}");
     }
+}
+
+#[tokio::test]
+async fn after_a_lost_log_nobody_is_served_before_an_administrator_has_accepted_it() {
+    const ACCEPTED: &str = "/settings/CasemateAuditLossAccepted";
+    let audit_lost = Some("812 records, given up by 'ada'");
+    let world = World::with(Setup { audit_lost, ..Setup::default() }).await;
+    let refused = async |method: &str, path: &str, body: Value| {
+        let reply = world.call(method, path, body).await;
+        assert_eq!(reply.code(), (503, "ServiceUnavailable".to_owned()), "{method} {path}");
+        assert!(reply.text.contains("given up by 'ada'"), "{}", reply.text);
+        assert!(reply.text.contains("CasemateAuditLossAccepted"), "{}", reply.text);
+    };
+    for (method, path) in [
+        ("GET", "/keys"),
+        ("POST", "/keys/k/create"),
+        ("POST", "/rng"),
+        ("PUT", "/restore"),
+        ("PUT", "/audit/sinks"),
+        ("GET", "/audit/usage?key=k"),
+        ("POST", "/securitydomain/download"),
+        ("GET", "/providers/Microsoft.Authorization/roleAssignments"),
+    ] {
+        refused(method, path, json!({})).await;
+        assert_eq!(world.last_record()["phase"], "refusal", "it is recorded");
+    }
+    let shown = world.call("GET", ACCEPTED, Value::Null).await.json();
+    assert_eq!(shown["value"], "false");
+    // Neither anybody else nor another word lifts it.
+    let stranger = Uuid::from_u128(0x77);
+    let reply = world.call_as(stranger, "PATCH", ACCEPTED, json!({"value": "true"})).await;
+    assert_eq!(reply.code(), (403, "AccessDenied".to_owned()));
+    world.call("PATCH", ARM, json!({"value": "true"})).await;
+    world.call("PATCH", ACCEPTED, json!({"value": "false"})).await;
+    refused("GET", "/keys", Value::Null).await;
+    let reply = world.call("PATCH", ACCEPTED, json!({"value": "true"})).await;
+    assert_eq!(reply.status.as_u16(), 200, "{}", reply.text);
+    assert_eq!(world.last_record()["operationName"], "SettingUpdate");
+    assert_eq!(world.call("GET", "/keys", Value::Null).await.status.as_u16(), 200);
+}
+
+#[tokio::test]
+async fn an_hsm_that_lost_nothing_asks_for_no_acceptance() {
+    let world = World::new().await;
+    assert_eq!(world.call("GET", "/keys", Value::Null).await.status.as_u16(), 200);
+    let audit_lost = Some("812 records");
+    let setup = Setup { audit_lost, activated: false, ..Setup::default() };
+    let world = World::with(setup).await;
+    let reply = world.call("GET", "/keys", Value::Null).await;
+    assert!(reply.text.contains("not activated"), "{}", reply.text);
 }

@@ -26,6 +26,16 @@ pub enum AuditCommand {
         #[command(flatten)]
         check: Check,
     },
+    /// Give up a log that was lost or altered, so that its HSM begins a new one. The HSM is
+    /// stopped; an Administrator accepts it too before the HSM serves anybody.
+    AcceptLoss {
+        /// Which log.
+        #[command(flatten)]
+        place: AuditPlace,
+        /// What, and who.
+        #[command(flatten)]
+        accepted: Accepted,
+    },
     /// Print the lines of a copy that a syslog or OTLP receiver keeps, for `verify --from`.
     Unwrap {
         /// The receiver's file: syslog messages, one a line, or OTLP in JSON; `-` reads the input.
@@ -108,6 +118,23 @@ pub struct Check {
         conflicts_with = "data_dir"
     )]
     pub unsigned_max: u64,
+    /// So many logs before this one may have been lost and given up, as you know.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub losses_max: usize,
+}
+
+/// Which loss is accepted, and by whom.
+#[derive(Debug, Clone, Args)]
+pub struct Accepted {
+    /// How many records the HSM remembers, as it said when it refused to start.
+    #[arg(long, value_name = "COUNT")]
+    pub records: u64,
+    /// Who gives them up: a name, which is recorded for ever.
+    #[arg(long, value_name = "NAME")]
+    pub by: String,
+    /// Why, in a few words, which are recorded too.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
 }
 
 /// What is to be proved.

@@ -53,6 +53,7 @@ impl Known {
             seen: self.seen.as_ref(),
             untied: check.untied,
             unsigned_max: check.unsigned_max,
+            losses_max: check.losses_max,
         }
     }
 }
@@ -104,6 +105,9 @@ fn print(report: &Report, out: &mut dyn Write) -> Result<u64, AuditError> {
     }
     if report.unsigned > 0 {
         writeln!(out, "  unsigned {} of them: vouched for by nothing", report.unsigned)?;
+    }
+    for loss in &report.losses {
+        writeln!(out, "  lost     {loss}")?;
     }
     for finding in &report.findings {
         write!(out, "  FINDING  {finding}")?;

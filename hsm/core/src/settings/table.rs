@@ -35,6 +35,9 @@ pub(crate) const ESCALATION: &str = "CasemateEscalation";
 /// The name of the setting that says what is done about duties that should be kept apart.
 pub(crate) const SEPARATION: &str = "CasemateSeparation";
 
+/// The name of the setting by which an Administrator accepts that an audit log was lost.
+pub const AUDIT_LOSS_ACCEPTED: &str = "CasemateAuditLossAccepted";
+
 /// All that can be changed, in the order of the list.
 pub static SETTINGS: &[Setting] = &[
     Setting {
@@ -100,6 +103,13 @@ pub static SETTINGS: &[Setting] = &[
                 },
             )
         },
+    },
+    Setting {
+        name: AUDIT_LOSS_ACCEPTED,
+        kind: SettingKind::Boolean,
+        is_of_rights: false,
+        show: |settings| boolean(settings.audit_loss_accepted),
+        put: |settings, value| put_boolean(&mut settings.audit_loss_accepted, value),
     },
 ];
 
@@ -187,6 +197,7 @@ mod tests {
             escalation: Escalation::Strict,
             separation: Separation::default(),
             arm_key_operations: false,
+            audit_loss_accepted: false,
             development: false,
         }
     }
@@ -232,7 +243,7 @@ mod tests {
 
     #[test]
     fn what_nobody_changed_is_safe() {
-        let safe = ["false", "strict", "warn", "omit"];
+        let safe = ["false", "strict", "warn", "omit", "false"];
         let shown: Vec<_> = SETTINGS.iter().map(|setting| (setting.show)(&settings())).collect();
         assert_eq!(shown.into_iter().take(safe.len()).collect::<Vec<_>>(), safe);
         assert!(setting("allowkeymanagementoperationsthrougharm").is_some());

@@ -238,6 +238,7 @@ pub(crate) fn settings() -> Settings {
         oct_key_ops: OctKeyOps::Omit,
         escalation: Escalation::Strict,
         arm_key_operations: false,
+        audit_loss_accepted: false,
         separation: Separation::Warn,
         development: true,
     }

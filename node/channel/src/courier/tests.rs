@@ -26,7 +26,7 @@ fn what_opens_a_target_is_not_printed() {
 
 fn to_courier() -> Vec<ToCourier> {
     vec![
-        ToCourier::Hello { hsm: "dev".to_owned(), resource_id: "/x".to_owned() },
+        ToCourier::Hello { hsm: "dev".to_owned(), resource_id: "/x".to_owned(), log: 3 },
         ToCourier::Configuration { generation: 4, json: b"{}".to_vec() },
         ToCourier::Committed(u64::MAX),
         ToCourier::Certificate("title\nhsm dev\n".to_owned()),
@@ -173,7 +173,7 @@ fn what_is_of_no_shape_is_refused() {
     ] {
         assert!(FromCourier::decode(&frame).is_err(), "{:?}", frame.get(..16.min(frame.len())));
     }
-    let other = br#"{"version":2,"hsm":"a","resource_id":"b"}"#;
+    let other = br#"{"version":2,"hsm":"a","resource_id":"b","log":0}"#;
     let refused = ToCourier::decode(&[&[HELLO][..], other].concat());
     assert!(matches!(refused, Err(CourierProtocolError::Version { theirs: 2 })));
 }
@@ -198,4 +198,22 @@ async fn frames_pass_a_stream_and_bad_lengths_do_not() {
     }
     let long = vec![0; FRAME_BYTES_MAX + 1];
     assert!(write_frame(&mut tokio::io::sink(), &long).await.is_err());
+}
+
+/// Found by the fuzzer: without the names of its members a text is shorter than it is written.
+#[test]
+fn what_would_be_too_long_as_it_is_written_is_refused() {
+    let named = "a".repeat(REPORT_BYTES_MAX - 20);
+    let short = format!("[1,\"\",\"{named}\",0]");
+    assert!(short.len() < REPORT_BYTES_MAX);
+    assert!(ToCourier::decode(&framed(HELLO, short.as_bytes())).is_err());
+    let report = format!("[4,\"a\",7,\"{named}\",1]");
+    for kind in [DELIVERED, EXPORTED] {
+        assert!(FromCourier::decode(&framed(kind, report.as_bytes())).is_err());
+    }
+    for text in ["[1,\"dev\",\"/x\",3]", r#"{"log":3,"version":1,"hsm":"dev","resource_id":"/x"}"#]
+    {
+        let read = ToCourier::decode(&framed(HELLO, text.as_bytes())).unwrap();
+        assert_eq!(read, to_courier().remove(0), "{text}");
+    }
 }

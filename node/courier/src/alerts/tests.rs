@@ -209,7 +209,7 @@ fn memory_is_bounded_however_many_callers_there_are() {
 fn the_message_says_what_whom_and_where_to_look() {
     let mut watch = watch();
     let alert = watch.see(41, &entry("KeyPurge", "outcome", DONE, 5)).remove(0);
-    let origin = Origin { hsm: "dev".to_owned(), resource_id: "/r".to_owned() };
+    let origin = Origin { hsm: "dev".to_owned(), resource_id: "/r".to_owned(), log: 0 };
     let body: serde_json::Value = serde_json::from_slice(&alert.body(&origin)).unwrap();
     assert_eq!(body["type"], "casemate.alert");
     assert_eq!(body["data"]["rule"], "keyPurge");

@@ -53,7 +53,7 @@ impl AlertSink {
         self.seen = self.seen.max(batch.end());
         while let Some(alert) = self.waiting.front() {
             let body = alert.body(&self.origin);
-            let id = format!("{}-{}-{}", self.origin.hsm, alert.rule, alert.index);
+            let id = format!("{}-{}-{}", self.origin.id(), alert.rule, alert.index);
             let request = Request::post(self.https.endpoint().path())
                 .header(CONTENT_TYPE, "application/json");
             let request = self.signer.sign(request, &id, Moment::now().seconds(), &body);

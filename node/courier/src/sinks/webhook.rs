@@ -29,7 +29,7 @@ impl WebhookSink {
         endpoint: &Endpoint,
         secret: Option<&SinkSecret>,
     ) -> Result<Self, SinkFailure> {
-        let hsm = origin.hsm.clone();
+        let hsm = origin.id();
         Ok(Self { hsm, https: Https::new(endpoint)?, signer: Signer::new(secret)? })
     }
 

@@ -205,7 +205,7 @@ impl Courier {
         let hsm = "dev".to_owned();
         let resource_id =
             "/subscriptions/s/providers/Microsoft.KeyVault/managedHSMs/dev".to_owned();
-        out.send(ToCourier::Hello { hsm, resource_id }).unwrap();
+        out.send(ToCourier::Hello { hsm, resource_id, log: 0 }).unwrap();
         out.send(ToCourier::Certificate(CERTIFICATE.to_owned())).unwrap();
         let (log, generation) = (log.clone(), Arc::default());
         let courier = Self { process, out, reports, generation, log, spans, terminal };

@@ -31,9 +31,11 @@ const LINE_BYTES_ROOM: usize = 128 * 1024;
 
 /// Whose log it is.
 #[derive(Debug, Clone)]
-pub(super) struct Origin {
-    pub(super) hsm: String,
-    pub(super) resource_id: String,
+pub(crate) struct Origin {
+    pub(crate) hsm: String,
+    pub(crate) resource_id: String,
+    /// How many logs before this one were lost.
+    pub(crate) log: u32,
 }
 
 /// Says which settings are in force.
@@ -72,8 +74,8 @@ impl Link {
         let stream = StdUnixStream::from(stream);
         stream.set_nonblocking(true)?;
         let (incoming, mut outgoing) = UnixStream::from_std(stream)?.into_split();
-        let Origin { hsm, resource_id } = self.origin.clone();
-        write_frame(&mut outgoing, &ToCourier::Hello { hsm, resource_id }.encode()).await?;
+        let Origin { hsm, resource_id, log } = self.origin.clone();
+        write_frame(&mut outgoing, &ToCourier::Hello { hsm, resource_id, log }.encode()).await?;
         let (ask, requests) = mpsc::channel(REQUESTS_MAX);
         let (table, spans) = (Arc::clone(&self.table), Arc::clone(&self.spans));
         let transfers = Arc::clone(&self.transfers);

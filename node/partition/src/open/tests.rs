@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 mod activation;
+mod losses;
 
 use super::*;
 use crate::clock::SystemClock;
@@ -100,18 +101,24 @@ async fn open_with_identity(
     start: &Start,
     mut seal: NodeSeal,
 ) -> Result<(Arc<Hsm>, NodeSeal, Ledger, Secret), Failure> {
-    settle(start, &mut seal).await?;
-    let keys = keys(&seal, false, None)?;
+    let (hsm, kept, keys) = open_kept(start, &mut seal).await?;
+    let identity = kept.identity_record();
+    let ledger = ledger(start, kept, &seal, &keys, UnixSeconds(0))?;
+    Ok((hsm, seal, ledger, identity))
+}
+
+/// The HSM, and what its store keeps for others.
+async fn open_kept(start: &Start, seal: &mut NodeSeal) -> Result<(Arc<Hsm>, Kept, Keys), Failure> {
+    settle(start, seal).await?;
+    let keys = keys(seal, false, None)?;
     let system = System {
         clock: Arc::new(SystemClock),
         pool: Arc::new(Inline),
         spawn: Arc::new(Tokio),
         counts: Arc::default(),
     };
-    let (hsm, kept) = hsm(start, &mut seal, &keys, system, &Sentinel::new()).await?;
-    let identity = kept.identity_record();
-    let ledger = ledger(start, kept, &seal, &keys, UnixSeconds(0))?;
-    Ok((hsm, seal, ledger, identity))
+    let (hsm, kept) = hsm(start, seal, &keys, system, &Sentinel::new()).await?;
+    Ok((hsm, kept, keys))
 }
 
 #[tokio::test]
@@ -200,8 +207,8 @@ async fn the_trail_begins_with_the_start_and_is_ours_alone() {
     let dir = tempfile::tempdir().unwrap();
     let message = start(&dir, Some(settings()));
     let (hsm, _, ledger) = open_all(&message).await.unwrap();
-    let trail = trail(&message, &Door::from(&hsm), ledger.clone()).await.unwrap();
-    let second = super::trail(&message, &Door::from(&hsm), ledger).await.err().unwrap();
+    let trail = trail(&message, &Door::from(&hsm), ledger.clone(), &[]).await.unwrap();
+    let second = super::trail(&message, &Door::from(&hsm), ledger, &[]).await.err().unwrap();
     assert!(matches!(second, Failure::Audit(TrailError::InUse { .. })));
     trail.close();
     let file = dir.path().join(AUDIT_FOLDER).join("audit-00000000000000000001.jsonl");
@@ -215,7 +222,7 @@ async fn the_trail_begins_with_the_start_and_is_ours_alone() {
 /// A trail that was closed in order, and remembered.
 async fn remembered(message: &Start) {
     let (hsm, _, ledger) = open_all(message).await.unwrap();
-    let trail = trail(message, &Door::from(&hsm), ledger).await.unwrap();
+    let trail = trail(message, &Door::from(&hsm), ledger, &[]).await.unwrap();
     trail.close();
     Remember::new().now(&trail, &Door::from(&hsm)).await;
 }
@@ -242,7 +249,7 @@ async fn a_trail_that_is_gone_or_older_than_remembered_is_not_begun_anew() {
             copy(&older, &audit);
         }
         let (hsm, _, ledger) = open_all(&message).await.unwrap();
-        let failure = trail(&message, &Door::from(&hsm), ledger).await.err().unwrap();
+        let failure = trail(&message, &Door::from(&hsm), ledger, &[]).await.err().unwrap();
         assert_eq!((failure.code(), failure.lasts()), ("audit", true), "{}", failure.text());
         assert!(matches!(failure, Failure::Audit(TrailError::Lost { .. })));
     }
@@ -275,7 +282,7 @@ async fn changes_that_a_crash_left_open_get_their_outcome() {
     let dir = tempfile::tempdir().unwrap();
     let message = start(&dir, Some(settings()));
     let (hsm, _, ledger) = open_all(&message).await.unwrap();
-    let first = trail(&message, &Door::from(&hsm), ledger).await.unwrap();
+    let first = trail(&message, &Door::from(&hsm), ledger, &[]).await.unwrap();
     let call = Call { consistency: hsm.sequence(), ..Call::default() };
     let intent = first.append(&AuditRecord {
         phase: Phase::Intent,

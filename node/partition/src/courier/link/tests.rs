@@ -77,7 +77,7 @@ impl Played {
         let link = Link {
             in_force: Arc::new(move || Arc::clone(&in_force.lock())),
             log: Arc::<Numbers>::clone(&log),
-            origin: Origin { hsm: "dev".to_owned(), resource_id: "/r".to_owned() },
+            origin: Origin { hsm: "dev".to_owned(), resource_id: "/r".to_owned(), log: 0 },
             table: Arc::clone(&table),
             transfers: Arc::default(),
             spans: Arc::new(Spans::new(Arc::clone(&tracer))),
@@ -126,7 +126,7 @@ fn configuration(message: ToCourier) -> Option<u64> {
 #[tokio::test]
 async fn a_courier_hears_who_what_and_how_far_and_reads_what_is_committed() {
     let mut played = Played::begin();
-    let hello = ToCourier::Hello { hsm: "dev".to_owned(), resource_id: "/r".to_owned() };
+    let hello = ToCourier::Hello { hsm: "dev".to_owned(), resource_id: "/r".to_owned(), log: 0 };
     assert_eq!(played.hear().await, hello);
     assert_eq!(configuration(played.hear().await), Some(1));
     assert_eq!(played.hear().await, ToCourier::Committed(10));

@@ -139,7 +139,7 @@ impl Provisioned {
     async fn of(dir: tempfile::TempDir, message: &Start) -> Self {
         let opened = open_with_identity(message, seal(message)).await.unwrap();
         let (hsm, seal, ledger, identity) = opened;
-        let trail = trail(message, &Door::from(&hsm), ledger).await.unwrap();
+        let trail = trail(message, &Door::from(&hsm), ledger, &[]).await.unwrap();
         let keeper = NodeKeeper::new(seal, identity, "dev", false);
         let folder = dir.path().to_owned();
         let keeper = Arc::new(Snapping { keeper, folder, copies: Mutex::default() });
