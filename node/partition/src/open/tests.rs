@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 mod activation;
+mod rotation;
 
 use super::*;
 use crate::clock::SystemClock;
