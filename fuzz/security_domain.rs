@@ -9,7 +9,8 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(request) = DownloadRequest::parse(bytes, &SoftPrimitives) {
         let body = request.body(&SoftPrimitives);
         let again = DownloadRequest::parse(body.as_bytes(), &SoftPrimitives);
-        assert_eq!(again.map(|again| again.quorum), Ok(request.quorum));
+        let again = again.map(|again| (again.quorum, again.rotation));
+        assert_eq!(again, Ok((request.quorum, request.rotation)));
     }
     if let Ok(blob) = Blob::parse(bytes) {
         assert!(blob.required() >= 2 && blob.holders().count() <= 10);

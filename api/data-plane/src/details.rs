@@ -7,6 +7,7 @@ use std::sync::Arc;
 use casemate_audit::{Detail, DetailValue};
 use casemate_audit_sinks::{Endpoint, Sink, SinkName, Sinks, Target};
 use casemate_hsm::rbac::{ActionSet, Assignment, Definition, Question, Role, Scope};
+use casemate_hsm::security_domain::Rotation;
 use uuid::Uuid;
 
 /// Most assignments of a purged key that are listed; the number says how many there were.
@@ -67,6 +68,14 @@ fn sink(sink: &Sink) -> String {
     };
     let all = format!("{} {} {place} {rules}", sink.name, sink.kind());
     all.trim_end().to_owned()
+}
+
+/// A new epoch of the security domain, and whose backups are to be forgotten.
+pub(crate) fn of_rotation(rotation: Option<Rotation>) -> Vec<Detail> {
+    let Some(Rotation { epoch, forget_before }) = rotation else { return Vec::new() };
+    let mut all = vec![number("epoch", epoch.into())];
+    all.extend(forget_before.map(|before| number("forgetBefore", before.into())));
+    all
 }
 
 /// Tokens that are cut off, and from when on, once that is known.

@@ -43,6 +43,7 @@ mod request_id;
 mod role_assignments;
 mod role_definitions;
 mod role_parameters;
+mod rotation;
 pub mod route;
 mod security_domain;
 mod settings;

@@ -244,6 +244,8 @@ impl Route {
             Self::SecurityDomain(DomainCall::ExchangeKey) => "SecurityDomainTransferKeyGet",
             Self::SecurityDomain(DomainCall::Upload) => "SecurityDomainRestore",
             Self::SecurityDomain(DomainCall::UploadStatus) => "SecurityDomainRestoreStatusGet",
+            Self::SecurityDomain(DomainCall::Rotate) => "SecurityDomainRotate",
+            Self::SecurityDomain(DomainCall::RotateStatus) => "SecurityDomainRotateStatusGet",
             Self::NotInRelease(absent) => absent.operation(),
         }
     }
@@ -272,7 +274,10 @@ impl Route {
                 | Self::DeleteDefinition(..)
                 | Self::CutOffTokens(_)
                 | Self::SecurityDomain(
-                    DomainCall::Download | DomainCall::ExchangeKey | DomainCall::Upload
+                    DomainCall::Download
+                        | DomainCall::ExchangeKey
+                        | DomainCall::Upload
+                        | DomainCall::Rotate
                 )
         )
     }
@@ -286,8 +291,9 @@ impl Route {
     pub fn is_polled(&self) -> bool {
         matches!(
             self,
-            Self::SecurityDomain(DomainCall::DownloadStatus | DomainCall::UploadStatus)
-                | Self::BackupStatus(_)
+            Self::SecurityDomain(
+                DomainCall::DownloadStatus | DomainCall::UploadStatus | DomainCall::RotateStatus
+            ) | Self::BackupStatus(_)
                 | Self::RestoreStatus(_)
         )
     }
@@ -307,7 +313,11 @@ impl Route {
     /// Whether it is an operation of our own, which no api-version of Azure's knows.
     pub fn is_own(&self) -> bool {
         let audit = matches!(self, Self::GetAuditSinks | Self::PutAuditSinks);
-        audit || matches!(self, Self::KeyUsage(_) | Self::Explain | Self::CutOffTokens(_))
+        let rotates =
+            matches!(self, Self::SecurityDomain(DomainCall::Rotate | DomainCall::RotateStatus));
+        audit
+            || rotates
+            || matches!(self, Self::KeyUsage(_) | Self::Explain | Self::CutOffTokens(_))
     }
 
     /// How much body it takes.
@@ -328,7 +338,9 @@ impl Route {
             | Self::PutAuditSinks
             | Self::PutAssignment(..)
             | Self::PutDefinition(..)
-            | Self::SecurityDomain(DomainCall::Download) => BodyKind::Parameters,
+            | Self::SecurityDomain(DomainCall::Download | DomainCall::Rotate) => {
+                BodyKind::Parameters
+            }
             Self::GetKey(..)
             | Self::DeleteKey(_)
             | Self::ListKeys
@@ -353,7 +365,10 @@ impl Route {
             | Self::Explain
             | Self::CutOffTokens(_)
             | Self::SecurityDomain(
-                DomainCall::DownloadStatus | DomainCall::ExchangeKey | DomainCall::UploadStatus,
+                DomainCall::DownloadStatus
+                | DomainCall::ExchangeKey
+                | DomainCall::UploadStatus
+                | DomainCall::RotateStatus,
             )
             | Self::NotInRelease(_) => BodyKind::None,
         }
@@ -369,7 +384,9 @@ impl Route {
             | Self::StartRestore
             | Self::CheckRestore
             | Self::RestoreKeyFrom(_)
-            | Self::SecurityDomain(DomainCall::Download | DomainCall::Upload) => 202,
+            | Self::SecurityDomain(
+                DomainCall::Download | DomainCall::Upload | DomainCall::Rotate,
+            ) => 202,
             _ => 200,
         }
     }

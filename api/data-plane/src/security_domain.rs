@@ -17,6 +17,7 @@ use crate::body;
 use crate::exchange::{Exchange, Stage};
 use crate::refusal::{DomainRefused, Refusal};
 use crate::render::json;
+use crate::rotation;
 use crate::route::{DomainCall, Route};
 
 type Answered = Result<Answer, Refusal>;
@@ -78,6 +79,10 @@ pub(crate) async fn before_activation(
             let found = x.hsm.security_domain_status(Operation::Upload);
             upload_status(x, found).await
         }
+        DomainCall::Rotate | DomainCall::RotateStatus => {
+            let recovering = x.hsm.is_recovering();
+            Err(DomainRefused::NotActivated { recovering }.into())
+        }
     }
 }
 
@@ -101,6 +106,8 @@ pub(crate) async fn active(x: &mut Exchange, call: DomainCall, body: &[u8]) -> A
             let found = x.hsm().security_domain_status(Operation::Upload);
             upload_status(x, found).await
         }
+        DomainCall::Rotate => rotation::rotate(x, body).await,
+        DomainCall::RotateStatus => rotation::status(x).await,
     }
 }
 
@@ -147,7 +154,7 @@ async fn upload(x: &mut Exchange<Arc<NotActivated>>, body: &[u8]) -> Answered {
     x.changed(&permit, answer).await
 }
 
-fn requested<S: Stage>(
+pub(crate) fn requested<S: Stage>(
     x: &Exchange<S>,
     body: &[u8],
 ) -> Result<(Arc<dyn Keeper>, DownloadRequest), Refusal> {
@@ -188,7 +195,7 @@ fn status(found: OperationStatus) -> Status {
 }
 
 /// 202, with where to ask how far it is.
-fn started<S: Stage>(x: &Exchange<S>, what: &str, body: Vec<u8>) -> Answered {
+pub(crate) fn started<S: Stage>(x: &Exchange<S>, what: &str, body: Vec<u8>) -> Answered {
     let url = format!("{}/securitydomain/{what}/pending", x.url);
     let mut answer = Answer::json(StatusCode::ACCEPTED, body);
     answer.operation = Some(HeaderValue::try_from(url).map_err(|_| Refusal::Broken)?);

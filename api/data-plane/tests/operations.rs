@@ -16,6 +16,7 @@ const ELSEWHERE: &[&str] = &[
     "RestoreTakesOver",
     "RoleAssignmentRestored",
     "RoleAssignmentDropped",
+    "SecurityDomainEpochLeft",
 ];
 
 /// The names that the code's functions called `operation` give.

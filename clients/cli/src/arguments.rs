@@ -49,7 +49,7 @@ pub enum Command {
         #[command(subcommand)]
         command: AuditCommand,
     },
-    /// Work with a security domain's file and officers' keys, without a network.
+    /// Work with a security domain's file and officers' keys.
     SecurityDomain {
         /// What to do.
         #[command(subcommand)]
@@ -164,6 +164,11 @@ pub enum HsmCommand {
     List,
     /// Show one, as JSON.
     Show {
+        /// Its name.
+        name: String,
+    },
+    /// Show one with what is sealed in it: settings, state, engine, security domain, its holders.
+    Inspect {
         /// Its name.
         name: String,
     },

@@ -14,4 +14,6 @@ pub use arguments::{
 };
 pub use audit::{AuditCommand, AuditError, AuditPlace, audit};
 pub use identity::{IdentityError, identity};
-pub use security_domain::{SecurityDomainCommand, SecurityDomainError, security_domain};
+pub use security_domain::{
+    RotateArguments, SecurityDomainCommand, SecurityDomainError, security_domain,
+};

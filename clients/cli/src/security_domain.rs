@@ -1,6 +1,7 @@
 //! `casemate security-domain …`: what officers do with their keys, without a network.
 //!
-//! Nothing here asks an HSM. Keys are read, used and wiped; no secret is printed or written.
+//! Only `rotate` asks an HSM, and needs no key for it. Keys are read, used and wiped; no secret is
+//! printed or written.
 
 mod approve;
 mod drill;
@@ -43,7 +44,17 @@ pub enum SecurityDomainCommand {
         /// The officers' certificates, PEM or DER.
         #[arg(long, value_name = "FILE", required = true)]
         cert: Vec<PathBuf>,
+        /// Ask for a new secret too, a new epoch; this is the security domain's present file.
+        /// Without it the secret stays, and old shares go on opening old files.
+        #[arg(long, value_name = "FILE")]
+        rotate: Option<PathBuf>,
+        /// With a new epoch, make the backups of all epochs before this one unreadable, for good.
+        #[arg(long, value_name = "EPOCH", requires = "rotate")]
+        forget_before: Option<u32>,
     },
+    /// Change the secret of a running HSM's security domain, as an approved request asks for it;
+    /// the one command here that needs the network.
+    Rotate(RotateArguments),
     /// Add an officer's approval to a request: its word that others may hold the domain.
     Approve {
         /// The security domain's present file, which says of which domain and download it is.
@@ -59,6 +70,26 @@ pub enum SecurityDomainCommand {
         #[arg(long, value_name = "NAME.key")]
         key: PathBuf,
     },
+}
+
+/// How the secret of an HSM's security domain is changed.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RotateArguments {
+    /// The HSM: https://NAME, with its port if that is not 443.
+    #[arg(long, value_name = "URL")]
+    pub url: String,
+    /// The CA of the HSM's certificate, PEM.
+    #[arg(long, value_name = "FILE")]
+    pub ca: PathBuf,
+    /// A file with an Administrator's access token for the HSM.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: PathBuf,
+    /// The request, from `request --rotate`, with the approvals that are needed.
+    #[arg(long, value_name = "FILE")]
+    pub request: PathBuf,
+    /// Where the new security domain goes; no such file may exist.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 /// Why a command was not done.
@@ -130,6 +161,19 @@ pub enum SecurityDomainError {
         /// Which.
         path: PathBuf,
     },
+    /// A request for a domain of another epoch.
+    #[error(
+        "the request is for epoch {asked}, and after {} comes epoch {next}; write it anew with the \
+         present file", path.display()
+    )]
+    OtherEpoch {
+        /// The domain's file.
+        path: PathBuf,
+        /// The epoch of the request.
+        asked: u32,
+        /// The one that is next.
+        next: u32,
+    },
     /// The officer holds no share.
     #[error(
         "{} holds no share of this security domain, so its approval would not count",
@@ -158,9 +202,12 @@ pub fn security_domain(
             inspect::inspect(file, cert, primitives, out)
         }
         SecurityDomainCommand::Drill { file, key } => drill::drill(file, key, primitives, out),
-        SecurityDomainCommand::Request { quorum, cert } => {
-            request::request(*quorum, cert, primitives, out)
+        SecurityDomainCommand::Request { quorum, cert, rotate, forget_before } => {
+            let rotate = rotate.as_deref().map(|domain| (domain, *forget_before));
+            request::request(*quorum, cert, rotate, primitives, out)
         }
+        // Asked over the network by whoever carries the command line out.
+        SecurityDomainCommand::Rotate(_) => Ok(()),
         SecurityDomainCommand::Approve { domain, request, download, key } => {
             let asked = approve::Asked { domain, request, download: *download, key };
             approve::approve(&asked, primitives, out)

@@ -65,6 +65,22 @@ pub trait Engine: Send + Sync + 'static {
         place: &Place,
     ) -> Result<Arc<dyn KeyHandle>, EngineError>;
 
+    /// Whether [`Engine::rewrap`] can change what material is wrapped under.
+    fn rewraps(&self) -> bool {
+        false
+    }
+
+    /// Wraps material under the present material key that is wrapped under an earlier one. `None`
+    /// if it is under the present one already.
+    fn rewrap(
+        &self,
+        spec: KeySpec,
+        wrapped: &WrappedMaterial,
+        place: &Place,
+    ) -> Result<Option<WrappedMaterial>, EngineError> {
+        self.open(spec, wrapped, place).map(|_| None)
+    }
+
     /// Fills the buffer with random bytes of the engine's generator.
     fn random(&self, out: &mut [u8]) -> Result<(), EngineError>;
 }

@@ -79,6 +79,15 @@ impl DomainKeys {
         &self.backup
     }
 
+    /// What opens the backups of an epoch, and nothing else: the backup key, then the material key,
+    /// under which a backup's key material is wrapped.
+    pub fn into_backup_keys(self) -> Secret {
+        let mut keys = Vec::with_capacity(2 * KEY_BYTES);
+        keys.extend_from_slice(self.backup.expose());
+        keys.extend_from_slice(self.material.expose());
+        Secret::new(keys)
+    }
+
     /// Authenticates the items of the security domain.
     pub fn into_manifest_key(self) -> Secret {
         self.manifest
@@ -119,6 +128,13 @@ impl RecordCipher {
         mark.copy_from_slice(hmac::sign(&self.head_key, bytes).as_ref());
         mark
     }
+}
+
+/// Backup key and material key of an epoch whose secret is not kept. `None` for another length.
+pub fn backup_keys(both: &Secret) -> Option<(Secret, Secret)> {
+    let (backup, material) = both.expose().split_at_checked(KEY_BYTES)?;
+    let fits = material.len() == KEY_BYTES;
+    fits.then(|| (Secret::new(backup.to_vec()), Secret::new(material.to_vec())))
 }
 
 #[cfg(test)]
@@ -177,6 +193,16 @@ mod tests {
         assert!(cipher(2).open(b"path 1", &sealed).is_err());
         assert!(cipher(1).open(b"path 1", &sealed[1..]).is_err());
         assert!(cipher(1).open(b"path 1", &[]).is_err());
+    }
+
+    #[test]
+    fn the_backup_keys_of_an_epoch_are_two_of_its_keys() {
+        let (backup, material) = backup_keys(&keys(1).into_backup_keys()).unwrap();
+        let (_, _, of_material, of_backup) = keys(1).into_parts();
+        assert!(backup == of_backup && material == of_material);
+        for length in [0, 32, 63, 65] {
+            assert!(backup_keys(&Secret::new(vec![1; length])).is_none(), "{length}");
+        }
     }
 
     #[test]

@@ -20,6 +20,8 @@ use crate::{aead, ec, material, module, oct, rsa};
 /// Key material in this process's memory, wrapped under one material key when it is stored.
 pub struct SoftEngine {
     material_key: Secret,
+    /// Of earlier epochs: what is wrapped under these opens, and nothing is wrapped under them.
+    earlier: Vec<Secret>,
     health: Health,
 }
 
@@ -43,7 +45,36 @@ impl SoftEngine {
             return Err(EngineError::Failed("FIPS mode: the module does not run as validated"));
         }
         self_test::run(&self_test::TESTS)?;
-        Ok(Self { material_key, health: Health::default() })
+        Ok(Self { material_key, earlier: Vec::new(), health: Health::default() })
+    }
+
+    /// With the material key of an earlier epoch, for opening only.
+    ///
+    /// # Errors
+    /// When the key does not have 32 bytes.
+    pub fn and_earlier(mut self, material_key: Secret) -> Result<Self, EngineError> {
+        if material_key.len() != aead::KEY_BYTES {
+            return Err(EngineError::BadKey("a material key has 32 bytes"));
+        }
+        self.earlier.push(material_key);
+        Ok(self)
+    }
+
+    /// The material, and whether it is wrapped under the present key.
+    fn unwrapped(
+        &self,
+        spec: KeySpec,
+        wrapped: &WrappedMaterial,
+        place: &Place,
+    ) -> Result<(Secret, bool), EngineError> {
+        let present = material::unwrap(&self.material_key, spec, place, wrapped);
+        let refusal = match present {
+            Ok(material) => return Ok((material, true)),
+            Err(refusal) => refusal,
+        };
+        let mut earlier = self.earlier.iter().rev();
+        let found = earlier.find_map(|key| material::unwrap(key, spec, place, wrapped).ok());
+        found.map(|material| (material, false)).ok_or(refusal)
     }
 
     /// A new pair must fit each other before anybody sees it; one that does not stops the engine.
@@ -160,9 +191,27 @@ impl Engine for SoftEngine {
         place: &Place,
     ) -> Result<Arc<dyn KeyHandle>, EngineError> {
         self.health.check()?;
-        let material = material::unwrap(&self.material_key, spec, place, wrapped)?;
+        let (material, _) = self.unwrapped(spec, wrapped, place)?;
         let key = opened(spec, &material)?;
         Ok(Arc::new(Guarded { key, health: self.health.clone() }))
+    }
+
+    fn rewraps(&self) -> bool {
+        true
+    }
+
+    fn rewrap(
+        &self,
+        spec: KeySpec,
+        wrapped: &WrappedMaterial,
+        place: &Place,
+    ) -> Result<Option<WrappedMaterial>, EngineError> {
+        self.health.check()?;
+        let (material, is_present) = self.unwrapped(spec, wrapped, place)?;
+        if is_present {
+            return Ok(None);
+        }
+        material::wrap(&self.material_key, spec, place, &material).map(Some)
     }
 
     fn random(&self, out: &mut [u8]) -> Result<(), EngineError> {
@@ -215,6 +264,30 @@ mod tests {
         let broken = Made { material: Secret::new(bytes), ..made };
         assert!(engine.consistent(broken).is_err());
         assert!(engine.generate(KeySpec::Ec(Curve::P256), &Place::new("k")).is_err());
+    }
+
+    #[test]
+    fn material_of_an_earlier_epoch_opens_and_is_wrapped_under_the_present_one() {
+        use casemate_engine_port::{Curve, OctSize};
+        let engine = |byte| SoftEngine::new(Secret::new(vec![byte; 32])).unwrap();
+        let (first, place) = (engine(1), Place::new("k"));
+        let both = engine(2).and_earlier(Secret::new(vec![1; 32])).unwrap();
+        for spec in [KeySpec::Ec(Curve::P256), KeySpec::Oct(OctSize::B256)] {
+            let made = first.generate(spec, &place).unwrap();
+            assert!(engine(2).open(spec, &made.wrapped, &place).is_err());
+            assert!(both.open(spec, &made.wrapped, &place).is_ok());
+            let again = both.rewrap(spec, &made.wrapped, &place).unwrap().unwrap();
+            assert!(engine(2).open(spec, &again, &place).is_ok(), "under the present key");
+            assert!(first.open(spec, &again, &place).is_err(), "and no other");
+            assert_eq!(both.rewrap(spec, &again, &place).unwrap(), None);
+            let other = Place::new("l");
+            assert!(both.rewrap(spec, &made.wrapped, &other).is_err(), "bound to its place");
+            let third = engine(3).and_earlier(Secret::new(vec![4; 32])).unwrap();
+            assert!(third.rewrap(spec, &made.wrapped, &place).is_err());
+            let new = both.generate(spec, &place).unwrap();
+            assert!(engine(2).open(spec, &new.wrapped, &place).is_ok());
+        }
+        assert!(engine(2).and_earlier(Secret::new(vec![1; 31])).is_err());
     }
 
     #[test]

@@ -96,6 +96,13 @@ impl Hsm {
         quiet
     }
 
+    /// Holds the turnstile of this name: no change that passes it is under way, and no full restore
+    /// begins.
+    pub(crate) async fn alone(&self, name: &str) -> Result<OwnedMutexGuard<()>, CommitRefusal> {
+        let turn = self.turnstiles.pass(name).await;
+        if self.quiet.is_set() { Err(CommitRefusal::Restoring) } else { Ok(turn) }
+    }
+
     /// The same as [`Hsm::attempt`], on somebody's behalf: the change is stored only together with
     /// the condition that the assignment which allows it still stands, and its role's definition.
     /// So no change follows a removal that was stored before it, however long the change had

@@ -10,6 +10,7 @@ use casemate_store_port::CommitError;
 use uuid::Uuid;
 
 use crate::rbac::{AllowedBy, DataAction, NotAuthorized, Permit, Principal, Scope};
+use crate::security_domain::{HeldBy, Left};
 use crate::{CutOff, Hsm, KeyName, Settings, UnixSeconds};
 
 /// The part of an HSM that is there in every state.
@@ -31,6 +32,26 @@ impl Door {
     /// See [`Hsm::now`].
     pub fn now(&self) -> UnixSeconds {
         self.0.now()
+    }
+
+    /// See [`Hsm::engine_name`].
+    pub fn engine_name(&self) -> &'static str {
+        self.0.engine_name()
+    }
+
+    /// See [`Hsm::held_by`].
+    pub fn held_by(&self) -> Option<HeldBy> {
+        self.0.held_by()
+    }
+
+    /// See [`Hsm::left_behind`].
+    pub fn left_behind(&self) -> Left {
+        self.0.left_behind()
+    }
+
+    /// Whether a recovery has begun that is not at its end.
+    pub fn is_recovering(&self) -> bool {
+        self.0.has_exchange_key()
     }
 
     /// See [`Hsm::sequence`].

@@ -31,6 +31,19 @@ pub struct Terms<'a> {
     pub download: u64,
     /// Who is to hold shares.
     pub quorum: &'a Quorum,
+    /// The new epoch, where the secret is to be a new one.
+    pub rotation: Option<Rotation>,
+}
+
+/// A change of the domain's secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotation {
+    /// The number of the epoch that begins.
+    pub epoch: u32,
+    /// Backups of all epochs before this one are not to be opened any more.
+    #[serde(rename = "forgetBefore", default, skip_serializing_if = "Option::is_none")]
+    pub forget_before: Option<u32>,
 }
 
 /// Why approvals do not count.
@@ -51,7 +64,8 @@ pub enum ApprovalRefusal {
     /// A signature over something else, or none.
     #[error(
         "the approval by {thumbprint} is not its signature over this request: other certificates, \
-         another quorum, another domain, or made for another download than number {download}"
+         another quorum, another domain, another epoch, or made for another download than number \
+         {download}"
     )]
     Signature {
         /// Who.
@@ -77,6 +91,12 @@ impl Terms<'_> {
             let _ = write!(text, "{byte:02x}");
         }
         let _ = write!(text, "\ndownload {}\nrequired {}\n", self.download, self.quorum.required());
+        if let Some(Rotation { epoch, forget_before }) = self.rotation {
+            let _ = writeln!(text, "rotate to epoch {epoch}");
+            if let Some(before) = forget_before {
+                let _ = writeln!(text, "forget backups before epoch {before}");
+            }
+        }
         for holder in self.quorum.holders() {
             let _ = writeln!(text, "certificate {}", holder.thumbprint());
         }

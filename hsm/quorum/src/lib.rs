@@ -27,7 +27,7 @@ mod request;
 mod share;
 mod upload;
 
-pub use approval::{APPROVALS_MAX, Approval, ApprovalRefusal, Terms, approved};
+pub use approval::{APPROVALS_MAX, Approval, ApprovalRefusal, Rotation, Terms, approved};
 pub use blob::{
     BLOB_BYTES_MAX, Blob, BlobError, Facts, Item, OpenError, OpenedBlob, SealError, seal,
 };

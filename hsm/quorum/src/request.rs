@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     APPROVALS_MAX, Approval, CertificateError, HOLDERS, Holder, Jwk, Primitives, Quorum,
-    QuorumRefusal,
+    QuorumRefusal, Rotation,
 };
 
 /// A request, read and checked.
@@ -15,6 +15,8 @@ pub struct DownloadRequest {
     pub quorum: Quorum,
     /// Signatures of those who hold shares now.
     pub approvals: Vec<Approval>,
+    /// The new epoch, where a new secret is asked for.
+    pub rotation: Option<Rotation>,
 }
 
 /// Why a request is refused.
@@ -57,6 +59,8 @@ struct Wire {
     required: Option<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     approvals: Vec<Approval>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rotation: Option<Rotation>,
 }
 
 impl DownloadRequest {
@@ -77,7 +81,7 @@ impl DownloadRequest {
             holders.push(holder.map_err(|cause| RequestError::Certificate { place, cause })?);
         }
         let quorum = Quorum::new(holders, wire.required)?;
-        Ok(Self { quorum, approvals: wire.approvals })
+        Ok(Self { quorum, approvals: wire.approvals, rotation: wire.rotation })
     }
 
     /// Writes the body of a request.
@@ -86,6 +90,7 @@ impl DownloadRequest {
             certificates: self.quorum.holders().iter().map(|one| one.jwk(primitives)).collect(),
             required: Some(u64::from(self.quorum.required())),
             approvals: self.approvals.clone(),
+            rotation: self.rotation,
         };
         serde_json::to_string_pretty(&wire).expect("texts and numbers make JSON")
     }

@@ -3,6 +3,7 @@
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::inspect::Inspections;
 use crate::monitor::Questions;
 
 /// Facts about one HSM and its partition.
@@ -44,11 +45,17 @@ pub(crate) struct SharedFacts {
     facts: Mutex<Facts>,
     /// Questions to the partition for its counts.
     pub(crate) questions: Questions,
+    /// Questions to the partition for what its HSM says of itself.
+    pub(crate) inspections: Inspections,
 }
 
 impl SharedFacts {
     pub(crate) fn new(facts: Facts) -> Self {
-        Self { facts: Mutex::new(facts), questions: Questions::default() }
+        Self {
+            facts: Mutex::new(facts),
+            questions: Questions::default(),
+            inspections: Inspections::default(),
+        }
     }
 
     pub(crate) fn read(&self) -> Facts {

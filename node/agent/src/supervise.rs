@@ -284,6 +284,7 @@ impl Supervisor {
             ToAgent::DiskLow { low } => self.facts.change(|facts| facts.disk_low = low),
             ToAgent::Metrics { id, family } => self.facts.questions.part(id, family)?,
             ToAgent::MetricsEnd { id } => self.facts.questions.end(id),
+            ToAgent::Inspected { id, shown } => self.facts.inspections.answer(id, shown),
             ToAgent::Stopped => {}
         }
         Ok(())

@@ -10,11 +10,12 @@ use std::process::ExitCode;
 
 use casemate_agent::{
     COURIER_COMMAND, DevOptions, Engine, HsmCommand as Managed, LimitChange, NewHsm,
-    PARTITION_COMMAND, Pkcs11, default_data_dir, dev, doctor, hsm, node,
+    PARTITION_COMMAND, Pkcs11, Rotate, default_data_dir, dev, doctor, hsm, node, rotate,
 };
 use casemate_cli::{
     Arguments, AuditCommand, Command, DevArguments, DevCommand, EngineChoice, HsmCommand,
-    IdentityCommand, TokenArguments, audit, identity, parse_error_code, security_domain,
+    IdentityCommand, RotateArguments, SecurityDomainCommand, TokenArguments, audit, identity,
+    parse_error_code, security_domain,
 };
 use casemate_engine_soft::ceremony::SoftPrimitives;
 use clap::Parser;
@@ -63,6 +64,10 @@ fn act(command: Command) -> Result<(), Box<dyn Error>> {
             Ok(runtime.block_on(doctor(folder.data_dir, &mut out))?)
         }
         Command::Audit { command } => read_audit(&command),
+        Command::SecurityDomain { command: SecurityDomainCommand::Rotate(asked) } => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(runtime.block_on(rotate(&rotation(asked), &mut out))?)
+        }
         Command::SecurityDomain { command } => {
             Ok(security_domain(&command, &SoftPrimitives, &mut out)?)
         }
@@ -85,6 +90,7 @@ fn managed(command: HsmCommand) -> Managed {
     match command {
         HsmCommand::List => Managed::List,
         HsmCommand::Show { name } => Managed::Show { name },
+        HsmCommand::Inspect { name } => Managed::Inspect { name },
         HsmCommand::Delete { name } => Managed::Delete { name },
         HsmCommand::Create(create) => Managed::Create {
             issuer_ca: create.issuer_ca,
@@ -103,6 +109,11 @@ fn managed(command: HsmCommand) -> Managed {
             }),
         },
     }
+}
+
+fn rotation(asked: RotateArguments) -> Rotate {
+    let RotateArguments { url, ca, token_file, request, out } = asked;
+    Rotate { url, ca, token: token_file, request, out }
 }
 
 fn options(arguments: DevArguments) -> DevOptions {

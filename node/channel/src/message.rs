@@ -42,6 +42,11 @@ pub enum ToPartition {
         /// Number of the question, repeated in each part of the answer.
         id: u64,
     },
+    /// What the HSM says of itself is wanted.
+    Inspect {
+        /// Number of the question, repeated in the answer.
+        id: u64,
+    },
     /// Finish what runs, answer nothing new, and end.
     Stop,
 }
@@ -120,6 +125,13 @@ pub enum ToAgent {
         /// The number from the question.
         id: u64,
     },
+    /// The answer to [`ToPartition::Inspect`].
+    Inspected {
+        /// The number from the question.
+        id: u64,
+        /// State, sealed settings, domain, holders; no secret.
+        shown: serde_json::Value,
+    },
     /// The last message after [`ToPartition::Stop`].
     Stopped,
 }
@@ -131,7 +143,11 @@ impl ToPartition {
         match self {
             Self::Connection { .. } | Self::Courier => true,
             Self::Dialed { error, .. } => error.is_none(),
-            Self::Start(_) | Self::Certificate { .. } | Self::Metrics { .. } | Self::Stop => false,
+            Self::Start(_)
+            | Self::Certificate { .. }
+            | Self::Metrics { .. }
+            | Self::Inspect { .. }
+            | Self::Stop => false,
         }
     }
 }

@@ -36,6 +36,8 @@ pub(crate) enum Arrival {
     },
     /// The counts for monitoring are wanted, under this number.
     Metrics(u64),
+    /// What the HSM says of itself is wanted, under this number.
+    Inspect(u64),
     /// The partition shall finish and end.
     Stop,
 }
@@ -140,6 +142,7 @@ impl Agent {
             }
             ToPartition::Courier => descriptor.map(|stream| Arrival::Courier { stream }),
             ToPartition::Metrics { id } => Some(Arrival::Metrics(id)),
+            ToPartition::Inspect { id } => Some(Arrival::Inspect(id)),
             ToPartition::Stop => Some(Arrival::Stop),
             ToPartition::Dialed { id, error } => {
                 let waiting = self.dials.lock().remove(&id);

@@ -64,6 +64,18 @@ impl NodeKeeper {
     }
 }
 
+impl NodeKeeper {
+    /// The cipher of records under the domain's newest secret.
+    fn cipher(&self, domain: &Domain) -> Arc<DomainCipher> {
+        let keys = DomainKeys::derive(domain.secret());
+        if !self.memory_is_locked {
+            lock_all([keys.record_key(), keys.head_key()].into_iter());
+        }
+        let (record, head, _, _) = keys.into_parts();
+        Arc::new(DomainCipher(RecordCipher::new(record, head)))
+    }
+}
+
 impl Keeper for NodeKeeper {
     fn primitives(&self) -> &dyn Primitives {
         &SoftPrimitives
@@ -77,7 +89,66 @@ impl Keeper for NodeKeeper {
     }
 
     fn domain(&self) -> Option<Domain> {
-        self.seal.lock().domain().map(copy)
+        let seal = self.seal.lock();
+        let epochs = given(seal.domain()?, seal.forget_before());
+        Some(Domain::new(seal.domain()?.id(), epochs).expect("its newest epoch is whole"))
+    }
+
+    fn next_epoch(&self, forget_before: Option<u32>) -> Option<Domain> {
+        let seal = self.seal.lock();
+        let domain = seal.domain()?;
+        let number = domain.epoch().checked_add(1)?;
+        let forget_before = forget_before.unwrap_or_default();
+        let mut epochs = given(domain, forget_before);
+        // The one in force becomes one that backups are opened with, if not even that.
+        epochs.retain(|epoch| epoch.number >= forget_before);
+        if let Some(last) = epochs.last_mut().filter(|epoch| epoch.number == domain.epoch()) {
+            last.keys = for_backups(domain.secret());
+        }
+        epochs.push(Epoch { number, keys: EpochKeys::Whole(random_secret()) });
+        Domain::new(domain.id(), epochs).ok()
+    }
+
+    fn leaving(&self) -> Option<u32> {
+        self.seal.lock().leaving().map(|epoch| epoch.number)
+    }
+
+    fn prepare_epoch(
+        &self,
+        next: &Domain,
+        forget_before: Option<u32>,
+    ) -> Result<NextSeal, KeeperError> {
+        let mut seal = self.seal.lock();
+        let failed = |error| KeeperError::Seal(Box::new(error));
+        // With all that opens backups now: it is forgotten only when the new epoch has begun.
+        let epochs = seal.domain().map(Domain::epochs).unwrap_or_default();
+        let newest = Epoch { number: next.epoch(), keys: EpochKeys::Whole(same(next.secret())) };
+        let epochs = epochs.iter().map(same_epoch).chain([newest]).collect();
+        let both =
+            Domain::new(next.id(), epochs).map_err(|error| KeeperError::Seal(Box::new(error)))?;
+        let identity = seal.prepare_epoch(both, forget_before.unwrap_or_default());
+        let identity = identity.map_err(failed)?;
+        drop(seal);
+        Ok(NextSeal { cipher: self.cipher(next), identity })
+    }
+
+    fn abandon_epoch(&self) {
+        let mut seal = self.seal.lock();
+        let Some(epoch) = seal.leaving().map(|epoch| epoch.number) else { return };
+        seal.settle(epoch);
+        let sequence = seal.last_sequence();
+        if let Err(error) = seal.remember(sequence) {
+            tracing::warn!("{}; done at the next start", chain(&error));
+        }
+    }
+
+    fn leave_epoch(&self, sequence: u64) -> Result<(), KeeperError> {
+        let failed = |error| KeeperError::Seal(Box::new(error));
+        let mut seal = self.seal.lock();
+        let Some(domain) = seal.domain() else { return Ok(()) };
+        let epochs = given(domain, seal.forget_before());
+        let left = Domain::new(domain.id(), epochs).expect("its newest epoch is whole");
+        seal.leave_epoch(left, sequence).map_err(failed)
     }
 
     fn manifest_key(&self, secret: &Secret) -> Secret {
@@ -110,13 +181,7 @@ impl Keeper for NodeKeeper {
     fn prepare(&self, next: &Domain) -> Result<NextSeal, KeeperError> {
         let identity = self.seal.lock().prepare(copy(next));
         let identity = identity.map_err(|error| KeeperError::Seal(Box::new(error)))?;
-        let keys = DomainKeys::derive(next.secret());
-        if !self.memory_is_locked {
-            lock_all([keys.record_key(), keys.head_key()].into_iter());
-        }
-        let (record, head, _, _) = keys.into_parts();
-        let cipher = Arc::new(DomainCipher(RecordCipher::new(record, head)));
-        Ok(NextSeal { cipher, identity })
+        Ok(NextSeal { cipher: self.cipher(next), identity })
     }
 
     fn complete(&self, sequence: u64) {
@@ -137,15 +202,41 @@ impl Keeper for NodeKeeper {
     }
 }
 
-fn copy(domain: &Domain) -> Domain {
-    let same = |secret: &Secret| Secret::new(secret.expose().to_vec());
-    let epoch = |epoch: &Epoch| Epoch {
-        number: epoch.number,
-        keys: match &epoch.keys {
-            EpochKeys::Whole(secret) => EpochKeys::Whole(same(secret)),
-            EpochKeys::BackupOnly(secret) => EpochKeys::BackupOnly(same(secret)),
-        },
+fn same(secret: &Secret) -> Secret {
+    Secret::new(secret.expose().to_vec())
+}
+
+fn same_epoch(epoch: &Epoch) -> Epoch {
+    let keys = match &epoch.keys {
+        EpochKeys::Whole(secret) => EpochKeys::Whole(same(secret)),
+        EpochKeys::BackupOnly(keys) => EpochKeys::BackupOnly(same(keys)),
     };
-    let epochs = domain.epochs().iter().map(epoch).collect();
+    Epoch { number: epoch.number, keys }
+}
+
+fn copy(domain: &Domain) -> Domain {
+    let epochs = domain.epochs().iter().map(same_epoch).collect();
     Domain::new(domain.id(), epochs).expect("a copy of a domain is one")
+}
+
+/// What opens the backups of an epoch with this secret.
+fn for_backups(secret: &Secret) -> EpochKeys {
+    EpochKeys::BackupOnly(DomainKeys::derive(secret).into_backup_keys())
+}
+
+/// The epochs of a domain as others are given them: the newest whole, of earlier ones what opens
+/// their backups, and nothing of those that are to be forgotten.
+fn given(domain: &Domain, forget_before: u32) -> Vec<Epoch> {
+    let newest = domain.epoch();
+    let kept = domain
+        .epochs()
+        .iter()
+        .filter(|epoch| epoch.number == newest || epoch.number >= forget_before);
+    let given = |epoch: &Epoch| match &epoch.keys {
+        EpochKeys::Whole(secret) if epoch.number != newest => {
+            Epoch { number: epoch.number, keys: for_backups(secret) }
+        }
+        EpochKeys::Whole(_) | EpochKeys::BackupOnly(_) => same_epoch(epoch),
+    };
+    kept.map(given).collect()
 }

@@ -10,12 +10,13 @@ use casemate_engine_pkcs11::{Pkcs11Engine, Token};
 use casemate_engine_port::{Engine, Secret};
 use casemate_engine_soft::SoftEngine;
 use casemate_engine_soft::backup::BackupKeys;
-use casemate_engine_soft::domain::{DomainKeys, RecordCipher};
+use casemate_engine_soft::domain::{DomainKeys, RecordCipher, backup_keys};
 use casemate_harden::lock;
+use casemate_hsm::security_domain::EpochKeys;
 use casemate_hsm::{Clock, Creation, Door, Hsm, HsmLimits, Pool, Ports, Spawn, UnixSeconds};
 use casemate_store_embedded::EmbeddedStore;
 use casemate_store_port::{
-    OpenError, Path, Record, SealedStore, Store, StoreIdentity, decode_record,
+    EarlierEpoch, OpenError, Path, Record, SealedStore, Store, StoreIdentity, decode_record,
 };
 
 use crate::backup_cipher::DomainBackups;
@@ -49,6 +50,8 @@ pub(crate) struct Keys {
     pub(crate) engine: Arc<dyn Engine>,
     /// Of the records.
     pub(crate) records: Arc<DomainCipher>,
+    /// Of the records that are not brought forward yet.
+    pub(crate) leaving: Option<EarlierEpoch>,
     /// Of what else lies in the folder.
     pub(crate) files: Arc<RecordCipher>,
     /// Of backups.
@@ -73,14 +76,64 @@ pub(crate) fn keys(
         lock_all(derived.into_iter().flatten().chain(kept));
     }
     let (record, head, material, backup) = of_records.into_parts();
+    let Earlier { leaving, materials, backups } = earlier(seal, memory_is_locked);
     let engine: Arc<dyn Engine> = match token {
-        None => Arc::new(SoftEngine::new(material)?),
+        None => {
+            let engine = SoftEngine::new(material)?;
+            Arc::new(materials.into_iter().try_fold(engine, SoftEngine::and_earlier)?)
+        }
         Some(token) => Arc::new(Pkcs11Engine::open(token, material)?),
     };
     let records = Arc::new(DomainCipher(RecordCipher::new(record, head)));
     let (record, head, _, _) = of_files.into_parts();
-    let backups = Arc::new(DomainBackups(BackupKeys::new(seal.identity().epoch, backup)));
-    Ok(Keys { engine, records, files: Arc::new(RecordCipher::new(record, head)), backups })
+    let present = BackupKeys::new(seal.identity().epoch, backup);
+    let all = backups.into_iter().fold(present, |all, (epoch, key)| all.and_earlier(epoch, key));
+    let (files, backups) =
+        (Arc::new(RecordCipher::new(record, head)), Arc::new(DomainBackups(all)));
+    Ok(Keys { engine, records, leaving, files, backups })
+}
+
+/// What is still used of the epochs before the one in force.
+#[derive(Default)]
+struct Earlier {
+    leaving: Option<EarlierEpoch>,
+    /// Material keys, oldest first.
+    materials: Vec<Secret>,
+    /// Backup keys, with their epochs.
+    backups: Vec<(u32, Secret)>,
+}
+
+fn earlier(seal: &NodeSeal, memory_is_locked: bool) -> Earlier {
+    let mut all = Earlier::default();
+    let Some((_, epochs)) = seal.domain().and_then(|domain| domain.epochs().split_last()) else {
+        return all;
+    };
+    for epoch in epochs {
+        let (backup, material) = match &epoch.keys {
+            EpochKeys::Whole(secret) => {
+                let keys = DomainKeys::derive(secret);
+                if !memory_is_locked {
+                    lock_all([keys.record_key(), keys.head_key()].into_iter().chain([secret]));
+                }
+                let (record, head, material, backup) = keys.into_parts();
+                let cipher = Arc::new(DomainCipher(RecordCipher::new(record, head)));
+                all.leaving = Some(EarlierEpoch { epoch: epoch.number, cipher });
+                (backup, material)
+            }
+            EpochKeys::BackupOnly(both) => {
+                backup_keys(both).expect("a domain's backup keys have their length")
+            }
+        };
+        if !memory_is_locked {
+            lock_all([&backup, &material].into_iter());
+        }
+        // Material is opened as long as records of it may be left; backups are forgotten at once.
+        if epoch.number >= seal.forget_before() {
+            all.backups.push((epoch.number, backup));
+        }
+        all.materials.push(material);
+    }
+    all
 }
 
 /// Locks secrets in memory, as far as the system allows it.
@@ -95,7 +148,7 @@ pub(crate) fn lock_all<'a>(secrets: impl Iterator<Item = &'a Secret>) {
 
 /// Finds out what the records are sealed under, where a change of that was cut off.
 pub(crate) async fn settle(start: &Start, seal: &mut NodeSeal) -> Result<(), Failure> {
-    if !seal.is_undecided() {
+    if !seal.is_undecided() && seal.leaving().is_none() {
         return Ok(());
     }
     let store = EmbeddedStore::open(&start.folder).map_err(Failure::Store)?;
@@ -159,7 +212,13 @@ async fn sealed(
     let identity: StoreIdentity = seal.identity();
     let floor = seal.last_sequence();
     let cipher = Arc::<DomainCipher>::clone(&keys.records);
-    let opened = SealedStore::open(Arc::clone(&store), cipher, identity, Some(floor)).await;
+    let opened = match keys.leaving.clone() {
+        None => SealedStore::open(Arc::clone(&store), cipher, identity, Some(floor)).await,
+        Some(leaving) => {
+            let store = Arc::clone(&store);
+            SealedStore::open_after_turn(store, cipher, identity, leaving, Some(floor)).await
+        }
+    };
     match opened {
         Err(OpenError::HeadMissing) if may_be_new && floor == 0 => {
             let cipher = Arc::<DomainCipher>::clone(&keys.records);

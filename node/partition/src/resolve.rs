@@ -56,9 +56,10 @@ impl Found {
             "KeyRestore" => key.map(|name| hsm.restored_key_written(&name)),
             // The start of the work, which by itself changes no key.
             "KeySelectiveRestore" => None,
-            "SecurityDomainBackup" | "SecurityDomainRestore" | "SecurityDomainTransferKeyGet" => {
-                Some(hsm.security_domain_written())
-            }
+            "SecurityDomainBackup"
+            | "SecurityDomainRestore"
+            | "SecurityDomainTransferKeyGet"
+            | "SecurityDomainRotate" => Some(hsm.security_domain_written()),
             operation if operation.starts_with("Key") => key.map(|name| hsm.key_written(&name)),
             _ => None,
         };

@@ -25,12 +25,14 @@ use crate::courier::{Courier, Origin, TrailLog, Transfers};
 use crate::due::purge_when_due;
 use crate::failure::{Failure, chain};
 use crate::fetch::AgentFetch;
+use crate::inspect::inspect;
 use crate::keeper::NodeKeeper;
 use crate::ledger::{Remember, Remembered};
 use crate::loss;
 use crate::metrics::{Counts, Metrics};
 use crate::open::{self, System};
 use crate::pool::{Bounds, Load, NicedPool};
+use crate::rewrap::leave_epoch;
 use crate::seal::NodeSeal;
 use crate::sentinel::Sentinel;
 use crate::serve::Server;
@@ -214,6 +216,10 @@ impl Partition {
                     Some(Arrival::Connection { socket, peer }) => self.server.accept(socket, peer),
                     Some(Arrival::Courier { stream }) => self.courier.attach(stream),
                     Some(Arrival::Metrics(id)) => self.show_metrics(id),
+                    Some(Arrival::Inspect(id)) => {
+                        let shown = inspect(&self.door, &*self.keeper);
+                        self.agent.tell(&ToAgent::Inspected { id, shown }).await?;
+                    }
                     Some(Arrival::Stop) => return Ok(()),
                     None => return Err(Failure::AgentGone),
                 },
@@ -290,6 +296,7 @@ fn tend(active: Option<&Arc<Hsm>>, trail: &Trail, keeper: &Arc<NodeKeeper>) {
     let Some(hsm) = active else { return };
     tokio::spawn(purge_when_due(Arc::clone(hsm), trail.clone()));
     tokio::spawn(confirm(Arc::clone(hsm), Arc::clone(keeper)));
+    tokio::spawn(leave_epoch(Arc::clone(hsm), Arc::clone(keeper), trail.clone()));
 }
 
 /// The node seal; made where the HSM was not created yet.

@@ -21,7 +21,7 @@ use casemate_engine_soft::seal::{
     SealError, open_with_key, open_with_passphrase, under_key, under_passphrase,
 };
 use casemate_hsm::UnixSeconds;
-use casemate_hsm::security_domain::Domain;
+use casemate_hsm::security_domain::{Domain, Epoch};
 use casemate_store_port::StoreIdentity;
 
 use crate::files;
@@ -173,6 +173,16 @@ impl NodeSeal {
         self.content.domain.as_ref().filter(|_| self.content.provisional.is_none())
     }
 
+    /// The epoch before the one in force, while records may be sealed under it.
+    pub(crate) fn leaving(&self) -> Option<&Epoch> {
+        self.content.leaving()
+    }
+
+    /// Before which epoch backups are not opened any more; 0 if all are.
+    pub(crate) fn forget_before(&self) -> u32 {
+        self.content.forget_before
+    }
+
     /// The epoch of the domain that is prepared, until it is settled.
     pub(crate) fn pending_epoch(&self) -> Option<u32> {
         let domain = self.content.domain.as_ref().filter(|_| self.is_undecided());
@@ -197,11 +207,48 @@ impl NodeSeal {
         }
     }
 
+    /// Keeps a new secret of the domain besides, durably.
+    pub(crate) fn prepare_epoch(
+        &mut self,
+        domain: Domain,
+        forget_before: u32,
+    ) -> Result<StoreIdentity, SealFileError> {
+        let before = std::mem::replace(&mut self.content.forget_before, forget_before);
+        let prepared = self.prepare(domain);
+        if prepared.is_err() {
+            self.content.forget_before = before;
+        }
+        prepared
+    }
+
+    /// Puts another form of the same domain in the place of this one, with nothing left to be
+    /// forgotten and the last change remembered; durable when it returns.
+    pub(crate) fn leave_epoch(
+        &mut self,
+        domain: Domain,
+        sequence: u64,
+    ) -> Result<(), SealFileError> {
+        let sequence = sequence.max(self.content.last_sequence);
+        let domain = self.content.domain.replace(domain);
+        let forget_before = std::mem::take(&mut self.content.forget_before);
+        let last_sequence = std::mem::replace(&mut self.content.last_sequence, sequence);
+        self.save().inspect_err(|_| {
+            self.content.domain = domain;
+            self.content.forget_before = forget_before;
+            self.content.last_sequence = last_sequence;
+        })?;
+        self.unsaved = false;
+        Ok(())
+    }
+
     /// Forgets the secret that the records are not sealed under: their epoch tells which. Durable
     /// with the next change that is remembered, which follows when the records have opened.
     pub(crate) fn settle(&mut self, epoch: u32) {
+        let has_not_begun = self.content.leaving().is_some_and(|leaving| leaving.number == epoch);
         match epoch {
             content::PROVISIONAL_EPOCH => self.content.domain = None,
+            _ if has_not_begun => self.content.drop_newest(),
+            _ if self.content.provisional.is_none() => return,
             _ => self.content.provisional = None,
         }
         self.unsaved = true;
@@ -226,6 +273,7 @@ impl NodeSeal {
             node_secret: random_secret(),
             provisional: Some(random_secret()),
             domain: None,
+            forget_before: 0,
         };
         let made = Self { path, opener, content, unsaved: false };
         made.save()?;

@@ -78,6 +78,19 @@ impl Engine for TracedEngine {
         Ok(Arc::new(TracedHandle(handle)))
     }
 
+    fn rewraps(&self) -> bool {
+        self.0.rewraps()
+    }
+
+    fn rewrap(
+        &self,
+        spec: KeySpec,
+        wrapped: &WrappedMaterial,
+        place: &Place,
+    ) -> Result<Option<WrappedMaterial>, EngineError> {
+        self.0.rewrap(spec, wrapped, place)
+    }
+
     fn random(&self, out: &mut [u8]) -> Result<(), EngineError> {
         made(call("random"), self.0.random(out))
     }

@@ -14,9 +14,9 @@ mod store;
 pub use path::{Path, PathError};
 pub use sealed::{
     AppliedWrite, CHANGE_BYTES_MAX, CHANGE_WRITES_MAX, Change, CipherError, CommitError, Committed,
-    Condition, FORMAT_VERSION, FormatError, Generation, Head, Header, OpenError, QUEUE_CHANGES_MAX,
-    Record, RecordCipher, ResealError, SEAL_OVERHEAD_BYTES_MAX, SealedStore, StoreIdentity,
-    decode_head, decode_record,
+    Condition, EarlierEpoch, FORMAT_VERSION, FormatError, ForwardError, Generation, Head, Header,
+    OpenError, QUEUE_CHANGES_MAX, Record, RecordCipher, ResealError, SEAL_OVERHEAD_BYTES_MAX,
+    SealedStore, StoreIdentity, decode_head, decode_record,
 };
 pub use store::{
     BoxFuture, Entry, Event, Expect, OPERATIONS_MAX, Outcome, Revision, Store, StoreError,

@@ -9,6 +9,7 @@
 mod apply;
 mod batch;
 mod beside;
+mod bring_forward;
 mod cipher;
 mod codec;
 mod commit;
@@ -31,11 +32,13 @@ use crate::{BoxFuture, Path, Revision, Store, Write};
 
 pub use apply::AppliedWrite;
 pub use batch::{CHANGE_BYTES_MAX, CHANGE_WRITES_MAX};
+pub use bring_forward::ForwardError;
 pub use cipher::{CipherError, RecordCipher, SEAL_OVERHEAD_BYTES_MAX};
 pub use codec::{FORMAT_VERSION, FormatError, Header, decode_record};
 pub use commit::{CommitError, QUEUE_CHANGES_MAX};
 pub use head::{Head, decode_head};
 pub use open::OpenError;
+pub use place::EarlierEpoch;
 pub use reseal::ResealError;
 
 use batch::Waiting;

@@ -97,12 +97,67 @@ fn hsms_are_made_while_the_node_runs() {
     assert_eq!(names(&node.hsm_json(&["list"])), ["alpha", "beta"]);
     let (status, text) = get(&node.management(), "/readyz");
     assert_eq!((status, text.as_str()), (200, "alpha: ready\nbeta: ready\n"));
-    for words in [["show", "gamma"], ["delete", "gamma"]] {
+    for words in [["show", "gamma"], ["inspect", "gamma"], ["delete", "gamma"]] {
         let refused = node.hsm(&words);
         assert!(!refused.status.success());
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(said.contains("no HSM gamma"), "{words:?}: {said}");
     }
+    node.stop();
+    dev.stop();
+}
+
+fn demand_settings(settings: &Value, dev: &Dev) {
+    let (issuer, tenant) = issuer(dev);
+    assert_eq!(settings["tenant"], tenant);
+    assert_eq!(settings["issuers"][0]["issuer"], issuer);
+    assert_eq!(settings["retention_days"], 7);
+    assert_eq!(settings["escalation"], "strict");
+    let sum = Command::new("sha256sum").arg(dev.ca()).output().expect("coreutils are there");
+    let sum = String::from_utf8_lossy(&sum.stdout).into_owned();
+    let digest = settings["issuers"][0]["trust_anchors_sha256"].as_str().expect("a digest");
+    assert!(sum.starts_with(digest), "{digest} {sum}");
+}
+
+fn demand_domain(hsm: &Value) {
+    assert_eq!(hsm["securityDomain"]["epoch"], 1, "{hsm}");
+    assert!(hsm["securityDomain"]["leavingEpoch"].is_null(), "{hsm}");
+    let holders = &hsm["holders"];
+    assert_eq!((&holders["required"], &holders["download"]), (&json!(2), &json!(1)), "{hsm}");
+    assert_eq!(holders["strict"], true);
+    let shares = holders["shares"].as_array().expect("a list");
+    assert_eq!(shares.len(), 3);
+    assert!(shares.iter().all(|one| one["subject"].as_str().is_some_and(|name| !name.is_empty())));
+}
+
+#[test]
+fn what_is_sealed_in_an_hsm_is_shown_and_no_secret_with_it() {
+    let dev = Dev::fresh();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let node = Node::start(folder.path());
+    create(&node, &dev, "alpha");
+    let before = node.hsm_json(&["inspect", "ALPHA"]);
+    let hsm = &before["hsm"];
+    assert_eq!((&hsm["state"], &hsm["engine"]), (&json!("Provisioned"), &json!("software")));
+    assert!(hsm["securityDomain"].is_null() && hsm["holders"].is_null(), "{hsm}");
+    demand_settings(&hsm["settings"], &dev);
+    activate(&node, &dev, "alpha");
+    let shown = node.hsm_json(&["inspect", "alpha"]);
+    let hsm = &shown["hsm"];
+    assert_eq!((&shown["name"], &hsm["state"]), (&json!("alpha"), &json!("Active")));
+    demand_domain(hsm);
+    // Everything that it shows, by name: what is added here is looked at first.
+    let names: Vec<&String> = hsm.as_object().expect("an object").keys().collect();
+    let known = ["engine", "holders", "securityDomain", "sequence", "settings", "state"];
+    assert_eq!(names, known);
+    // A setting that an Administrator changed is the one that is shown.
+    let setting = json!({ "value": "azure" });
+    let changed =
+        client(&node, &dev, "alpha").call("PATCH", "/settings/CasemateEscalation", &setting);
+    assert_eq!(changed.expect("an answer").status, 200);
+    let shown = node.hsm_json(&["inspect", "alpha"]);
+    assert_eq!(shown["hsm"]["settings"]["escalation"], "azure", "{shown}");
+    assert_eq!(shown["hsm"]["holders"]["strict"], true, "they were given it in mode strict");
     node.stop();
     dev.stop();
 }

@@ -173,8 +173,14 @@ fn domain_operations(given: &Given) -> Vec<Operation> {
     let reads = "/securitydomain/transferkey/read";
     let again =
         operation("POST", &download, given.quorum.clone(), "/securitydomain/download/action");
+    let rotate = of("rotate");
+    let mut epoch = given.quorum.clone();
+    epoch["rotation"] = json!({"epoch": 2});
     vec![
         again.answered(403),
+        operation("POST", &rotate, epoch, "/securitydomain/download/action").answered(403),
+        operation("GET", &status(&rotate), none.clone(), "/securitydomain/download/read")
+            .answered(404),
         operation("GET", &status(&download), none.clone(), "/securitydomain/download/read")
             .answered(200),
         operation("GET", &upload, none.clone(), reads).answered(409),

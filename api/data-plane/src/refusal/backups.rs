@@ -47,7 +47,9 @@ impl OfBackups {
                 Problem::conflict(sentence(refusal))
             }
             // What this HSM holds can be sealed; otherwise it is its own fault.
-            Self::BackUp(BackUpRefusal::Backup(_)) => Problem::internal(),
+            Self::BackUp(BackUpRefusal::Backup(_) | BackUpRefusal::Engine(_)) => {
+                Problem::internal()
+            }
             Self::Backup(refusal) => backup(refusal),
             Self::Restore(refusal) => restore(refusal),
             Self::Start(StartRefusal::Busy(_)) => Problem::conflict(sentence(self)),

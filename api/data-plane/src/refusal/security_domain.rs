@@ -2,7 +2,7 @@
 
 use casemate_hsm::security_domain::{
     ApprovalRefusal, DownloadRefusal, ExchangeKeyRefusal, KeeperError, RequestError, ResealFailure,
-    UploadError, UploadRefusal,
+    RotateRefusal, UploadError, UploadRefusal,
 };
 use http::StatusCode as S;
 
@@ -20,6 +20,10 @@ pub(crate) enum DomainRefused {
     IsActive,
     #[error("there was no such operation of the security domain")]
     NoOperation,
+    #[error("no new epoch of the security domain ever began here")]
+    NoRotation,
+    #[error(transparent)]
+    Rotate(#[from] RotateRefusal),
     #[error(transparent)]
     Request(#[from] RequestError),
     #[error(transparent)]
@@ -44,7 +48,14 @@ macro_rules! refusals {
     };
 }
 
-refusals!(RequestError, UploadError, DownloadRefusal, ExchangeKeyRefusal, UploadRefusal);
+refusals!(
+    RequestError,
+    UploadError,
+    DownloadRefusal,
+    ExchangeKeyRefusal,
+    UploadRefusal,
+    RotateRefusal
+);
 
 /// What the caller is told.
 pub(super) fn refused(refusal: &DomainRefused) -> Problem {
@@ -52,6 +63,8 @@ pub(super) fn refused(refusal: &DomainRefused) -> Problem {
         DomainRefused::NotActivated { recovering } => not_activated(*recovering),
         DomainRefused::IsActive => is_active(),
         DomainRefused::NoOperation => no_operation(),
+        DomainRefused::NoRotation => no_rotation(),
+        DomainRefused::Rotate(refusal) => rotate(refusal),
         DomainRefused::Request(refusal) => Problem::bad(sentence(refusal)),
         DomainRefused::Wrapped(refusal) => Problem::bad(sentence(refusal)),
         DomainRefused::Download(refusal) => download(refusal),
@@ -94,9 +107,41 @@ fn no_operation() -> Problem {
     )
 }
 
+/// The status of what never began.
+fn no_rotation() -> Problem {
+    Problem::new(
+        S::NOT_FOUND,
+        "NotFound",
+        "No new epoch of the security domain began on this HSM: POST /securitydomain/rotate begins \
+         one.",
+    )
+}
+
+fn rotate(refusal: &RotateRefusal) -> Problem {
+    match refusal {
+        RotateRefusal::NotARotation
+        | RotateRefusal::OtherEpoch { .. }
+        | RotateRefusal::ForgetsTooMuch { .. }
+        | RotateRefusal::ForgetsNothing { .. } => Problem::bad(sentence(refusal)),
+        RotateRefusal::TooManyEpochs
+        | RotateRefusal::Engine { .. }
+        | RotateRefusal::UnderWay { .. }
+        | RotateRefusal::Busy(_) => Problem::conflict(sentence(refusal)),
+        RotateRefusal::Approval(refusal) => approval(refusal),
+        RotateRefusal::NotAuthorized(refusal) => {
+            commit(&casemate_hsm::CommitRefusal::NotAuthorized(refusal.clone()))
+        }
+        RotateRefusal::Seal(_) | RotateRefusal::NoDomain => Problem::internal(),
+        RotateRefusal::Keeper(error) => keeper(error),
+        RotateRefusal::Reseal(error) => reseal(error),
+        RotateRefusal::Commit(refusal) => commit(refusal),
+    }
+}
+
 fn download(refusal: &DownloadRefusal) -> Problem {
     match refusal {
         DownloadRefusal::Approval(refusal) => approval(refusal),
+        DownloadRefusal::IsRotation => Problem::bad(sentence(refusal)),
         DownloadRefusal::Seal(_) | DownloadRefusal::NoDomain => Problem::internal(),
         DownloadRefusal::Spent => spent(),
         DownloadRefusal::Keeper(error) => keeper(error),
@@ -161,8 +206,8 @@ fn reseal(failure: &ResealFailure) -> Problem {
              disk. Then try again.",
         ),
         ResealFailure::Unsure(_) => Problem::unavailable(
-            "The store gave no sure answer, so the HSM may or may not have been activated: it is \
-             opened anew. Ask for its keys to see; while it is not activated, try again.",
+            "The store gave no sure answer, so it may or may not have been done: the HSM is opened \
+             anew. Ask for its keys, or for the status, to see; if it was not, try again.",
         ),
         ResealFailure::Fault(_) => Problem::internal(),
     }

@@ -55,6 +55,8 @@ impl Route {
                 DomainCall::DownloadStatus => "/securitydomain/download/pending",
                 DomainCall::ExchangeKey | DomainCall::Upload => "/securitydomain/upload",
                 DomainCall::UploadStatus => "/securitydomain/upload/pending",
+                DomainCall::Rotate => "/securitydomain/rotate",
+                DomainCall::RotateStatus => "/securitydomain/rotate/pending",
             },
             Self::NotInRelease(absent) => absent.template(),
         }

@@ -21,6 +21,8 @@ pub(crate) struct PlayedKeeper {
     pub(crate) is_full: AtomicBool,
     pub(crate) is_reopened: AtomicBool,
     pub(crate) prepared: AtomicU64,
+    /// The epoch that records may be sealed under beside the newest.
+    leaving: Mutex<Option<u32>>,
 }
 
 impl PlayedKeeper {
@@ -30,6 +32,7 @@ impl PlayedKeeper {
             is_full: AtomicBool::new(false),
             is_reopened: AtomicBool::new(false),
             prepared: AtomicU64::new(0),
+            leaving: Mutex::new(None),
         })
     }
 }
@@ -52,6 +55,35 @@ impl Keeper for PlayedKeeper {
 
     fn domain(&self) -> Option<Domain> {
         self.domain.lock().unwrap().map(domain)
+    }
+
+    fn next_epoch(&self, forget_before: Option<u32>) -> Option<Domain> {
+        let first = Secret::new(vec![7; 32]);
+        let id = domain_id(&first);
+        let keys = EpochKeys::BackupOnly(DomainKeys::derive(&first).into_backup_keys());
+        let mut epochs = vec![Epoch { number: 1, keys }];
+        epochs.retain(|epoch| epoch.number >= forget_before.unwrap_or_default());
+        epochs.push(Epoch { number: 2, keys: EpochKeys::Whole(Secret::new(vec![8; 32])) });
+        Domain::new(id, epochs).ok()
+    }
+
+    fn leaving(&self) -> Option<u32> {
+        *self.leaving.lock().unwrap()
+    }
+
+    fn prepare_epoch(&self, next: &Domain, _: Option<u32>) -> Result<NextSeal, KeeperError> {
+        let prepared = self.prepare(next)?;
+        *self.leaving.lock().unwrap() = Some(1);
+        Ok(prepared)
+    }
+
+    fn abandon_epoch(&self) {
+        *self.leaving.lock().unwrap() = None;
+    }
+
+    fn leave_epoch(&self, _: u64) -> Result<(), KeeperError> {
+        *self.leaving.lock().unwrap() = None;
+        Ok(())
     }
 
     fn manifest_key(&self, secret: &Secret) -> Secret {

@@ -33,6 +33,8 @@ mod revoke;
 #[cfg(test)]
 mod roles;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
 mod security_domain;
 mod settings;
 #[cfg(test)]

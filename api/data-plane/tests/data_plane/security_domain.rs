@@ -14,12 +14,13 @@ use serde_json::{Value, json};
 
 use crate::kit::{ADMIN, Setup, URL, World};
 
-struct Officer {
-    holder: Holder,
-    key: Box<dyn PrivateKey>,
+pub(crate) struct Officer {
+    pub(crate) holder: Holder,
+    pub(crate) key: Box<dyn PrivateKey>,
 }
 
-static OFFICERS: LazyLock<Vec<Officer>> = LazyLock::new(|| (0..4).map(|_| officer()).collect());
+pub(crate) static OFFICERS: LazyLock<Vec<Officer>> =
+    LazyLock::new(|| (0..4).map(|_| officer()).collect());
 
 fn officer() -> Officer {
     let pair = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
@@ -30,17 +31,17 @@ fn officer() -> Officer {
     Officer { holder, key }
 }
 
-fn quorum(holders: std::ops::Range<usize>) -> Quorum {
+pub(crate) fn quorum(holders: std::ops::Range<usize>) -> Quorum {
     let holders = OFFICERS[holders].iter().map(|officer| officer.holder.clone()).collect();
     Quorum::new(holders, Some(2)).unwrap()
 }
 
 fn body(quorum: &Quorum, approvals: Vec<Approval>) -> Value {
-    let request = DownloadRequest { quorum: quorum.clone(), approvals };
+    let request = DownloadRequest { quorum: quorum.clone(), approvals, rotation: None };
     serde_json::from_str(&request.body(&SoftPrimitives)).unwrap()
 }
 
-async fn not_activated() -> World {
+pub(crate) async fn not_activated() -> World {
     World::with(Setup { activated: false, ..Setup::default() }).await
 }
 
@@ -219,7 +220,7 @@ async fn an_administrator_alone_gets_the_domain_no_second_time() {
     let alone = world.call("POST", DOWNLOAD, body(&next, Vec::new())).await;
     assert_eq!(alone.code(), (403, "Forbidden".to_owned()), "{}", alone.text);
     assert!(alone.message().contains("casemate security-domain approve"), "{}", alone.text);
-    let terms = Terms { domain, download: 2, quorum: &next };
+    let terms = Terms { domain, download: 2, quorum: &next, rotation: None };
     let by = |at: usize, terms: &Terms<'_>| {
         terms.approve(&OFFICERS[at].holder, &*OFFICERS[at].key).unwrap()
     };
@@ -263,7 +264,7 @@ async fn an_administrator_does_not_get_round_the_officers_by_changing_the_mode()
     // Who holds it agrees to a download in that mode; from then on it is as in the original.
     let domain =
         casemate_engine_soft::domain::domain_id(&casemate_engine_port::Secret::new(vec![7; 32]));
-    let terms = Terms { domain, download: 2, quorum: &next };
+    let terms = Terms { domain, download: 2, quorum: &next, rotation: None };
     let both = [0, 2].map(|at| terms.approve(&OFFICERS[at].holder, &*OFFICERS[at].key).unwrap());
     let agreed = world.call("POST", DOWNLOAD, body(&next, both.to_vec())).await;
     assert_eq!(agreed.status, 202, "{}", agreed.text);

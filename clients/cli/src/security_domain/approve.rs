@@ -34,7 +34,12 @@ pub(super) fn approve(
     let mut request =
         request.map_err(|cause| Error::Request { path: asked.request.to_owned(), cause })?;
     let download = asked.download.unwrap_or_else(|| facts.download.saturating_add(1));
-    let terms = Terms { domain, download, quorum: &request.quorum };
+    let next = facts.epoch.saturating_add(1);
+    if let Some(epoch) = request.rotation.map(|one| one.epoch).filter(|epoch| *epoch != next) {
+        return Err(Error::OtherEpoch { path: asked.domain.to_owned(), asked: epoch, next });
+    }
+    let rotation = request.rotation;
+    let terms = Terms { domain, download, quorum: &request.quorum, rotation };
     let approval = terms.approve(&officer.holder, &*officer.key).ok_or(Error::NotSigned)?;
     request.approvals.retain(|other| other.x5t_s256 != approval.x5t_s256);
     request.approvals.push(approval);

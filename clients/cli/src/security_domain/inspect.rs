@@ -21,6 +21,12 @@ pub(super) fn inspect(
         Some(facts) => {
             writeln!(out, "domain    {}", facts.domain)?;
             writeln!(out, "epoch     {}", facts.epoch)?;
+            let epochs = blob.tags().filter_map(|tag| tag.strip_prefix("casemate-epoch-"));
+            let earlier: Vec<&str> = epochs.filter(|one| *one != facts.epoch.to_string()).collect();
+            match earlier.as_slice() {
+                [] => {}
+                earlier => writeln!(out, "backups   of epochs {} open too", earlier.join(", "))?,
+            }
             writeln!(out, "download  {}, at {} (Unix seconds)", facts.download, facts.made)?;
         }
         None => writeln!(out, "domain    it does not say; not of a Casemate HSM")?,
@@ -35,6 +41,13 @@ pub(super) fn inspect(
     for tag in blob.tags() {
         writeln!(out, "  item    {tag}")?;
     }
+    writeln!(
+        out,
+        "Whoever has this file and {} of its keys opens it and all that is sealed in its epoch, \
+         even if others hold the domain by now; only a new epoch ends that: `casemate \
+         security-domain rotate`.",
+        blob.required()
+    )?;
     writeln!(out, "What it says of itself is not authenticated; `drill` opens it.")?;
     Ok(())
 }

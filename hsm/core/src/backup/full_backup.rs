@@ -96,7 +96,8 @@ impl Hsm {
         for (key, versions) in &snapshot.keys {
             sending.counts.keys += 1;
             sending.counts.versions += u64::try_from(versions.len()).unwrap_or_default();
-            sending.add(Item::Key(Box::new(KeyContent::of(key, versions)))).await?;
+            let content = self.under_present_key(KeyContent::of(key, versions))?;
+            sending.add(Item::Key(Box::new(content))).await?;
         }
         sending.finish(snapshot.sequence).await
     }

@@ -238,6 +238,29 @@ impl Hsm {
         list.iter().find(|job| job.id == *id && job.kind.is_backup() == backup).cloned()
     }
 
+    /// The job that is under way.
+    pub(crate) fn job_under_way(&self) -> Option<JobId> {
+        let list = self.jobs.list.lock();
+        let busy = list.iter().find(|job| job.state == JobState::InProgress);
+        busy.map(|job| job.id.clone())
+    }
+
+    /// Where the full backups lie that were made between these times, as far as the jobs are
+    /// remembered. A time that is not known leaves that side open.
+    pub(crate) fn full_backups_between(
+        &self,
+        from: Option<UnixSeconds>,
+        to: Option<UnixSeconds>,
+    ) -> Vec<String> {
+        let list = self.jobs.list.lock();
+        let made = list.iter().filter(|job| {
+            job.kind == JobKind::Backup
+                && from.is_none_or(|from| job.started >= from)
+                && to.is_none_or(|to| job.started <= to)
+        });
+        made.filter_map(|job| job.folder.clone()).collect()
+    }
+
     /// Begins a job, if none is under way.
     pub(super) async fn begin_job(
         &self,

@@ -3,7 +3,7 @@
 //! It asks neither whether a version is enabled nor whether it is within its window: what is sealed
 //! here comes back as it is.
 
-use casemate_engine_port::KeySpec;
+use casemate_engine_port::{EngineError, KeySpec};
 
 use super::find::{key_of, live, newest};
 use super::{FindRefusal, KeyRef};
@@ -28,6 +28,9 @@ pub enum BackUpRefusal {
     /// There is none.
     #[error(transparent)]
     Find(#[from] FindRefusal),
+    /// Its material does not open.
+    #[error("key material does not open in this HSM's engine")]
+    Engine(#[from] EngineError),
     /// It is too long, or was not sealed.
     #[error(transparent)]
     Backup(#[from] BackupError),
@@ -43,6 +46,7 @@ impl Hsm {
             let key = KeyRef { name: entry.record.name.clone(), version: newest.id };
             (KeyContent::of(&entry.record, &entry.versions), key, newest.spec)
         };
+        let content = self.under_present_key(content)?;
         let backup = backup::seal_key(&*self.backup_cipher, &content)?;
         Ok(BackedUp { key, spec, backup })
     }

@@ -132,7 +132,7 @@ impl Hsm {
         permit: &Permit<A>,
         content: KeyContent,
     ) -> Result<KeyView, RestoreRefusal> {
-        let content = Arc::new(content);
+        let content = Arc::new(self.under_present_key(content)?);
         let name = &content.key.name;
         let under_way = self.restoring.enter(name);
         let under_way = under_way.ok_or_else(|| RestoreRefusal::NameIsBusy(name.clone()))?;

@@ -21,6 +21,9 @@ impl NotActivated {
         request: &DownloadRequest,
         keeper: &dyn Keeper,
     ) -> Result<String, DownloadRefusal> {
+        if request.rotation.is_some() {
+            return Err(DownloadRefusal::IsRotation);
+        }
         let _alone = self.ceremony.lock().await;
         self.not_spent()?;
         let quorum = &request.quorum;
@@ -36,6 +39,7 @@ impl NotActivated {
             downloaded: Some(Done { at: made, by, confirmed: false }),
             uploaded: None,
             strict: self.hsm.settings().escalation == Escalation::Strict,
+            turns: Vec::new(),
         };
         self.seal_under(&domain, &held, Vec::new(), keeper).await?;
         Ok(blob)

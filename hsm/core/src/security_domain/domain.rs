@@ -2,8 +2,10 @@
 
 use casemate_engine_port::Secret;
 
-/// Length of a domain secret, and of a backup key, in bytes.
+/// Length of a domain secret, in bytes.
 const SECRET_BYTES: usize = 32;
+/// Length of what opens an epoch's backups: its backup key and its material key, in bytes.
+const BACKUP_KEYS_BYTES: usize = 64;
 /// Most epochs of a domain.
 const EPOCHS_MAX: usize = 200;
 
@@ -29,13 +31,13 @@ pub struct Epoch {
 pub enum EpochKeys {
     /// The secret that all its keys are derived from.
     Whole(Secret),
-    /// Its backup key alone: its backups open, and nothing else.
+    /// Its backup key, then its material key: its backups open, and nothing else.
     BackupOnly(Secret),
 }
 
 /// Why epochs make no domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a domain has 1 to 200 epochs in order, of 32 bytes each, and all of the newest")]
+#[error("a domain has 1 to 200 epochs in order, and all of the newest")]
 pub struct DomainError;
 
 impl Domain {
@@ -45,11 +47,20 @@ impl Domain {
         let numbered = epochs.first().is_some_and(|first| first.number > 0);
         let newest = epochs.last().map(|epoch| &epoch.keys);
         let is_whole = matches!(newest, Some(EpochKeys::Whole(_)));
-        let lengths = epochs.iter().all(|epoch| epoch.keys.secret().len() == SECRET_BYTES);
+        let lengths = epochs.iter().all(|epoch| epoch.keys.has_its_length());
         if in_order && numbered && is_whole && lengths && epochs.len() <= EPOCHS_MAX {
             return Ok(Self { id, epochs });
         }
         Err(DomainError)
+    }
+
+    /// The domain as it was before its newest epoch.
+    ///
+    /// # Errors
+    /// When the epoch before is not whole, or there is none.
+    pub fn without_newest(mut self) -> Result<Self, DomainError> {
+        self.epochs.pop();
+        Self::new(self.id, self.epochs)
     }
 
     /// What tells it from other domains, whatever its epoch.
@@ -78,7 +89,14 @@ impl Domain {
 }
 
 impl EpochKeys {
-    /// The secret or the backup key.
+    fn has_its_length(&self) -> bool {
+        match self {
+            Self::Whole(secret) => secret.len() == SECRET_BYTES,
+            Self::BackupOnly(keys) => keys.len() == BACKUP_KEYS_BYTES,
+        }
+    }
+
+    /// The secret or the backup keys.
     pub fn secret(&self) -> &Secret {
         match self {
             Self::Whole(secret) | Self::BackupOnly(secret) => secret,
@@ -99,14 +117,21 @@ mod tests {
     #[test]
     fn only_epochs_in_order_with_a_whole_newest_make_a_domain() {
         let made = |epochs: Vec<Epoch>| Domain::new([1; 16], epochs);
-        let domain = made(vec![epoch(1, false, 32), epoch(4, true, 32)]).unwrap();
+        let domain = made(vec![epoch(1, false, 64), epoch(4, true, 32)]).unwrap();
         assert_eq!((domain.epoch(), domain.epochs().len()), (4, 2));
+        assert!(domain.without_newest().is_err(), "the epoch before is not whole");
+        let both = made(vec![epoch(1, true, 32), epoch(2, true, 32)]).unwrap();
+        let first = both.without_newest().unwrap();
+        assert_eq!(first.epoch(), 1);
+        assert!(first.without_newest().is_err());
         assert!(made(Vec::new()).is_err());
         assert!(made(vec![epoch(0, true, 32)]).is_err(), "0 is no epoch of a domain");
-        assert!(made(vec![epoch(1, false, 32)]).is_err(), "the newest must be whole");
+        assert!(made(vec![epoch(1, false, 64)]).is_err(), "the newest must be whole");
         assert!(made(vec![epoch(2, true, 32), epoch(1, true, 32)]).is_err());
         assert!(made(vec![epoch(1, true, 32), epoch(1, true, 32)]).is_err());
         assert!(made(vec![epoch(1, true, 31)]).is_err());
+        assert!(made(vec![epoch(1, false, 32), epoch(4, true, 32)]).is_err());
+        assert!(made(vec![epoch(1, false, 64), epoch(4, true, 64)]).is_err());
         assert!(made((1..=201).map(|number| epoch(number, true, 32)).collect()).is_err());
     }
 }

@@ -27,6 +27,12 @@ pub enum DownloadRefusal {
     /// Those who hold it now do not all agree.
     #[error(transparent)]
     Approval(#[from] ApprovalRefusal),
+    /// The request is one for a new secret.
+    #[error(
+        "the request asks for a new epoch, which a download does not begin; send it to \
+         /securitydomain/rotate"
+    )]
+    IsRotation,
     /// Not encrypted.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -56,6 +62,9 @@ impl Hsm {
         request: &DownloadRequest,
         keeper: &dyn Keeper,
     ) -> Result<String, DownloadRefusal> {
+        if request.rotation.is_some() {
+            return Err(DownloadRefusal::IsRotation);
+        }
         let domain = keeper.domain().ok_or(DownloadRefusal::NoDomain)?;
         let identity = keeper.identity();
         let quorum = &request.quorum;
@@ -69,7 +78,7 @@ impl Hsm {
             let download = before.map_or(0, |held| held.download).saturating_add(1);
             let strict = self.settings().escalation == Escalation::Strict;
             if let Some(held) = before.filter(|held| strict || held.strict) {
-                let terms = Terms { domain: domain.id(), download, quorum };
+                let terms = Terms { domain: domain.id(), download, quorum, rotation: None };
                 agreed(held, &terms, request, keeper.primitives())?;
             }
             let made = self.now();
@@ -82,6 +91,7 @@ impl Hsm {
                 downloaded: Some(Done { at: made, by, confirmed: false }),
                 uploaded: before.and_then(|held| held.uploaded),
                 strict,
+                turns: before.map(|held| held.turns.clone()).unwrap_or_default(),
             };
             let path = records::held_path();
             Ok(Attempt {
@@ -98,14 +108,16 @@ impl Hsm {
 }
 
 /// Whether enough of those who hold the domain now approve.
-fn agreed(
+pub(super) fn agreed(
     held: &HeldRecord,
     terms: &Terms<'_>,
     request: &DownloadRequest,
     primitives: &dyn Primitives,
-) -> Result<(), DownloadRefusal> {
-    let present = held.quorum(primitives).ok_or(DownloadRefusal::NoDomain)?;
-    Ok(approved(terms, &request.approvals, &present, primitives)?)
+) -> Result<(), ApprovalRefusal> {
+    // Certificates that make no quorum are never stored; nobody could approve.
+    let nobody = ApprovalRefusal::TooFew { found: 0, required: held.required };
+    let present = held.quorum(primitives).ok_or(nobody)?;
+    approved(terms, &request.approvals, &present, primitives)
 }
 
 /// The blob.

@@ -28,6 +28,22 @@ pub(crate) struct HeldRecord {
     /// whatever the mode is by then.
     #[serde(default)]
     pub(crate) strict: bool,
+    /// The changes of the secret in this HSM, oldest first.
+    #[serde(default)]
+    pub(crate) turns: Vec<Turn>,
+}
+
+/// A change of the secret: a new epoch began.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Turn {
+    /// Its number.
+    pub(crate) epoch: u32,
+    /// When.
+    pub(crate) at: UnixSeconds,
+    /// By whose call.
+    pub(crate) by: Uuid,
+    /// Backups of the epochs before this one are not opened any more.
+    pub(crate) forget_before: Option<u32>,
 }
 
 /// Something that was done.

@@ -16,8 +16,32 @@ pub trait Keeper: Send + Sync + 'static {
     /// A new domain, in its first epoch. Nothing is kept of it yet.
     fn new_domain(&self) -> Domain;
 
-    /// The domain that this HSM is active under; none before its activation.
+    /// The domain that this HSM is active under, as officers are given it; none before its
+    /// activation.
     fn domain(&self) -> Option<Domain>;
+
+    /// The same domain with a new epoch, as officers are given it: of earlier epochs what opens
+    /// their backups, and nothing of those before `forget_before`. Nothing is kept of it yet. None
+    /// if it would have too many epochs, or none to begin with.
+    fn next_epoch(&self, forget_before: Option<u32>) -> Option<Domain>;
+
+    /// The epoch before the present one, while records may be sealed under it.
+    fn leaving(&self) -> Option<u32>;
+
+    /// Keeps the next epoch, durably, beside the one that is in use; and that nothing of the epochs
+    /// before `forget_before` is kept once it has begun.
+    fn prepare_epoch(
+        &self,
+        next: &Domain,
+        forget_before: Option<u32>,
+    ) -> Result<NextSeal, KeeperError>;
+
+    /// Forgets an epoch that was prepared and did not begin.
+    fn abandon_epoch(&self);
+
+    /// Nothing is sealed any more under the epoch before: keeps of it what opens its backups, or
+    /// nothing. Durable when it returns.
+    fn leave_epoch(&self, sequence: u64) -> Result<(), KeeperError>;
 
     /// What authenticates the items of a domain with this secret.
     fn manifest_key(&self, secret: &Secret) -> Secret;

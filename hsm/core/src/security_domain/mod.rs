@@ -8,6 +8,8 @@
 //!
 //! Invariants:
 //! - An HSM that is not activated has no key methods: its type has none.
+//! - A new secret ([`Hsm::rotate_security_domain`](crate::Hsm)) begins with one transaction, and
+//!   what the one before is kept for is brought forward while the HSM serves.
 //! - At every moment the node's seal holds the secret that the records are sealed under.
 
 mod activate;
@@ -16,22 +18,28 @@ mod domain;
 mod download;
 mod exchange_key;
 mod held;
+mod held_by;
 mod items;
 mod keeper;
 mod not_activated;
+mod rewrap;
+mod rotate;
 mod status;
 mod upload;
 
 pub use casemate_quorum::{
-    ApprovalRefusal, DownloadRequest, Primitives, RequestError, Upload, UploadError,
+    ApprovalRefusal, DownloadRequest, Primitives, RequestError, Rotation, Upload, UploadError,
 };
 pub use domain::{Domain, DomainError, Epoch, EpochKeys};
 pub use download::DownloadRefusal;
 pub use exchange_key::{ExchangeKeyRefusal, TransferKey};
 pub(crate) use held::{ExchangeRecord, HeldRecord};
+pub use held_by::HeldBy;
 pub use items::DomainRefusal;
 pub use keeper::{ExchangeKey, Keeper, KeeperError, NextSeal};
 pub use not_activated::{NotActivated, ResealFailure};
+pub use rewrap::{Left, RewrapFailure};
+pub use rotate::{Forgotten, ForgottenEpoch, RotateRefusal, Rotated, Turned};
 pub use status::{Operation, OperationStatus};
 pub use upload::UploadRefusal;
 

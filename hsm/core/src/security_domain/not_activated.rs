@@ -52,7 +52,9 @@ pub enum ResealFailure {
 impl From<ResealError> for ResealFailure {
     fn from(error: ResealError) -> Self {
         match &error {
-            ResealError::Commit(CommitError::Full { .. } | CommitError::Unavailable(_)) => {
+            ResealError::Lost
+            | ResealError::Behind { .. }
+            | ResealError::Commit(CommitError::Full { .. } | CommitError::Unavailable(_)) => {
                 Self::NothingChanged(error)
             }
             ResealError::Commit(
@@ -80,7 +82,7 @@ impl NotActivated {
 
     /// Whether a recovery has begun: an exchange key was asked for.
     pub fn is_recovering(&self) -> bool {
-        self.hsm.state.read().security_domain.exchange.is_some()
+        self.hsm.has_exchange_key()
     }
 
     /// Whether it was activated a moment ago.

@@ -58,6 +58,7 @@ impl NotActivated {
             downloaded: None,
             uploaded: Some(Done { at, by, confirmed: false }),
             strict: self.hsm.settings().escalation == Escalation::Strict,
+            turns: Vec::new(),
         };
         let identity = Write::Put(Hsm::kept_path("identity"), identity.expose().to_vec());
         self.seal_under(&domain, &held, vec![identity], keeper).await?;

@@ -17,8 +17,8 @@ use casemate_hsm::{
     Ports, RetentionDays, Separation, Settings, Spawn, Turn, UnixSeconds,
 };
 use casemate_store_port::{
-    BoxFuture, CipherError, Entry, Expect, Outcome, Path, RecordCipher, Revision, SealedStore,
-    Store, StoreError, StoreIdentity, Transaction, Watch, Write,
+    BoxFuture, CipherError, EarlierEpoch, Entry, Expect, Outcome, Path, RecordCipher, Revision,
+    SealedStore, Store, StoreError, StoreIdentity, Transaction, Watch, Write,
 };
 use std::sync::Mutex;
 use uuid::Uuid;
@@ -298,6 +298,45 @@ impl Bench {
         let ports = ports(domain, engine, sealed, &clock, &pool);
         let hsm = Hsm::open(ports, records, HsmLimits::default()).unwrap();
         Self { domain, hsm, clock, pool, store, trail }
+    }
+
+    /// Opens the same store anew under the secret of this epoch; with one before it, if records may
+    /// be sealed under that.
+    pub(crate) async fn restart_in(self, newest: (u32, u8), before: Option<(u32, u8)>) -> Self {
+        let Self { clock, pool, store, trail, hsm, .. } = self;
+        drop(hsm);
+        let (epoch, domain) = newest;
+        let of = |byte: u8| DomainKeys::derive(&Secret::new(vec![byte; 32])).into_parts();
+        let (record, head, material, backup) = of(domain);
+        let mut engine = SoftEngine::new(material).unwrap();
+        let mut backups = BackupKeys::new(epoch, backup);
+        let cipher = |record, head| -> Arc<dyn RecordCipher> {
+            Arc::new(Cipher(casemate_engine_soft::domain::RecordCipher::new(record, head)))
+        };
+        let identity = StoreIdentity { epoch, ..identity() };
+        let opened = match before {
+            None => SealedStore::open(store.clone(), cipher(record, head), identity, None).await,
+            Some((epoch, byte)) => {
+                let (old_record, old_head, material, backup) = of(byte);
+                engine = engine.and_earlier(material).unwrap();
+                backups = backups.and_earlier(epoch, backup);
+                let earlier = EarlierEpoch { epoch, cipher: cipher(old_record, old_head) };
+                let present = cipher(record, head);
+                SealedStore::open_after_turn(store.clone(), present, identity, earlier, None).await
+            }
+        };
+        let (sealed, records) = opened.unwrap();
+        let ports = Ports {
+            backup: Arc::new(Backups(backups)),
+            ..ports(domain, Arc::new(engine), sealed, &clock, &pool)
+        };
+        let hsm = Hsm::open(ports, records, HsmLimits::default()).unwrap();
+        Self { domain, hsm, clock, pool, store, trail }
+    }
+
+    /// The cipher of records under this secret, and whose they are.
+    pub(crate) fn next_seal(epoch: u32, byte: u8) -> (Arc<dyn RecordCipher>, StoreIdentity) {
+        (keys(byte).1, StoreIdentity { epoch, ..identity() })
     }
 
     /// Opens another store in the place of its own, as after a full restore.

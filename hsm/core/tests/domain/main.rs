@@ -15,6 +15,7 @@ mod races;
 mod revocation;
 mod rights;
 mod role_table;
+mod rotation;
 mod settings;
 mod shelf;
 mod use_rules;

@@ -14,11 +14,11 @@ use uuid::Uuid;
 
 use crate::bench::{Bench, ROOT, oct};
 
-const MALLORY: Uuid = Uuid::from_u128(0xbad);
+pub(crate) const MALLORY: Uuid = Uuid::from_u128(0xbad);
 const WAITING: usize = 60;
 
 /// Mallory's only role, by its name.
-async fn employ(bench: &Bench, role: &str) -> Uuid {
+pub(crate) async fn employ(bench: &Bench, role: &str) -> Uuid {
     let permit = bench.permit::<act::RoleAssignmentsWrite>(ROOT, "/");
     let role = built_in_role_named(role).unwrap().id;
     let request =
@@ -27,7 +27,7 @@ async fn employ(bench: &Bench, role: &str) -> Uuid {
     made.unwrap().assignment.name
 }
 
-async fn dismiss(bench: &Bench, assignment: Uuid) {
+pub(crate) async fn dismiss(bench: &Bench, assignment: Uuid) {
     let permit = bench.permit::<act::RoleAssignmentsDelete>(ROOT, "/");
     let intent = bench.intent().await;
     bench.hsm.delete_assignment(&permit, &intent, assignment).await.unwrap();

@@ -1,7 +1,7 @@
 //! Approvals: by those who hold shares now, over exactly what is asked for, once.
 
 use casemate_engine_soft::ceremony::SoftPrimitives;
-use casemate_quorum::{Approval, ApprovalRefusal, Quorum, Terms, approved};
+use casemate_quorum::{Approval, ApprovalRefusal, Quorum, Rotation, Terms, approved};
 
 use crate::kit::{officers, quorum};
 
@@ -13,7 +13,7 @@ fn next() -> Quorum {
 }
 
 fn terms(quorum: &Quorum) -> Terms<'_> {
-    Terms { domain: DOMAIN, download: 2, quorum }
+    Terms { domain: DOMAIN, download: 2, quorum, rotation: None }
 }
 
 fn approvals(terms: &Terms<'_>, chosen: &[usize]) -> Vec<Approval> {
@@ -34,6 +34,24 @@ fn the_text_is_the_one_on_the_page() {
     assert!(text.starts_with(head), "{text}");
     assert_eq!(text.lines().count(), 8);
     assert!(text.ends_with(&format!("{}\n", officers()[7].holder.thumbprint())));
+}
+
+#[test]
+fn a_new_epoch_and_what_is_forgotten_are_part_of_the_text() {
+    let next = next();
+    let rotation = |epoch, forget_before| Some(Rotation { epoch, forget_before });
+    let of = |rotation| Terms { rotation, ..terms(&next) };
+    let text = of(rotation(3, Some(2))).text();
+    let lines = "required 3\nrotate to epoch 3\nforget backups before epoch 2\ncertificate ";
+    assert!(text.contains(lines), "{text}");
+    let kinds =
+        [None, rotation(2, None), rotation(3, None), rotation(3, Some(2)), rotation(3, Some(3))];
+    for (at, asked) in kinds.into_iter().enumerate() {
+        for (signed, other) in kinds.into_iter().enumerate() {
+            let judged = judge(&of(asked), &approvals(&of(other), &[0, 1]));
+            assert_eq!(judged.is_ok(), at == signed, "{asked:?} {other:?}");
+        }
+    }
 }
 
 #[test]
@@ -75,6 +93,7 @@ fn an_approval_of_anything_else_does_not_count() {
         Terms { quorum: &other, ..terms },
         Terms { quorum: &fewer, ..terms },
         Terms { quorum: &turned, ..terms },
+        Terms { rotation: Some(Rotation { epoch: 2, forget_before: None }), ..terms },
     ];
     for (at, signed) in signed.iter().enumerate() {
         let mut given = approvals(&terms, &[0]);

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use casemate_engine_soft::ceremony::SoftPrimitives;
 use casemate_quorum::{
     APPROVALS_MAX, CertificateError, DownloadRequest, Holder, Quorum, QuorumRefusal, RequestError,
+    Rotation,
 };
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize};
 use serde_json::{Value, json};
@@ -54,7 +55,37 @@ fn what_az_sends_is_taken() {
     assert!(parse(&bare).is_ok());
     let written = request.body(&SoftPrimitives);
     let again = DownloadRequest::parse(written.as_bytes(), &SoftPrimitives).unwrap();
-    assert_eq!(again.quorum, request.quorum);
+    assert_eq!((&again.quorum, again.rotation), (&request.quorum, None));
+}
+
+#[test]
+fn a_new_epoch_is_asked_for_by_its_number_and_nothing_else() {
+    let with = |rotation: Value| {
+        let mut body = body(3, json!(2));
+        body["rotation"] = rotation;
+        body
+    };
+    for (asked, forget_before) in
+        [(json!({"epoch": 2}), None), (json!({"epoch": 2, "forgetBefore": 1}), Some(1))]
+    {
+        let request = parse(&with(asked)).unwrap();
+        assert_eq!(request.rotation, Some(Rotation { epoch: 2, forget_before }));
+        let written = request.body(&SoftPrimitives);
+        let again = DownloadRequest::parse(written.as_bytes(), &SoftPrimitives).unwrap();
+        assert_eq!(again.rotation, request.rotation);
+    }
+    for bad in [
+        json!({}),
+        json!(2),
+        json!({"epoch": "2"}),
+        json!({"epoch": -1}),
+        json!({"epoch": 4_294_967_296_u64}),
+        json!({"epoch": 2, "forget_before": 1}),
+        json!({"epoch": 2, "forgetBefore": "1"}),
+    ] {
+        let refusal = parse(&with(bad.clone())).unwrap_err();
+        assert!(matches!(refusal, RequestError::Form { .. }), "{bad}: {refusal}");
+    }
 }
 
 #[test]

@@ -29,6 +29,11 @@ pub(crate) enum Question {
         /// Which.
         name: String,
     },
+    /// What one says of itself.
+    Inspect {
+        /// Which.
+        name: String,
+    },
     /// What is known of all.
     List,
 }

@@ -34,6 +34,11 @@ pub enum HsmCommand {
         /// Which.
         name: String,
     },
+    /// Show one, with what is sealed in it.
+    Inspect {
+        /// Which.
+        name: String,
+    },
     /// Stop one and move all that it has aside.
     Delete {
         /// Which.
@@ -93,6 +98,7 @@ pub async fn hsm(
         }
         HsmCommand::List => ask_node(config, &Question::List).await?,
         HsmCommand::Show { name } => ask_node(config, &Question::Show { name }).await?,
+        HsmCommand::Inspect { name } => ask_node(config, &Question::Inspect { name }).await?,
         HsmCommand::Delete { name } => ask_node(config, &Question::Delete { name }).await?,
     };
     writeln!(out, "{answer:#}")?;

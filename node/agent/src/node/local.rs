@@ -30,6 +30,7 @@ impl NodeLocal {
             Question::Create { new } => self.hsms.create(*new).await,
             Question::Delete { name } => self.hsms.delete(&name).await,
             Question::Show { name } => self.hsms.show(&name),
+            Question::Inspect { name } => self.hsms.inspect(&name).await,
             Question::List => Ok(self.hsms.list()),
         }
     }

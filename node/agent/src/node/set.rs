@@ -67,6 +67,9 @@ pub enum SetError {
     /// There is none.
     #[error("there is no HSM {0} on this node; `casemate hsm list` shows which there are")]
     NoSuchHsm(String),
+    /// It does not answer.
+    #[error("the HSM {0} does not answer now; `casemate hsm show {0}` says how it is")]
+    Silent(String),
     /// Its record.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -157,6 +160,19 @@ impl HsmSet {
         let running = self.running.lock();
         let hsm = running.get(&name).ok_or(SetError::NoSuchHsm(name))?;
         Ok(self.shown(hsm))
+    }
+
+    /// What one says of itself, with what is known of it here.
+    pub(crate) async fn inspect(&self, name: &str) -> Result<Value, SetError> {
+        let name = name.to_ascii_lowercase();
+        let (mut shown, link, facts) = {
+            let running = self.running.lock();
+            let hsm = running.get(&name).ok_or_else(|| SetError::NoSuchHsm(name.clone()))?;
+            (self.shown(hsm), Arc::clone(&hsm.link), Arc::clone(&hsm.facts))
+        };
+        let said = facts.inspections.ask(&link).await;
+        shown["hsm"] = said.ok_or(SetError::Silent(name))?;
+        Ok(shown)
     }
 
     /// All, by name.

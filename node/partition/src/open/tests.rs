@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 mod activation;
 mod losses;
+mod rotation;
 
 use super::*;
 use crate::clock::SystemClock;

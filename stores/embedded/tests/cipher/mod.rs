@@ -15,8 +15,13 @@ struct TestCipher {
 }
 
 pub(crate) fn cipher() -> Arc<dyn RecordCipher> {
-    let seal = RandomizedNonceKey::new(&AES_256_GCM, &[1; 32]).expect("a key of 32 bytes");
-    Arc::new(TestCipher { seal, mark: hmac::Key::new(hmac::HMAC_SHA256, &[2; 32]) })
+    cipher_of(1)
+}
+
+/// One of many ciphers, each of keys of its own.
+pub(crate) fn cipher_of(number: u8) -> Arc<dyn RecordCipher> {
+    let seal = RandomizedNonceKey::new(&AES_256_GCM, &[number; 32]).expect("a key of 32 bytes");
+    Arc::new(TestCipher { seal, mark: hmac::Key::new(hmac::HMAC_SHA256, &[number + 1; 32]) })
 }
 
 impl RecordCipher for TestCipher {

@@ -10,5 +10,6 @@ mod reseal;
 mod sealed;
 mod setup;
 mod tamper;
+mod turn;
 mod unknown;
 mod watched;

@@ -29,6 +29,8 @@ const HEAD_COST_BYTES: usize = 2 * "head".len() + HEAD_BYTES + SEALING_BYTES;
 /// A change that waits for its turn. Its caller may have gone: then it is given up.
 pub(super) struct Waiting {
     pub(super) change: Plain,
+    /// Generations that its writes keep, in their order, where what they hold stays as it is.
+    pub(super) kept: Vec<Generation>,
     pub(super) answer: Answer,
 }
 
@@ -168,13 +170,13 @@ impl Draft {
     }
 
     fn take(&mut self, sealer: &Sealer, state: &mut State, waiting: Waiting) {
-        let Waiting { change, answer } = waiting;
+        let Waiting { change, kept, answer } = waiting;
         let Some(generation) = state.next_number() else {
             state.stopped = true;
             answer.send(Err(CommitError::Stopped));
             return;
         };
-        let sealed = match seal_writes(sealer, generation, &change.0.writes) {
+        let sealed = match seal_writes(sealer, generation, &kept, &change.0.writes) {
             Ok(sealed) => sealed,
             Err(error) => {
                 answer.send(Err(CommitError::Cipher(error)));
@@ -184,7 +186,8 @@ impl Draft {
         state.attempted = generation.0;
         self.head.sequence = generation.0;
         self.bytes += cost(&change.0).map_or(0, |(_, bytes)| bytes);
-        for write in sealed {
+        for (at, write) in sealed.into_iter().enumerate() {
+            let generation = kept.get(at).copied().unwrap_or(generation);
             self.write(sealer, state, generation, write);
         }
         self.members.push((answer, generation));
@@ -229,10 +232,12 @@ impl Draft {
 fn seal_writes(
     sealer: &Sealer,
     generation: Generation,
+    kept: &[Generation],
     writes: &[Write],
 ) -> Result<Vec<Write>, CipherError> {
-    let seal = |write: &Write| match write {
+    let seal = |(at, write): (usize, &Write)| match write {
         Write::Put(path, plaintext) => {
+            let generation = kept.get(at).copied().unwrap_or(generation);
             let value = sealer.seal(path, generation, plaintext)?;
             // A cipher that adds more than it may would break the transaction's limit.
             let within = value.len() <= plaintext.len() + SEALING_BYTES;
@@ -240,7 +245,7 @@ fn seal_writes(
         }
         Write::Delete(path) => Ok(Write::Delete(path.clone())),
     };
-    writes.iter().map(seal).collect()
+    writes.iter().enumerate().map(seal).collect()
 }
 
 type Members = Vec<(Answer, Generation)>;

@@ -17,10 +17,8 @@ impl SealedStore {
     /// Makes a sealed store for the same HSM in an empty store. Its sequence is far beyond this
     /// one's, so that whoever remembers this one's takes it for newer.
     pub async fn beside(&self, store: Arc<dyn Store>) -> Result<Self, OpenError> {
-        let sealer = Sealer {
-            cipher: Arc::clone(&self.inner.sealer.cipher),
-            identity: self.inner.sealer.identity,
-        };
+        let present = &self.inner.sealer;
+        let sealer = Sealer::new(Arc::clone(&present.cipher), present.identity);
         let sequence = self.sequence().checked_add(SEQUENCES_SKIPPED).ok_or(OpenError::Stopped)?;
         create::with_head(store, sealer, Head { sequence, ..Head::EMPTY }).await
     }

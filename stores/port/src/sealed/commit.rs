@@ -63,9 +63,18 @@ impl SealedStore {
         change: Change,
         then: impl FnOnce(Generation) + Send + Sync + 'static,
     ) -> Result<Committed, CommitError> {
-        let change = Plain(change);
+        self.commit_kept(Plain(change), Vec::new(), Box::new(then)).await
+    }
+
+    /// The same; writes keep these generations.
+    pub(super) async fn commit_kept(
+        &self,
+        change: Plain,
+        kept: Vec<Generation>,
+        then: Then,
+    ) -> Result<Committed, CommitError> {
         cost(&change.0).ok_or(CommitError::BadChange)?;
-        let mut answer = self.enqueue(change, Box::new(then))?;
+        let mut answer = self.enqueue(change, kept, then)?;
         loop {
             // A sender that was dropped without an answer: its turn panicked.
             if let Some(answer) = answer.try_recv().map_err(|_| CommitError::Stopped)? {
@@ -78,6 +87,7 @@ impl SealedStore {
     fn enqueue(
         &self,
         change: Plain,
+        kept: Vec<Generation>,
         then: Then,
     ) -> Result<oneshot::Receiver<Result<Committed, CommitError>>, CommitError> {
         if self.inner.state.lock().stopped {
@@ -88,7 +98,7 @@ impl SealedStore {
             return Err(CommitError::Busy);
         }
         let (sender, receiver) = oneshot::channel();
-        queue.push_back(Waiting { change, answer: Answer { sender, then } });
+        queue.push_back(Waiting { change, kept, answer: Answer { sender, then } });
         Ok(receiver)
     }
 

@@ -17,7 +17,7 @@ impl SealedStore {
         cipher: Arc<dyn RecordCipher>,
         identity: StoreIdentity,
     ) -> Result<Self, OpenError> {
-        with_head(store, Sealer { cipher, identity }, Head::EMPTY).await
+        with_head(store, Sealer::new(cipher, identity), Head::EMPTY).await
     }
 }
 

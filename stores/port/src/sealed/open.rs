@@ -5,7 +5,7 @@ use std::sync::Arc;
 use zeroize::Zeroize;
 
 use crate::sealed::head::{Head, head_path};
-use crate::sealed::place::Sealer;
+use crate::sealed::place::{EarlierEpoch, Sealer};
 use crate::sealed::state::{Known, State};
 use crate::{
     CipherError, Entry, FormatError, Generation, Path, Record, RecordCipher, SealedStore, Store,
@@ -119,7 +119,26 @@ impl SealedStore {
         identity: StoreIdentity,
         floor: Option<u64>,
     ) -> Result<(Self, Vec<Record>), OpenError> {
-        let sealer = Sealer { cipher, identity };
+        Self::open_as(store, Sealer::new(cipher, identity), floor).await
+    }
+
+    /// The same for a store whose secret was changed: records that were not brought forward yet
+    /// ([`SealedStore::bring_forward`]) are opened under the epoch before.
+    pub async fn open_after_turn(
+        store: Arc<dyn Store>,
+        cipher: Arc<dyn RecordCipher>,
+        identity: StoreIdentity,
+        earlier: EarlierEpoch,
+        floor: Option<u64>,
+    ) -> Result<(Self, Vec<Record>), OpenError> {
+        Self::open_as(store, Sealer { cipher, identity, earlier: Some(earlier) }, floor).await
+    }
+
+    async fn open_as(
+        store: Arc<dyn Store>,
+        sealer: Sealer,
+        floor: Option<u64>,
+    ) -> Result<(Self, Vec<Record>), OpenError> {
         let (entries, _) = store.read_all().await.map_err(OpenError::Store)?;
         let mut opened = Opened::default();
         let state = opened.verify(&sealer, &entries, floor)?;
@@ -160,6 +179,9 @@ impl Opened {
             let known = self.take(sealer, &head, entry)?;
             found.toggle(&known.mark);
             found.records += 1;
+            if sealer.is_behind(&entry.value) {
+                state.behind.insert(entry.path.clone());
+            }
             if state.records.insert(entry.path.clone(), known).is_some() {
                 let (expected, found) = (head.records, found.records);
                 return Err(OpenError::Extra { expected, found, path: Some(entry.path.clone()) });

@@ -1,7 +1,9 @@
-//! Seals every record anew, under another domain secret, in one transaction.
+//! From one domain secret to another, in one transaction.
 //!
-//! For an HSM of few records: one that was not activated yet. The transaction is the one moment at
-//! which the old secret stops and the new one begins to count; there is no state between.
+//! Either every record is sealed anew, which is for an HSM of few records: one that was not
+//! activated yet. Or the head alone is, whatever the number of records: those are then brought
+//! forward while the HSM serves ([`SealedStore::bring_forward`]). The transaction is the one moment
+//! at which the old secret stops and the new one begins to count; there is no state between.
 //!
 //! Invariant: whatever came of it, this wrapper takes no change under the old secret any more
 //! unless it is certain that nothing was written.
@@ -15,7 +17,7 @@ use zeroize::Zeroize;
 use crate::sealed::batch::Plain;
 use crate::sealed::head::{Head, head_path};
 use crate::sealed::place::Sealer;
-use crate::sealed::state::Known;
+use crate::sealed::state::{Known, meets};
 use crate::{
     Change, CommitError, Entry, Expect, Generation, OpenError, Outcome, Path, RecordCipher,
     Revision, SealedStore, StoreError, StoreIdentity, Transaction, Write,
@@ -30,6 +32,15 @@ pub enum ResealError {
     /// The transaction.
     #[error("the records could not be sealed anew")]
     Commit(#[from] CommitError),
+    /// A condition of the change does not hold. Nothing was written.
+    #[error("what the change rests on has changed")]
+    Lost,
+    /// Records of an epoch before the present one are left. Nothing was written.
+    #[error("{records} records are not brought forward from the epoch before")]
+    Behind {
+        /// How many there are.
+        records: usize,
+    },
     /// More than fits one transaction. Nothing was written.
     #[error("{records} records do not fit one transaction, so they cannot be sealed anew at once")]
     TooMany {
@@ -43,7 +54,16 @@ struct Before {
     head: Head,
     revision: Revision,
     records: HashMap<Path, Known>,
+    behind: usize,
     generation: Generation,
+}
+
+/// What is sealed anew.
+#[derive(Clone, Copy)]
+enum Reach {
+    Everything,
+    /// The head, and what the change writes.
+    Head,
 }
 
 impl SealedStore {
@@ -55,17 +75,39 @@ impl SealedStore {
         identity: StoreIdentity,
         change: Change,
     ) -> Result<Generation, ResealError> {
-        let change = Plain(change);
+        self.switch(&Sealer::new(cipher, identity), Plain(change), Reach::Everything).await
+    }
+
+    /// Seals the head under another cipher and identity, together with a change; the other records
+    /// stay as they are, and the next opening is [`SealedStore::open_after_turn`]. Durable when it
+    /// returns; from then on this wrapper takes nothing any more.
+    pub async fn turn(
+        &self,
+        cipher: Arc<dyn RecordCipher>,
+        identity: StoreIdentity,
+        change: Change,
+    ) -> Result<Generation, ResealError> {
+        self.switch(&Sealer::new(cipher, identity), Plain(change), Reach::Head).await
+    }
+
+    async fn switch(
+        &self,
+        next: &Sealer,
+        change: Plain,
+        reach: Reach,
+    ) -> Result<Generation, ResealError> {
         // Past all numbers that an earlier process may have used up: the claim that goes before.
         self.commit(Change::default()).await?;
         self.settled().await;
         let before = self.stop()?;
-        let done = self.resealed(&Sealer { cipher, identity }, &before, &change.0).await;
+        let done = self.resealed(next, &before, &change.0, reach).await;
         match &done {
             Ok(generation) => self.inner.sequence.store(generation.0, Ordering::Release),
             // Nothing was written, for certain.
             Err(
                 ResealError::TooMany { .. }
+                | ResealError::Lost
+                | ResealError::Behind { .. }
                 | ResealError::Commit(
                     CommitError::Full { .. }
                     | CommitError::Unavailable(_)
@@ -104,6 +146,7 @@ impl SealedStore {
         Ok(Before {
             head: state.head,
             revision: state.head_revision,
+            behind: state.behind.len(),
             records: state.records.clone(),
             generation,
         })
@@ -114,11 +157,22 @@ impl SealedStore {
         next: &Sealer,
         before: &Before,
         change: &Change,
+        reach: Reach,
     ) -> Result<Generation, ResealError> {
         let store = &self.inner.store;
-        let (entries, _) = store.read_all().await.map_err(OpenError::Store)?;
-        let plain = self.opened(before, &entries)?;
-        let (writes, head) = sealed(next, before, &plain, change)?;
+        if !meets(&before.records, &change.expect) {
+            return Err(ResealError::Lost);
+        }
+        if before.behind > 0 {
+            return Err(ResealError::Behind { records: before.behind });
+        }
+        let (writes, head) = match reach {
+            Reach::Everything => {
+                let (entries, _) = store.read_all().await.map_err(OpenError::Store)?;
+                sealed(next, before, &self.opened(before, &entries)?, change)?
+            }
+            Reach::Head => changed(next, before, change)?,
+        };
         let head_value = next.seal_head(&head).map_err(CommitError::Cipher)?;
         let mut transaction =
             Transaction { expect: vec![(head_path(), Expect::At(before.revision))], writes };
@@ -194,6 +248,33 @@ impl Drop for Opened {
             value.zeroize();
         }
     }
+}
+
+/// What a change writes, and the head that vouches for it together with all that stays.
+fn changed(
+    next: &Sealer,
+    before: &Before,
+    change: &Change,
+) -> Result<(Vec<Write>, Head), CommitError> {
+    let Before { generation, .. } = *before;
+    let mut head = Head { sequence: generation.0, ..before.head };
+    let mut writes = Vec::new();
+    for write in &change.writes {
+        if let Some(old) = before.records.get(write.path()) {
+            head.toggle(&old.mark);
+            head.records -= 1;
+        }
+        writes.push(match write {
+            Write::Put(path, plaintext) => {
+                let value = next.seal(path, generation, plaintext).map_err(CommitError::Cipher)?;
+                head.toggle(&next.mark(path, generation, &value));
+                head.records += 1;
+                Write::Put(path.clone(), value)
+            }
+            Write::Delete(path) => Write::Delete(path.clone()),
+        });
+    }
+    Ok((writes, head))
 }
 
 /// What is to be written, and the head that vouches for it.

@@ -1,6 +1,6 @@
 //! What the wrapper remembers of the store: the head, and of each record its generation and mark.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::sealed::head::Head;
 use crate::{Condition, Generation, Path, Revision};
@@ -16,10 +16,23 @@ pub(super) struct Known {
     pub(super) mark: [u8; 32],
 }
 
+/// Whether all conditions hold among these records.
+pub(super) fn meets(records: &HashMap<Path, Known>, expect: &[(Path, Condition)]) -> bool {
+    expect.iter().all(|(path, condition)| {
+        let found = records.get(path).map(|known| known.generation);
+        match condition {
+            Condition::Absent => found.is_none(),
+            Condition::At(generation) => found == Some(*generation),
+        }
+    })
+}
+
 pub(super) struct State {
     pub(super) head: Head,
     pub(super) head_revision: Revision,
     pub(super) records: HashMap<Path, Known>,
+    /// Those of them that are sealed under the epoch before.
+    pub(super) behind: BTreeSet<Path>,
     /// The highest number that was ever tried, whatever became of it.
     pub(super) attempted: u64,
     /// Whether this process has moved the head past the numbers that the one before it may have
@@ -33,18 +46,13 @@ impl State {
     pub(super) fn new(head: Head, head_revision: Revision, claimed: bool) -> Self {
         let records = HashMap::new();
         let attempted = head.sequence;
-        Self { head, head_revision, records, attempted, claimed, stopped: false }
+        let behind = BTreeSet::new();
+        Self { head, head_revision, records, behind, attempted, claimed, stopped: false }
     }
 
     /// Whether all conditions hold.
     pub(super) fn meets(&self, expect: &[(Path, Condition)]) -> bool {
-        expect.iter().all(|(path, condition)| {
-            let found = self.records.get(path).map(|known| known.generation);
-            match condition {
-                Condition::Absent => found.is_none(),
-                Condition::At(generation) => found == Some(*generation),
-            }
-        })
+        meets(&self.records, expect)
     }
 
     /// The head of a claim: it changes no record, so it may be tried again under its number.
@@ -68,6 +76,7 @@ impl State {
         effects: Vec<(Path, Option<Known>)>,
     ) {
         for (path, known) in effects {
+            self.behind.remove(&path);
             match known {
                 Some(known) => self.records.insert(path, known),
                 None => self.records.remove(&path),

@@ -16,27 +16,31 @@ use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 use super::*;
 use crate::keeper::NodeKeeper;
 
-const ADMIN: &str = "22222222-2222-2222-2222-222222222222";
+pub(super) const ADMIN: &str = "22222222-2222-2222-2222-222222222222";
 
 /// The steps of the one who activates, in their order.
 const STEPS: [&str; 4] = ["begin", "prepared", "sealed", "completed"];
 
 /// Keeps a copy of the HSM's folder after every step, as a crash would leave it.
-struct Snapping {
-    keeper: Arc<NodeKeeper>,
+pub(super) struct Snapping {
+    pub(super) keeper: Arc<NodeKeeper>,
     folder: std::path::PathBuf,
-    copies: Mutex<Vec<(&'static str, tempfile::TempDir)>>,
+    pub(super) copies: Mutex<Vec<(&'static str, tempfile::TempDir)>>,
 }
 
 impl Snapping {
-    fn copy(&self, step: &'static str) {
+    pub(super) fn new(keeper: Arc<NodeKeeper>, folder: &FilePath) -> Arc<Self> {
+        Arc::new(Self { keeper, folder: folder.to_owned(), copies: Mutex::default() })
+    }
+
+    pub(super) fn copy(&self, step: &'static str) {
         let copy = tempfile::tempdir().unwrap();
         copy_all(&self.folder, copy.path());
         self.copies.lock().push((step, copy));
     }
 }
 
-fn copy_all(from: &FilePath, to: &FilePath) {
+pub(super) fn copy_all(from: &FilePath, to: &FilePath) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let to = to.join(entry.file_name());
@@ -91,6 +95,36 @@ impl Keeper for Snapping {
         self.copy(STEPS[3]);
     }
 
+    fn next_epoch(&self, forget_before: Option<u32>) -> Option<Domain> {
+        self.keeper.next_epoch(forget_before)
+    }
+
+    fn leaving(&self) -> Option<u32> {
+        self.keeper.leaving()
+    }
+
+    fn prepare_epoch(
+        &self,
+        next: &Domain,
+        forget_before: Option<u32>,
+    ) -> Result<NextSeal, KeeperError> {
+        self.copy("begin");
+        let prepared = self.keeper.prepare_epoch(next, forget_before);
+        self.copy("prepared");
+        prepared
+    }
+
+    fn abandon_epoch(&self) {
+        self.keeper.abandon_epoch();
+    }
+
+    fn leave_epoch(&self, sequence: u64) -> Result<(), KeeperError> {
+        self.copy("brought forward");
+        let left = self.keeper.leave_epoch(sequence);
+        self.copy("left");
+        left
+    }
+
     fn given_again(&self) {
         self.keeper.given_again();
     }
@@ -100,12 +134,12 @@ impl Keeper for Snapping {
     }
 }
 
-struct Officers {
-    request: DownloadRequest,
-    keys: Vec<(String, Box<dyn PrivateKey>)>,
+pub(super) struct Officers {
+    pub(super) request: DownloadRequest,
+    pub(super) keys: Vec<(String, Box<dyn PrivateKey>)>,
 }
 
-fn officers() -> Officers {
+pub(super) fn officers() -> Officers {
     let mut holders = Vec::new();
     let mut keys = Vec::new();
     for _ in 0..3 {
@@ -118,15 +152,15 @@ fn officers() -> Officers {
         holders.push(holder);
     }
     let quorum = Quorum::new(holders, Some(2)).unwrap();
-    Officers { request: DownloadRequest { quorum, approvals: Vec::new() }, keys }
+    Officers { request: DownloadRequest { quorum, approvals: Vec::new(), rotation: None }, keys }
 }
 
 /// An HSM that is not activated, with its keeper and a trail to record intents in.
-struct Provisioned {
-    dir: tempfile::TempDir,
+pub(super) struct Provisioned {
+    pub(super) dir: tempfile::TempDir,
     hsm: Arc<NotActivated>,
     keeper: Arc<Snapping>,
-    trail: Trail,
+    pub(super) trail: Trail,
 }
 
 impl Provisioned {
@@ -136,13 +170,12 @@ impl Provisioned {
         Self::of(dir, &message).await
     }
 
-    async fn of(dir: tempfile::TempDir, message: &Start) -> Self {
+    pub(super) async fn of(dir: tempfile::TempDir, message: &Start) -> Self {
         let opened = open_with_identity(message, seal(message)).await.unwrap();
         let (hsm, seal, ledger, identity) = opened;
         let trail = trail(message, &Door::from(&hsm), ledger, &[]).await.unwrap();
         let keeper = NodeKeeper::new(seal, identity, "dev", false);
-        let folder = dir.path().to_owned();
-        let keeper = Arc::new(Snapping { keeper, folder, copies: Mutex::default() });
+        let keeper = Snapping::new(keeper, dir.path());
         Self { dir, hsm: NotActivated::of(hsm), keeper, trail }
     }
 
@@ -152,35 +185,39 @@ impl Provisioned {
     }
 
     async fn intent(&self) -> Recorded {
-        let appended = self.trail.append(&AuditRecord {
-            phase: Phase::Intent,
-            operation: "SecurityDomainBackup",
-            call: &Call { consistency: self.hsm.door().sequence(), ..Call::default() },
-            verdict: Verdict::Pending,
-            permit: None,
-            key: None,
-            intent: None,
-        });
-        appended.await.unwrap()
+        intent(&self.trail, self.hsm.door().sequence()).await
     }
 
-    async fn download(&self, officers: &Officers) -> String {
+    pub(super) async fn download(&self, officers: &Officers) -> String {
         let (permit, intent) = (self.permit::<act::SecurityDomainDownload>(), self.intent().await);
         self.hsm.download(&permit, &intent, &officers.request, &*self.keeper).await.unwrap()
     }
 
-    async fn exchange_key(&self) -> Holder {
+    pub(super) async fn exchange_key(&self) -> Holder {
         let permit = self.permit::<act::SecurityDomainTransferKeyRead>();
         let keeper: Arc<dyn Keeper> = Arc::<Snapping>::clone(&self.keeper);
         let jwk = self.hsm.exchange_key(&permit, &self.intent().await, &keeper).await.unwrap();
         Holder::from_jwk(&jwk, &SoftPrimitives).unwrap()
     }
 
-    async fn upload(&self, text: &str) -> Result<(), UploadRefusal> {
+    pub(super) async fn upload(&self, text: &str) -> Result<(), UploadRefusal> {
         let (permit, intent) = (self.permit::<act::SecurityDomainUpload>(), self.intent().await);
         let upload = Upload::parse(text.as_bytes()).unwrap();
         self.hsm.upload(&permit, &intent, &upload, &*self.keeper).await
     }
+}
+
+pub(super) async fn intent(trail: &Trail, consistency: u64) -> Recorded {
+    let appended = trail.append(&AuditRecord {
+        phase: Phase::Intent,
+        operation: "SecurityDomainBackup",
+        call: &Call { consistency, ..Call::default() },
+        verdict: Verdict::Pending,
+        permit: None,
+        key: None,
+        intent: None,
+    });
+    appended.await.unwrap()
 }
 
 /// Opens a copy of the folder: whether the HSM is active, and under which domain.
@@ -223,7 +260,7 @@ fn domain_of(blob: &str) -> [u8; 16] {
 }
 
 /// What two officers make of a blob for this exchange key.
-fn wrapped(blob: &str, officers: &Officers, exchange: &Holder) -> String {
+pub(super) fn wrapped(blob: &str, officers: &Officers, exchange: &Holder) -> String {
     let blob = Blob::parse(blob.as_bytes()).unwrap();
     let keys: Vec<(&str, &dyn PrivateKey)> =
         officers.keys[1..].iter().map(|(name, key)| (name.as_str(), &**key)).collect();
