@@ -13,10 +13,12 @@ use casemate_agent::{
     PARTITION_COMMAND, Pkcs11, default_data_dir, dev, doctor, hsm, node,
 };
 use casemate_cli::{
-    Arguments, AuditCommand, Command, DevArguments, DevCommand, EngineChoice, HsmCommand,
-    IdentityCommand, TokenArguments, audit, identity, parse_error_code, security_domain,
+    Arguments, AuditCommand, BackupCommand, BackupVerify, Command, DevArguments, DevCommand,
+    EngineChoice, HsmCommand, IdentityCommand, TokenArguments, audit, identity, open_domain,
+    parse_error_code, security_domain, token_file,
 };
 use casemate_engine_soft::ceremony::SoftPrimitives;
+use casemate_rehearse::{DomainSource, Rehearsal};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -63,6 +65,7 @@ fn act(command: Command) -> Result<(), Box<dyn Error>> {
             Ok(runtime.block_on(doctor(folder.data_dir, &mut out))?)
         }
         Command::Audit { command } => read_audit(&command),
+        Command::Backup { command: BackupCommand::Verify(order) } => verify_backup(*order),
         Command::SecurityDomain { command } => {
             Ok(security_domain(&command, &SoftPrimitives, &mut out)?)
         }
@@ -74,6 +77,25 @@ fn act(command: Command) -> Result<(), Box<dyn Error>> {
 fn read_audit(command: &AuditCommand) -> Result<(), Box<dyn Error>> {
     let default: PathBuf = default_data_dir().unwrap_or_default();
     Ok(audit(command, || default, &mut io::BufWriter::new(io::stdout()))?)
+}
+
+fn verify_backup(order: BackupVerify) -> Result<(), Box<dyn Error>> {
+    let domain = match (order.domain, order.node_folder) {
+        (_, Some(folder)) => DomainSource::Node { folder, passphrase: order.seal_passphrase },
+        (domain, None) => {
+            let file = domain.unwrap_or_default();
+            DomainSource::Officers(open_domain(&file, &order.key, &SoftPrimitives)?.items)
+        }
+    };
+    let rehearsal = Rehearsal {
+        backup: order.backup,
+        against: order.against,
+        token: token_file(order.token_file.as_deref())?,
+        domain,
+        work_dir: order.work_dir,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(casemate_rehearse::verify(&rehearsal, &mut io::stdout()))?)
 }
 
 fn add_identity(command: &IdentityCommand) -> Result<(), Box<dyn Error>> {

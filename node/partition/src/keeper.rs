@@ -137,7 +137,8 @@ impl Keeper for NodeKeeper {
     }
 }
 
-fn copy(domain: &Domain) -> Domain {
+/// The same domain once more.
+pub(crate) fn copy(domain: &Domain) -> Domain {
     let same = |secret: &Secret| Secret::new(secret.expose().to_vec());
     let epoch = |epoch: &Epoch| Epoch {
         number: epoch.number,

@@ -27,6 +27,7 @@ mod keeper;
 mod ledger;
 mod metrics;
 mod open;
+mod outside;
 mod places;
 mod pool;
 mod record_cipher;
@@ -41,6 +42,10 @@ mod traced_engine;
 
 use std::io::Write as _;
 use std::process::ExitCode;
+
+pub use clock::SystemClock;
+pub use ledger::is_identity;
+pub use outside::{DomainPorts, SealRefusal, domain_ports, node_domain, record_cipher};
 
 const BY_HAND: &str = "casemate: a partition has no channel to an agent; agents start partitions \
                        by themselves: use `casemate dev`\n";

@@ -92,6 +92,15 @@ pub enum BackupError {
     OtherKey,
 }
 
+/// In which epoch of its domain a manifest says that it was sealed. Nothing is authentic yet.
+///
+/// # Errors
+/// When it is no manifest of a full backup, or one of another release.
+pub fn epoch_of_manifest(bytes: &[u8]) -> Result<u32, BackupError> {
+    let (epoch, ..) = fields(Sealed::Manifest, bytes)?;
+    Ok(epoch)
+}
+
 /// Seals something, with what says where it belongs.
 pub(super) fn seal(
     sealed: Sealed,
@@ -134,6 +143,19 @@ fn split<'a>(
     cipher: &dyn BackupCipher,
     bytes: &'a [u8],
 ) -> Result<(u32, &'a [u8], &'a [u8]), BackupError> {
+    let (epoch, sign, envelope, rest) = fields(sealed, bytes)?;
+    let own = cipher.sign(epoch).ok_or(BackupError::OtherEpoch { epoch })?;
+    if sign != own {
+        return Err(BackupError::OtherDomain);
+    }
+    Ok((epoch, envelope, rest))
+}
+
+/// What an envelope says, and what follows it.
+type Fields<'a> = (u32, &'a [u8], &'a [u8], &'a [u8]);
+
+/// Reads an envelope: the epoch, the domain's sign, the envelope itself, and what follows it.
+fn fields(sealed: Sealed, bytes: &[u8]) -> Result<Fields<'_>, BackupError> {
     if !bytes.starts_with(sealed.magic()) {
         return Err(BackupError::NotABackup);
     }
@@ -144,10 +166,5 @@ fn split<'a>(
         return Err(BackupError::Format { version });
     }
     let (epoch, sign) = fields.split_first_chunk::<4>().ok_or(BackupError::Altered)?;
-    let epoch = u32::from_be_bytes(*epoch);
-    let own = cipher.sign(epoch).ok_or(BackupError::OtherEpoch { epoch })?;
-    if sign != own {
-        return Err(BackupError::OtherDomain);
-    }
-    Ok((epoch, envelope, rest))
+    Ok((u32::from_be_bytes(*epoch), sign, envelope, rest))
 }

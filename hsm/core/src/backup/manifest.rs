@@ -7,7 +7,7 @@ use super::{BackupCipher, BackupError};
 use crate::{KeyName, UnixSeconds, records};
 
 /// The manifest's object.
-pub(super) const MANIFEST: &str = "manifest";
+pub const MANIFEST: &str = "manifest";
 
 /// Most parts of a set.
 pub(super) const PARTS_MAX: usize = 100_000;

@@ -8,6 +8,7 @@
 
 mod aside;
 mod cipher;
+mod compare;
 mod content;
 mod envelope;
 mod full_backup;
@@ -22,12 +23,13 @@ mod transfer;
 
 pub use aside::{Aside, AsideError};
 pub use cipher::{BackupCipher, BackupCipherError, DOMAIN_SIGN_BYTES};
+pub use compare::{Compared, Difference, MaterialFault, PublicVerifier};
 pub(crate) use content::KeyContent;
-pub use envelope::BackupError;
+pub use envelope::{BackupError, epoch_of_manifest};
 pub use full_restore::Prepared;
 pub(crate) use jobs::Jobs;
 pub use jobs::{Begun, Done, Job, JobFailure, JobId, JobKind, JobState, StartRefusal};
 pub(crate) use key_backup::seal as seal_key;
 pub use key_backup::{KEY_BACKUP_BYTES_MAX, KeyBackup};
-pub use manifest::Counts;
+pub use manifest::{Counts, MANIFEST};
 pub use transfer::{Folder, OBJECT_BYTES_MAX, Objects, Target, TargetError, TransferError};

@@ -5,32 +5,38 @@ use super::envelope::{self, Sealed};
 use super::jobs::{Begun, Done, JobFailure};
 use super::manifest::{Counts, MANIFEST, Manifest, part_name, part_place};
 use super::parts::{Item, items};
-use super::{BackupError, Objects};
+use super::{BackupError, Folder, Objects};
 use crate::{Hsm, KeyName};
 
+/// A set whose manifest was opened.
+pub(super) struct Set {
+    pub(super) folder: Folder,
+    pub(super) manifest: Manifest,
+}
+
 impl Hsm {
-    /// The manifest of the job's folder.
-    pub(super) async fn manifest(
+    /// Opens the manifest of a folder.
+    pub(super) async fn set(
         &self,
-        begun: &Begun,
+        folder: &Folder,
         objects: &dyn Objects,
-    ) -> Result<Manifest, JobFailure> {
-        let bytes = objects.get(&begun.folder, MANIFEST).await?;
-        Manifest::open(&*self.backup_cipher, &begun.folder.name, &bytes)
-            .map_err(JobFailure::object(MANIFEST))
+    ) -> Result<Set, JobFailure> {
+        let bytes = objects.get(folder, MANIFEST).await?;
+        let manifest = Manifest::open(&*self.backup_cipher, &folder.name, &bytes);
+        let manifest = manifest.map_err(JobFailure::object(MANIFEST))?;
+        Ok(Set { folder: folder.clone(), manifest })
     }
 
     /// The items of one part.
     pub(super) async fn part(
         &self,
-        begun: &Begun,
+        set: &Set,
         objects: &dyn Objects,
-        manifest: &Manifest,
         index: usize,
     ) -> Result<Vec<Item>, JobFailure> {
         let name = part_name(index);
-        let bytes = objects.get(&begun.folder, &name).await?;
-        let place = part_place(&manifest.set, index);
+        let bytes = objects.get(&set.folder, &name).await?;
+        let place = part_place(&set.manifest.set, index);
         let opened = envelope::open(Sealed::Part, &*self.backup_cipher, &place, &bytes);
         drop(bytes);
         let opened = opened.map_err(JobFailure::object(&name))?;
@@ -50,10 +56,10 @@ impl Hsm {
         objects: &dyn Objects,
         name: &KeyName,
     ) -> Result<KeyContent, JobFailure> {
-        let manifest = self.manifest(begun, objects).await?;
+        let set = self.set(&begun.folder, objects).await?;
         let none = || JobFailure::NoSuchKey(name.clone());
-        let index = manifest.part_of(name).ok_or_else(none)?;
-        let items = self.part(begun, objects, &manifest, index).await?;
+        let index = set.manifest.part_of(name).ok_or_else(none)?;
+        let items = self.part(&set, objects, index).await?;
         let found = items.into_iter().find_map(|item| match item {
             Item::Key(content) if content.key.name == *name => Some(*content),
             Item::Key(_) | Item::Assignment(_) | Item::Definition(_) => None,
@@ -67,29 +73,68 @@ impl Hsm {
         begun: &Begun,
         objects: &dyn Objects,
     ) -> Result<Done, JobFailure> {
-        let manifest = self.manifest(begun, objects).await?;
-        let mut tally = Tally::default();
-        for index in 0..manifest.parts.len() {
-            for item in self.part(begun, objects, &manifest, index).await? {
-                tally.count(&item)?;
-            }
-        }
-        tally.compare(&manifest)?;
-        let Counts { keys, versions, .. } = manifest.counts;
+        let mut reader = Reader::open(self, &begun.folder, objects).await?;
+        while reader.next().await?.is_some() {}
+        let Counts { keys, versions, .. } = reader.counts();
         let details = format!("{keys} keys with {versions} versions can be restored");
         Ok(Done { details, folder: None })
     }
 }
 
+/// Reads a backup from its beginning to its end, item by item. It has been compared with its
+/// manifest when there is no more.
+pub(super) struct Reader<'a> {
+    hsm: &'a Hsm,
+    objects: &'a dyn Objects,
+    pub(super) set: Set,
+    next_part: usize,
+    items: std::vec::IntoIter<Item>,
+    tally: Tally,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) async fn open(
+        hsm: &'a Hsm,
+        folder: &Folder,
+        objects: &'a dyn Objects,
+    ) -> Result<Self, JobFailure> {
+        let set = hsm.set(folder, objects).await?;
+        let items = Vec::new().into_iter();
+        Ok(Self { hsm, objects, set, next_part: 0, items, tally: Tally::default() })
+    }
+
+    /// How much is in it, by its manifest.
+    pub(super) fn counts(&self) -> Counts {
+        self.set.manifest.counts
+    }
+
+    /// The next item; `None` after the last, when all of it was there.
+    pub(super) async fn next(&mut self) -> Result<Option<Item>, JobFailure> {
+        loop {
+            if let Some(item) = self.items.next() {
+                self.tally.count(&item)?;
+                return Ok(Some(item));
+            }
+            if self.next_part >= self.set.manifest.parts.len() {
+                self.tally.compare(&self.set.manifest)?;
+                return Ok(None);
+            }
+            let items = self.hsm.part(&self.set, self.objects, self.next_part).await?;
+            self.items = items.into_iter();
+            self.next_part += 1;
+        }
+    }
+}
+
 /// Counts what was read, and sees to it that no key comes twice.
 #[derive(Default)]
-pub(super) struct Tally {
+struct Tally {
     counts: Counts,
     last_key: Option<String>,
 }
 
 impl Tally {
-    pub(super) fn count(&mut self, item: &Item) -> Result<(), JobFailure> {
+    fn count(&mut self, item: &Item) -> Result<(), JobFailure> {
         match item {
             Item::Definition(_) => self.counts.definitions += 1,
             Item::Assignment(_) => self.counts.assignments += 1,
@@ -106,7 +151,7 @@ impl Tally {
         Ok(())
     }
 
-    pub(super) fn compare(&self, manifest: &Manifest) -> Result<(), JobFailure> {
+    fn compare(&self, manifest: &Manifest) -> Result<(), JobFailure> {
         if self.counts == manifest.counts { Ok(()) } else { Err(JobFailure::Incomplete) }
     }
 }

@@ -31,7 +31,7 @@ async fn begin_backup(bench: &Bench) -> Result<Begun, StartRefusal> {
 }
 
 /// Makes a backup, and answers with its folder.
-async fn back_up(bench: &Bench, shelf: &Shelf) -> String {
+pub(crate) async fn back_up(bench: &Bench, shelf: &Shelf) -> String {
     let begun = begin_backup(bench).await.unwrap();
     let permit = bench.permit::<act::BackupStart>(ROOT, "/");
     let done = bench.hsm.back_up(&permit, &begun, shelf).await;
@@ -55,7 +55,12 @@ async fn prepare(
 }
 
 /// Restores, and opens the HSM anew.
-async fn restore(bench: Bench, who: Uuid, shelf: &Shelf, folder: &str) -> (Bench, Job, Restored) {
+pub(crate) async fn restore(
+    bench: Bench,
+    who: Uuid,
+    shelf: &Shelf,
+    folder: &str,
+) -> (Bench, Job, Restored) {
     let beside = Beside::default();
     let (begun, prepared) = prepare(&bench, who, shelf, &beside, folder).await;
     let prepared = prepared.unwrap();
@@ -75,7 +80,7 @@ async fn restore(bench: Bench, who: Uuid, shelf: &Shelf, folder: &str) -> (Bench
     (bench, job, restored)
 }
 
-struct Restored {
+pub(crate) struct Restored {
     revived: Vec<Uuid>,
     ended: Vec<Uuid>,
 }
@@ -112,7 +117,7 @@ impl JobFailureOf<'_> {
     }
 }
 
-async fn purge(bench: &Bench, key: &str) {
+pub(crate) async fn purge(bench: &Bench, key: &str) {
     let scope = format!("/keys/{key}");
     let permit = bench.permit::<act::KeysDelete>(ROOT, &scope);
     bench.hsm.delete_key(&permit, &bench.intent().await).await.unwrap();
@@ -139,7 +144,7 @@ async fn verifies(bench: &Bench, key: &str, signature: Vec<u8>) -> bool {
     bench.hsm.verify(&permit, request, |_| {}).await.unwrap().valid
 }
 
-async fn grant(bench: &Bench, who: Uuid, role: &str) -> Uuid {
+pub(crate) async fn grant(bench: &Bench, who: Uuid, role: &str) -> Uuid {
     let permit = bench.permit::<act::RoleAssignmentsWrite>(ROOT, "/");
     let role = built_in_role_named(&format!("Managed HSM {role}")).unwrap().id;
     let name = Uuid::new_v4();
@@ -148,7 +153,7 @@ async fn grant(bench: &Bench, who: Uuid, role: &str) -> Uuid {
     name
 }
 
-async fn take_away(bench: &Bench, name: Uuid) {
+pub(crate) async fn take_away(bench: &Bench, name: Uuid) {
     let permit = bench.permit::<act::RoleAssignmentsDelete>(ROOT, "/");
     bench.hsm.delete_assignment(&permit, &bench.intent().await, name).await.unwrap();
 }

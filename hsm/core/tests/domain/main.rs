@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a fixture that breaks ends its test")]
 
+mod backup_compare;
 mod bench; // the fixture all tests stand on
 mod definitions;
 mod deletion;
