@@ -107,12 +107,7 @@ fn written(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Range<usize> 
 }
 
 /// Appends a string member, unless it is empty; says where its value stands.
-pub(crate) fn text(
-    out: &mut Vec<u8>,
-    name: &str,
-    value: &str,
-    bytes_max: usize,
-) -> Range<usize> {
+pub(crate) fn text(out: &mut Vec<u8>, name: &str, value: &str, bytes_max: usize) -> Range<usize> {
     if value.is_empty() {
         return 0..0;
     }

@@ -86,8 +86,7 @@ mod tests {
     impl Written {
         fn add(&mut self, record: &Record<'_>) {
             let mut fields = Vec::new();
-            let places =
-                json::line(&mut fields, i64::try_from(self.count).unwrap() * 1000, record);
+            let places = json::line(&mut fields, i64::try_from(self.count).unwrap() * 1000, record);
             let begin = self.lines.len();
             self.count += 1;
             let at = json::assemble(&mut self.lines, self.count, &fields, b",\"end\":1}\n");
@@ -110,8 +109,7 @@ mod tests {
                             let id = Uuid::from_u128(u128::try_from(number % 3).unwrap());
                             let object_id = Some(id).filter(|_| app_id != "app");
                             let user_name = if number % 2 == 0 { "a@b" } else { "" };
-                            let identity =
-                                Identity { object_id, app_id, user_name, token_id: "" };
+                            let identity = Identity { object_id, app_id, user_name, token_id: "" };
                             let call = Call { identity, ..Call::default() };
                             let key = KeyFacts { name, ..KeyFacts::default() };
                             let key = Some(key).filter(|_| operation != "KeyDecrypt");

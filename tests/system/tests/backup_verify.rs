@@ -12,8 +12,17 @@ use serde_json::{Value, json};
 
 /// Makes a full backup, and answers with its URL.
 fn back_up(dev: &Dev, uri: &str, token: &str) -> String {
-    let storage = json!({"storageResourceUri": uri, "token": token});
-    let started = dev.rest().call("POST", "/backup", &storage).expect("an answer");
+    started(dev, &json!({"storageResourceUri": uri, "token": token}))
+}
+
+/// Makes an increment on a local backup, and answers with its URL.
+fn increment(dev: &Dev, uri: &str, base: &str) -> String {
+    let base = base.rsplit('/').next().expect("a URL has a last segment");
+    started(dev, &json!({"storageResourceUri": uri, "token": "", "casemateBase": base}))
+}
+
+fn started(dev: &Dev, storage: &Value) -> String {
+    let started = dev.rest().call("POST", "/backup", storage).expect("an answer");
     assert_eq!(started.status, 202, "{}", started.text());
     let url = started.header("azure-asyncoperation").expect("it says where its status is");
     let path = format!("/{}", url.splitn(4, '/').nth(3).expect("a URL has a path"));
@@ -121,6 +130,47 @@ fn officers_prove_a_backup_when_the_hsm_is_gone() {
     let refused = with(&[&quorum[..], &[&renamed.display().to_string()]].concat());
     assert!(!refused.success && refused.err.contains("another folder"), "{refused:?}");
     assert_eq!(left(&work), Vec::<String>::new(), "nothing of a failure is left either");
+}
+
+#[test]
+fn an_increment_is_proven_with_all_that_it_rests_on() {
+    let dev = Dev::fresh();
+    for key in ["same", "gone"] {
+        create(&dev, key, &json!({"kty": "EC-HSM"}));
+    }
+    let full = back_up(&dev, "file:///nightly", "");
+    for (method, path) in [("DELETE", "/keys/gone"), ("DELETE", "/deletedkeys/gone")] {
+        let done = dev.rest().ask(method, path).expect("an answer");
+        assert!([200, 204].contains(&done.status), "{}", done.text());
+    }
+    create(&dev, "same", &json!({"kty": "EC-HSM"}));
+    let first = increment(&dev, "file:///nightly", &full);
+    create(&dev, "new", &json!({"kty": "RSA-HSM"}));
+    let last = increment(&dev, "file:///nightly", &first);
+    let [full, first, last] = [full, first, last].map(|url| local(&dev, &url));
+    let node = dev.data_dir().join("hsm/dev").display().to_string();
+    let check = || verify(&["--node-folder", &node, &last.display().to_string()]);
+
+    let whole = check();
+    assert!(whole.success && whole.out.contains("2 keys with 3 versions"), "{whole:?}");
+    for set in [&full, &first] {
+        let aside = set.with_extension("aside");
+        fs::rename(set, &aside).expect("one disk");
+        let refused = check();
+        assert!(!refused.success && refused.err.contains("made on is not there"), "{refused:?}");
+        fs::rename(&aside, set).expect("one disk");
+    }
+    let aside = full.with_extension("aside");
+    for (from, to) in [(&full, &aside), (&first, &full), (&aside, &first)] {
+        fs::rename(from, to).expect("one disk");
+    }
+    let refused = check();
+    assert!(!refused.success && refused.err.contains("not the set"), "{refused:?}");
+    for (from, to) in [(&full, &aside), (&first, &full), (&aside, &first)] {
+        fs::rename(from, to).expect("one disk");
+    }
+    assert!(check().success, "the control");
+    dev.stop();
 }
 
 #[test]

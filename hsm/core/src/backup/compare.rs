@@ -162,9 +162,9 @@ impl Hsm {
         (own, is_its_restore): (Uuid, bool),
     ) -> Result<Compared, JobFailure> {
         let mut reader = Reader::open(self, folder, objects).await?;
-        let manifest = &reader.set.manifest;
+        let manifest = reader.newest();
         let found = Compared {
-            counts: manifest.counts,
+            counts: manifest.whole(),
             made: manifest.made,
             sequence: manifest.sequence,
             worked: 0,
@@ -178,6 +178,8 @@ impl Hsm {
                 Item::Key(content) => comparing.key(&content),
                 Item::Assignment(assignment) => comparing.assignment(&assignment),
                 Item::Definition(definition) => comparing.definition(&definition),
+                // The reader keeps it to itself.
+                Item::Roll(_) => {}
             }
         }
         comparing.surplus(own);

@@ -220,6 +220,8 @@ impl<'a> Building<'a> {
                 }
                 self.take_key(*content).await
             }
+            // The reader keeps it to itself.
+            Item::Roll(_) => Ok(()),
             Item::Definition(definition) => {
                 self.definitions.push(definition);
                 match self.definitions.len() > limits.definitions_max {

@@ -103,6 +103,9 @@ pub enum StartRefusal {
     /// The target.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// What an increment shall be made on.
+    #[error(transparent)]
+    Base(#[from] BackupError),
     /// Not stored.
     #[error(transparent)]
     Commit(#[from] CommitRefusal),
@@ -198,6 +201,8 @@ impl JobFailure {
 pub struct Begun {
     pub(super) job: Job,
     pub(super) folder: Folder,
+    /// What an increment is made on.
+    pub(super) base: Option<Folder>,
 }
 
 impl Begun {
@@ -266,7 +271,7 @@ impl Hsm {
         };
         self.store_jobs(&with).await.map_err(|error| CommitRefusal::Store(Arc::new(error)))?;
         *self.jobs.list.lock() = with;
-        Ok(Begun { job, folder })
+        Ok(Begun { job, folder, base: None })
     }
 
     /// Ends a job. If that cannot be stored, it is remembered until the next start, which then
@@ -289,7 +294,7 @@ impl Hsm {
 
     /// All jobs with this one ended, as they are stored.
     pub(super) fn jobs_with_ended(&self, begun: &Begun, done: &Done) -> Vec<u8> {
-        let copy = Begun { job: begun.job.clone(), folder: begun.folder.clone() };
+        let copy = Begun { job: begun.job.clone(), folder: begun.folder.clone(), base: None };
         let ended = ended(copy, Ok(done.clone()), self.now());
         let mut list = self.jobs.list.lock().clone();
         for job in list.iter_mut().filter(|job| job.id == ended.id) {

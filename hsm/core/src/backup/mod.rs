@@ -7,6 +7,7 @@
 //! Invariant: nothing of a backup is believed before the cipher has opened it.
 
 mod aside;
+mod chain;
 mod cipher;
 mod compare;
 mod content;
@@ -22,7 +23,7 @@ mod reading;
 mod transfer;
 
 pub use aside::{Aside, AsideError};
-pub use cipher::{BackupCipher, BackupCipherError, DOMAIN_SIGN_BYTES};
+pub use cipher::{BackupCipher, BackupCipherError, DIGEST_BYTES, DOMAIN_SIGN_BYTES};
 pub use compare::{Compared, Difference, MaterialFault, PublicVerifier};
 pub(crate) use content::KeyContent;
 pub use envelope::{BackupError, epoch_of_manifest};

@@ -24,7 +24,7 @@ const ENVELOPE_BYTES: usize = 29;
 /// Who administers the HSM that a backup is restored into.
 const OWN: Uuid = ROOT;
 
-struct Soft;
+pub(crate) struct Soft;
 
 impl PublicVerifier for Soft {
     fn is_right(

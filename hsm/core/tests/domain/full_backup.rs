@@ -21,13 +21,13 @@ use crate::shelf::{Beside, Shelf};
 
 const EC: KeySpec = KeySpec::Ec(Curve::P256);
 
-fn target() -> Target {
+pub(crate) fn target() -> Target {
     Target::new("https://a.example/c", "sig=1").unwrap()
 }
 
 async fn begin_backup(bench: &Bench) -> Result<Begun, StartRefusal> {
     let permit = bench.permit::<act::BackupStart>(ROOT, "/");
-    bench.hsm.begin_backup(&permit, &bench.intent().await, "dev", target()).await
+    bench.hsm.begin_backup(&permit, &bench.intent().await, "dev", target(), None).await
 }
 
 /// Makes a backup, and answers with its folder.
@@ -85,8 +85,14 @@ pub(crate) struct Restored {
     ended: Vec<Uuid>,
 }
 
+impl Restored {
+    pub(crate) fn was_revived(&self, principal: Uuid) -> bool {
+        self.revived.contains(&principal)
+    }
+}
+
 /// A restore that must fail; everything is as it was.
-async fn refused(bench: &Bench, shelf: &Shelf, folder: &str) -> JobFailure {
+pub(crate) async fn refused(bench: &Bench, shelf: &Shelf, folder: &str) -> JobFailure {
     let beside = Beside::default();
     refused_by(bench, shelf, &beside, folder).await
 }
@@ -125,19 +131,19 @@ pub(crate) async fn purge(bench: &Bench, key: &str) {
     bench.hsm.purge_key(&permit, &bench.intent().await).await.unwrap();
 }
 
-fn read(bench: &Bench, key: &str) -> Option<KeyView> {
+pub(crate) fn read(bench: &Bench, key: &str) -> Option<KeyView> {
     let permit = bench.permit::<act::KeysRead>(ROOT, &format!("/keys/{key}"));
     bench.hsm.key(&permit, Selector::Latest).ok()
 }
 
-async fn sign(bench: &Bench, key: &str) -> Vec<u8> {
+pub(crate) async fn sign(bench: &Bench, key: &str) -> Vec<u8> {
     let permit = bench.permit::<act::KeysSign>(ROOT, &format!("/keys/{key}"));
     let algorithm = SignAlgorithm::Es256;
     let request = SignRequest { version: Selector::Latest, algorithm, input: vec![7; 32] };
     bench.hsm.sign(&permit, request, |_| {}).await.unwrap().signature
 }
 
-async fn verifies(bench: &Bench, key: &str, signature: Vec<u8>) -> bool {
+pub(crate) async fn verifies(bench: &Bench, key: &str, signature: Vec<u8>) -> bool {
     let permit = bench.permit::<act::KeysVerify>(ROOT, &format!("/keys/{key}"));
     let (version, algorithm) = (Selector::Latest, SignAlgorithm::Es256);
     let request = VerifyRequest { version, algorithm, input: vec![7; 32], signature };
@@ -158,7 +164,7 @@ pub(crate) async fn take_away(bench: &Bench, name: Uuid) {
     bench.hsm.delete_assignment(&permit, &bench.intent().await, name).await.unwrap();
 }
 
-fn may_sign(bench: &Bench, who: Uuid) -> bool {
+pub(crate) fn may_sign(bench: &Bench, who: Uuid) -> bool {
     bench.try_permit::<act::KeysSign>(who, "/keys/a").is_ok()
 }
 
@@ -527,7 +533,7 @@ async fn a_permit_that_fell_sends_nothing_more() {
     let role = grant(&bench, keeper, "Backup User").await;
     let permit = bench.permit::<act::BackupStart>(keeper, "/");
     let intent = bench.intent().await;
-    let begun = bench.hsm.begin_backup(&permit, &intent, "dev", target()).await.unwrap();
+    let begun = bench.hsm.begin_backup(&permit, &intent, "dev", target(), None).await.unwrap();
     take_away(&bench, role).await;
     let done = bench.hsm.back_up(&permit, &begun, &shelf).await;
     assert!(matches!(done, Err(JobFailure::NotAuthorized(_))));

@@ -9,6 +9,7 @@ mod deletion;
 mod explain;
 mod full_backup;
 mod gcm;
+mod increments;
 mod key_backup;
 mod ladder;
 mod prefixes;
