@@ -169,12 +169,19 @@ impl Hsm {
         Ok(Done { details: "a backup can be put there".to_owned(), folder: None })
     }
 
-    /// `mhsm-NAME-YYYYMMDDHHMMSSCC`: UTC, and two random digits.
+    /// `mhsm-NAME-YYYYMMDDHHMMSSCC`: UTC, and two random digits, or the next two that no backup
+    /// which is remembered has: of two in one second the later must not lie over the earlier.
     fn new_folder(&self, hsm: &str) -> Result<String, StartRefusal> {
         let mut digits = [0; 1];
         self.engine.random(&mut digits)?;
         let [digits] = digits;
-        Ok(format!("mhsm-{hsm}-{}{:02}", stamp(self.now()), digits % 100))
+        let second = stamp(self.now());
+        let mut names = (0..100_u8).map(|step| {
+            let digits = (u16::from(digits) + u16::from(step)) % 100;
+            format!("mhsm-{hsm}-{second}{digits:02}")
+        });
+        let free = names.find(|name| !self.jobs.has_folder(name));
+        Ok(free.expect("fewer jobs are remembered than there are names"))
     }
 
     /// All that a backup holds. Keys that are on their way out are not part of it.

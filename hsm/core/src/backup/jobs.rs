@@ -221,6 +221,15 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
+    /// Whether a backup that is remembered lies in a folder of this name.
+    pub(super) fn has_folder(&self, name: &str) -> bool {
+        let lies = |job: &Job| {
+            let folder = job.folder.as_deref();
+            folder.and_then(|url| url.rsplit('/').next()).is_some_and(|last| last == name)
+        };
+        self.list.lock().iter().any(lies)
+    }
+
     /// As they were stored. What was under way is no longer.
     pub(crate) fn stored(mut list: Vec<Job>) -> Self {
         for job in list.iter_mut().filter(|job| job.state == JobState::InProgress) {

@@ -209,6 +209,18 @@ async fn the_hsm_is_again_as_it_was() {
 }
 
 #[tokio::test]
+async fn backups_of_one_second_lie_beside_each_other() {
+    let (bench, shelf) = (Bench::new().await, Shelf::default());
+    let mut folders = std::collections::BTreeSet::new();
+    // By chance alone thirty of a hundred names would be different once in 128 times.
+    for _ in 0..30 {
+        assert!(folders.insert(back_up(&bench, &shelf).await), "{folders:?}");
+    }
+    let bench = bench.restart().await;
+    assert!(folders.insert(back_up(&bench, &shelf).await), "jobs outlive a restart");
+}
+
+#[tokio::test]
 async fn another_hsm_of_the_domain_takes_it_and_keeps_its_own_administrator() {
     let (bench, shelf) = (Bench::new().await, Shelf::default());
     bench.make("a", EC).await;
