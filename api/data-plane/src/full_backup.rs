@@ -15,11 +15,13 @@ use crate::refusal::Refusal;
 type Answered = Result<Answer, Refusal>;
 
 pub(crate) async fn start(x: &mut Exchange, body: &[u8]) -> Answered {
-    let target = target(&json::<StorageParameters>(body)?)?;
+    let storage = json::<StorageParameters>(body)?;
+    let target = target(&storage)?;
     let permit = Arc::new(x.authorize::<act::BackupStart>(Scope::Root)?);
     let intent = x.intend().await?;
     let name = x.plane.backups.hsm.clone();
-    let begun = x.hsm().begin_backup(&permit, &intent, &name, target).await?;
+    let base = storage.casemate_base.as_deref();
+    let begun = x.hsm().begin_backup(&permit, &intent, &name, target, base).await?;
     let by = Arc::clone(&permit);
     begin(x, &permit, begun, async move |working| {
         let objects = working.plane.backups.objects.clone();

@@ -30,6 +30,9 @@ pub struct StorageParameters {
     /// Whether the HSM's own identity is to be used instead.
     #[serde(default)]
     pub use_managed_identity: Option<bool>,
+    /// Ours: the folder of the backup that an increment is made on; of `POST /backup` alone.
+    #[serde(default)]
+    pub casemate_base: Option<String>,
 }
 
 /// Body of `PUT /restore` and `PUT /prerestore`.

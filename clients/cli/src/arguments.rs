@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::audit::AuditCommand;
+use crate::backup::BackupCommand;
 use crate::security_domain::SecurityDomainCommand;
 
 /// An open, self-hosted Managed HSM that speaks the Azure Key Vault Managed HSM API.
@@ -48,6 +49,12 @@ pub enum Command {
         /// What to do with it.
         #[command(subcommand)]
         command: AuditCommand,
+    },
+    /// Prove what a full backup is good for, without the HSM that made it.
+    Backup {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: BackupCommand,
     },
     /// Work with a security domain's file and officers' keys.
     SecurityDomain {
@@ -357,6 +364,9 @@ mod tests {
             "casemate audit tail -f -n 3 --data-dir d",
             "casemate audit search --since 2026 --key k --result 403 --limit 5",
             "casemate audit usage --key k",
+            "casemate backup verify b --domain d --key k.key --key l.key",
+            "casemate backup verify b --node-folder f --against c --token-file t --work-dir w",
+            "casemate backup verify b --node-folder f --seal-passphrase p",
         ] {
             assert!(parse(text).is_ok(), "{text}");
         }
@@ -399,6 +409,13 @@ mod tests {
             "casemate audit prove --new 1",
             "casemate audit tail -n 100001",
             "casemate audit search --since yesterday",
+            "casemate backup",
+            "casemate backup verify",
+            "casemate backup verify b",
+            "casemate backup verify b --domain d",
+            "casemate backup verify b --key k.key",
+            "casemate backup verify b --domain d --key k.key --node-folder f",
+            "casemate backup verify b --domain d --key k.key --seal-passphrase p",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

@@ -5,6 +5,7 @@
 
 mod arguments;
 mod audit;
+mod backup;
 mod identity;
 mod security_domain;
 
@@ -13,7 +14,8 @@ pub use arguments::{
     IdentityCommand, NodeFile, TokenArguments, parse_error_code,
 };
 pub use audit::{AuditCommand, AuditError, AuditPlace, audit};
+pub use backup::{BackupCommand, BackupVerify, TokenFileError, token_file};
 pub use identity::{IdentityError, identity};
 pub use security_domain::{
-    RotateArguments, SecurityDomainCommand, SecurityDomainError, security_domain,
+    RotateArguments, SecurityDomainCommand, SecurityDomainError, open_domain, security_domain,
 };

@@ -10,10 +10,10 @@ mod inspect;
 mod request;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use casemate_quorum::{
-    BlobError, CertificateError, OpenError, Primitives, QuorumRefusal, RequestError,
+    BlobError, CertificateError, OpenError, OpenedBlob, Primitives, QuorumRefusal, RequestError,
 };
 use clap::Subcommand;
 
@@ -186,6 +186,18 @@ pub enum SecurityDomainError {
     /// The library failed.
     #[error("the request could not be signed; try again")]
     NotSigned,
+}
+
+/// Opens a security domain's file with officers' keys.
+///
+/// # Errors
+/// When a file is not what it should be, or the keys do not open the domain.
+pub fn open_domain(
+    file: &Path,
+    keys: &[PathBuf],
+    primitives: &dyn Primitives,
+) -> Result<OpenedBlob, SecurityDomainError> {
+    drill::open(file, keys, primitives).map(|(_, opened)| opened)
 }
 
 /// Carries the command out.

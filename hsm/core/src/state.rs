@@ -34,6 +34,8 @@ pub(crate) struct State {
     pub(crate) rights_revision: u64,
     /// What was changed since the HSM was created, by the setting's name.
     pub(crate) settings: BTreeMap<&'static str, HeldSetting>,
+    /// The last change that is seen here. Changes are applied in their order, so all before it are.
+    pub(crate) last_applied: u64,
 }
 
 /// A setting that was changed.
@@ -49,6 +51,16 @@ pub(crate) struct KeyEntry {
     pub(crate) generation: Generation,
     /// In the record's order.
     pub(crate) versions: Vec<Arc<VersionEntry>>,
+}
+
+impl KeyEntry {
+    /// The last change of anything of the key: of its record, of a version, of a count.
+    pub(crate) fn last_change(&self) -> u64 {
+        let of_version = |version: &Arc<VersionEntry>| {
+            version.gcm.generation().map_or(0, |generation| generation.0).max(version.generation.0)
+        };
+        self.versions.iter().map(of_version).fold(self.generation.0, u64::max)
+    }
 }
 
 /// A version. Replaced as a whole when it changes, so that holders see whether theirs is current.
@@ -87,6 +99,7 @@ pub(crate) enum Applied {
 impl State {
     /// Makes a durable change visible.
     pub(crate) fn apply(&mut self, applied: Applied, generation: Generation) {
+        self.last_applied = self.last_applied.max(generation.0);
         match applied {
             Applied::Key(record) => self.apply_key(record, generation),
             Applied::Version { key, record } => self.apply_version(&key, *record, generation),

@@ -13,11 +13,12 @@ use casemate_agent::{
     PARTITION_COMMAND, Pkcs11, Rotate, default_data_dir, dev, doctor, hsm, node, rotate,
 };
 use casemate_cli::{
-    Arguments, AuditCommand, Command, DevArguments, DevCommand, EngineChoice, HsmCommand,
-    IdentityCommand, RotateArguments, SecurityDomainCommand, TokenArguments, audit, identity,
-    parse_error_code, security_domain,
+    Arguments, AuditCommand, BackupCommand, BackupVerify, Command, DevArguments, DevCommand,
+    EngineChoice, HsmCommand, IdentityCommand, RotateArguments, SecurityDomainCommand,
+    TokenArguments, audit, identity, open_domain, parse_error_code, security_domain, token_file,
 };
 use casemate_engine_soft::ceremony::SoftPrimitives;
+use casemate_rehearse::{DomainSource, Rehearsal};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -68,6 +69,7 @@ fn act(command: Command) -> Result<(), Box<dyn Error>> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             Ok(runtime.block_on(rotate(&rotation(asked), &mut out))?)
         }
+        Command::Backup { command: BackupCommand::Verify(order) } => verify_backup(*order),
         Command::SecurityDomain { command } => {
             Ok(security_domain(&command, &SoftPrimitives, &mut out)?)
         }
@@ -79,6 +81,25 @@ fn act(command: Command) -> Result<(), Box<dyn Error>> {
 fn read_audit(command: &AuditCommand) -> Result<(), Box<dyn Error>> {
     let default: PathBuf = default_data_dir().unwrap_or_default();
     Ok(audit(command, || default, &mut io::BufWriter::new(io::stdout()))?)
+}
+
+fn verify_backup(order: BackupVerify) -> Result<(), Box<dyn Error>> {
+    let domain = match (order.domain, order.node_folder) {
+        (_, Some(folder)) => DomainSource::Node { folder, passphrase: order.seal_passphrase },
+        (domain, None) => {
+            let file = domain.unwrap_or_default();
+            DomainSource::Officers(open_domain(&file, &order.key, &SoftPrimitives)?.items)
+        }
+    };
+    let rehearsal = Rehearsal {
+        backup: order.backup,
+        against: order.against,
+        token: token_file(order.token_file.as_deref())?,
+        domain,
+        work_dir: order.work_dir,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(casemate_rehearse::verify(&rehearsal, &mut io::stdout()))?)
 }
 
 fn add_identity(command: &IdentityCommand) -> Result<(), Box<dyn Error>> {

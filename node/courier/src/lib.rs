@@ -34,6 +34,8 @@ mod transfer;
 
 use std::process::ExitCode;
 
+pub use transfer::{BackupTarget, TargetRefusal};
+
 /// Runs a courier: `courier FOLDER [USER]`. Its end of the stream is descriptor 3, and no other
 /// thread exists yet.
 pub fn main() -> ExitCode {

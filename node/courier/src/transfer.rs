@@ -5,6 +5,7 @@
 
 mod http;
 mod local;
+mod outside;
 mod target;
 
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use crate::failure::chain;
 use crate::feed::Feed;
 
 pub(crate) use http::Roots;
+pub use outside::{BackupTarget, TargetRefusal};
 use target::{Place, TargetFailure};
 
 /// Orders and pieces that wait; a partition has one order open at a time.

@@ -22,7 +22,7 @@ mod resources;
 mod spawn;
 
 pub use enter::{HardenError, Plan, Reach, enter};
-pub use memory::lock;
+pub use memory::{lock, without_dumps};
 pub use observe::{Observed, observe};
 pub use report::{Measure, Report};
 pub use resources::{nice_current_thread, nofile, raise_nofile};

@@ -33,6 +33,18 @@ pub(crate) fn lock_all() -> Measure {
     }
 }
 
+/// Keeps this process's memory out of dumps, and where the limit allows it out of swap: for a
+/// command that holds secrets for a moment and is not confined otherwise.
+///
+/// # Errors
+/// When the system refuses to forbid dumps.
+pub fn without_dumps() -> io::Result<()> {
+    nix::sys::prctl::set_dumpable(false)?;
+    // Best effort: what is not locked is wiped as soon as it is not needed.
+    let _measure = lock_all();
+    Ok(())
+}
+
 /// Locks the pages of a secret and leaves them out of dumps.
 ///
 /// The pages stay locked when the secret is gone, since locks of neighbours on a page do not nest.

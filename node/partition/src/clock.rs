@@ -7,7 +7,7 @@ use casemate_audit::Millis;
 use casemate_hsm::{Clock, UnixSeconds};
 
 /// The system's time.
-pub(crate) struct SystemClock;
+pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> UnixSeconds {

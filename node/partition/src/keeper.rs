@@ -214,7 +214,8 @@ fn same_epoch(epoch: &Epoch) -> Epoch {
     Epoch { number: epoch.number, keys }
 }
 
-fn copy(domain: &Domain) -> Domain {
+/// The same domain once more.
+pub(crate) fn copy(domain: &Domain) -> Domain {
     let epochs = domain.epochs().iter().map(same_epoch).collect();
     Domain::new(domain.id(), epochs).expect("a copy of a domain is one")
 }

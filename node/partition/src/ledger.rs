@@ -152,7 +152,7 @@ impl Kept {
 }
 
 /// Whether these bytes are the record of an identity key.
-pub(crate) fn is_identity(record: &[u8]) -> bool {
+pub fn is_identity(record: &[u8]) -> bool {
     matches!(record, [IDENTITY_VERSION, seed @ ..] if seed.len() == SEED_BYTES)
 }
 

@@ -29,6 +29,7 @@ mod ledger;
 mod loss;
 mod metrics;
 mod open;
+mod outside;
 mod places;
 mod pool;
 mod record_cipher;
@@ -44,6 +45,10 @@ mod traced_engine;
 
 use std::io::Write as _;
 use std::process::ExitCode;
+
+pub use clock::SystemClock;
+pub use ledger::is_identity;
+pub use outside::{DomainPorts, SealRefusal, domain_ports, node_domain, record_cipher};
 
 const BY_HAND: &str = "casemate: a partition has no channel to an agent; agents start partitions \
                        by themselves: use `casemate dev`\n";

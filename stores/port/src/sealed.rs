@@ -145,6 +145,11 @@ impl SealedStore {
         self.inner.sequence.load(Ordering::Acquire)
     }
 
+    /// Whose records they are, and in which epoch they are sealed.
+    pub fn identity(&self) -> StoreIdentity {
+        self.inner.sealer.identity
+    }
+
     /// Whether it takes no change any more and must be opened anew.
     pub fn is_stopped(&self) -> bool {
         self.inner.state.lock().stopped

@@ -55,6 +55,7 @@ impl OfBackups {
             Self::Start(StartRefusal::Busy(_)) => Problem::conflict(sentence(self)),
             Self::Start(StartRefusal::Commit(refusal)) => commit(refusal),
             Self::Start(StartRefusal::Engine(error)) => engine(error),
+            Self::Start(StartRefusal::Base(refusal)) => backup(refusal),
             Self::Start(StartRefusal::Target(refusal)) | Self::Target(refusal) => target(refusal),
             Self::NoSuchJob => {
                 let message = "There is no job of this id; the status of the last 32 is kept.";
@@ -74,6 +75,14 @@ fn backup(refusal: &BackupError) -> Problem {
         | BackupError::Altered
         | BackupError::Content
         | BackupError::Moved
+        | BackupError::BaseIsMissing
+        | BackupError::NotTheBase
+        | BackupError::BaseWithoutLineage
+        | BackupError::BaseOfAnotherHsm
+        | BackupError::BaseOfAnotherEpoch
+        | BackupError::BaseIsNewer
+        | BackupError::ChainTooLong { .. }
+        | BackupError::BaseElsewhere
         | BackupError::OtherKey => Problem::bad(sentence(refusal)),
         BackupError::TooLong { .. } => {
             Problem::new(S::PAYLOAD_TOO_LARGE, "BadParameter", sentence(refusal))

@@ -91,6 +91,35 @@ async fn a_backup_is_answered_as_the_contract_says() {
 }
 
 #[tokio::test]
+async fn an_increment_is_asked_for_by_a_member_of_ours() {
+    let world = World::new().await;
+    world.create("k", json!({"kty": "EC"})).await;
+    let full = backup(&world).await;
+    world.create("new", json!({"kty": "EC"})).await;
+    world.clock.advance(1);
+    let on = |base: Value| {
+        let mut storage = storage();
+        storage["casemateBase"] = base;
+        storage
+    };
+    for bad in [json!(""), json!(".."), json!("a b"), json!("below/mhsm-dev-1"), json!(7)] {
+        let reply = world.call("POST", "/backup", on(bad.clone())).await;
+        assert_eq!(reply.code(), (400, "BadParameter".to_owned()), "{bad}: {}", reply.text);
+    }
+    let before = world.shelf.names().len();
+    let started = world.call("POST", "/backup", on(json!("mhsm-dev-1"))).await;
+    let done = ended(&world, &status_path(&started)).await;
+    assert_eq!(done["status"], "Failed", "{done}");
+    assert_eq!(world.shelf.names().len(), before, "nothing was sent");
+    let started = world.call("POST", "/backup", on(json!(full))).await;
+    let done = ended(&world, &status_path(&started)).await;
+    assert_eq!(done["status"], "Succeeded", "{done}");
+    let details = done["statusDetails"].as_str().unwrap();
+    assert!(details.starts_with("1 keys with 1 versions were changed since"), "{details}");
+    assert!(details.contains("of 2 keys with 2 versions"), "{details}");
+}
+
+#[tokio::test]
 async fn one_job_at_a_time_and_its_failure_is_told() {
     let world = World::new().await;
     let gate = world.shelf.gate.forget_permits(1_000);

@@ -19,7 +19,7 @@ use casemate_engine_port::{Cost, Secret};
 use casemate_engine_soft::SoftEngine;
 use casemate_engine_soft::backup::BackupKeys;
 use casemate_engine_soft::domain::{DomainKeys, RecordCipher};
-use casemate_hsm::backup::{BackupCipher, BackupCipherError, DOMAIN_SIGN_BYTES};
+use casemate_hsm::backup::{BackupCipher, BackupCipherError, DIGEST_BYTES, DOMAIN_SIGN_BYTES};
 use casemate_hsm::security_domain::NotActivated;
 use casemate_hsm::{
     Clock, Creation, Escalation, Hsm, HsmLimits, OctKeyOps, Pool, PoolBusy, Ports, RetentionDays,
@@ -480,6 +480,9 @@ impl BackupCipher for Backups {
     }
     fn seal(&self, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, BackupCipherError> {
         self.0.seal(aad, plaintext).map_err(|_| BackupCipherError)
+    }
+    fn digest(&self, bytes: &[u8]) -> [u8; DIGEST_BYTES] {
+        casemate_engine_soft::sha256(bytes)
     }
     fn open(&self, epoch: u32, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, BackupCipherError> {
         let opened = self.0.open(epoch, aad, sealed);

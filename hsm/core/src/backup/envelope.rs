@@ -3,15 +3,18 @@
 //! ```text
 //! offset  bytes  field
 //! 0       8      magic: what it is
-//! 8       1      format version, 1
+//! 8       1      format version: 2 of a manifest of an increment, 1 of all else
 //! 9       4      epoch, big endian
 //! 13      16     the domain's sign in that epoch
 //! ```
 
 use super::{BackupCipher, DOMAIN_SIGN_BYTES};
 
-/// The format that this release writes and reads.
+/// The format of everything but manifests of increments.
 const FORMAT_VERSION: u8 = 1;
+
+/// The format of those: a release that would take an increment for a whole backup must not.
+const FORMAT_OF_INCREMENTS: u8 = 2;
 
 const MAGIC_BYTES: usize = 8;
 
@@ -27,6 +30,8 @@ pub(super) enum Sealed {
     Part,
     /// The manifest of a full backup.
     Manifest,
+    /// The manifest of an increment.
+    Increment,
 }
 
 impl Sealed {
@@ -34,7 +39,22 @@ impl Sealed {
         match self {
             Self::Key => b"CMATKEYB",
             Self::Part => b"CMATPART",
-            Self::Manifest => b"CMATMANI",
+            Self::Manifest | Self::Increment => b"CMATMANI",
+        }
+    }
+
+    fn version(self) -> u8 {
+        match self {
+            Self::Key | Self::Part | Self::Manifest => FORMAT_VERSION,
+            Self::Increment => FORMAT_OF_INCREMENTS,
+        }
+    }
+
+    /// What a manifest says that it is of. It is authentic when it has opened as that.
+    pub(super) fn of_manifest(bytes: &[u8]) -> Self {
+        match bytes.get(MAGIC_BYTES) {
+            Some(&FORMAT_OF_INCREMENTS) => Self::Increment,
+            _ => Self::Manifest,
         }
     }
 }
@@ -90,6 +110,48 @@ pub enum BackupError {
     /// It is of another key than was asked for.
     #[error("the backup is of another key")]
     OtherKey,
+    /// What an increment was made on is not there.
+    #[error("the set that the increment was made on is not there; put it back, or use another")]
+    BaseIsMissing,
+    /// Something else stands in its place.
+    #[error(
+        "this is not the set that the increment was made on: it was altered, or another one was \
+         put in its place; put the right one back, or use another backup"
+    )]
+    NotTheBase,
+    /// No increments can be made on it: an earlier release made it.
+    #[error("a set of an earlier release takes no increments; make a full backup first")]
+    BaseWithoutLineage,
+    /// It is of another HSM, whose changes are counted otherwise.
+    #[error("the base was made by another HSM; make a full backup first")]
+    BaseOfAnotherHsm,
+    /// It was sealed in another epoch.
+    #[error("the base was sealed in another epoch of the domain; make a full backup first")]
+    BaseOfAnotherEpoch,
+    /// It holds changes that this HSM does not have.
+    #[error(
+        "the base holds later changes than this HSM has: an older state of it was put back? make \
+         a full backup"
+    )]
+    BaseIsNewer,
+    /// Too many increments on one another.
+    #[error("at most {most} increments follow a full backup; make a full backup")]
+    ChainTooLong {
+        /// The limit.
+        most: u32,
+    },
+    /// It does not lie where the increment shall.
+    #[error("an increment lies in the same container as its base; name the base's folder alone")]
+    BaseElsewhere,
+}
+
+/// In which epoch of its domain a manifest says that it was sealed. Nothing is authentic yet.
+///
+/// # Errors
+/// When it is no manifest of a full backup, or one of another release.
+pub fn epoch_of_manifest(bytes: &[u8]) -> Result<u32, BackupError> {
+    let (epoch, ..) = fields(Sealed::of_manifest(bytes), bytes)?;
+    Ok(epoch)
 }
 
 /// Seals something, with what says where it belongs.
@@ -122,7 +184,7 @@ fn envelope(sealed: Sealed, cipher: &dyn BackupCipher) -> Result<Vec<u8>, Backup
     let sign = cipher.sign(epoch).ok_or(BackupError::OtherEpoch { epoch })?;
     let mut bytes = Vec::with_capacity(ENVELOPE_BYTES);
     bytes.extend_from_slice(sealed.magic());
-    bytes.push(FORMAT_VERSION);
+    bytes.push(sealed.version());
     bytes.extend_from_slice(&epoch.to_be_bytes());
     bytes.extend_from_slice(&sign);
     Ok(bytes)
@@ -134,20 +196,28 @@ fn split<'a>(
     cipher: &dyn BackupCipher,
     bytes: &'a [u8],
 ) -> Result<(u32, &'a [u8], &'a [u8]), BackupError> {
+    let (epoch, sign, envelope, rest) = fields(sealed, bytes)?;
+    let own = cipher.sign(epoch).ok_or(BackupError::OtherEpoch { epoch })?;
+    if sign != own {
+        return Err(BackupError::OtherDomain);
+    }
+    Ok((epoch, envelope, rest))
+}
+
+/// What an envelope says, and what follows it.
+type Fields<'a> = (u32, &'a [u8], &'a [u8], &'a [u8]);
+
+/// Reads an envelope: the epoch, the domain's sign, the envelope itself, and what follows it.
+fn fields(sealed: Sealed, bytes: &[u8]) -> Result<Fields<'_>, BackupError> {
     if !bytes.starts_with(sealed.magic()) {
         return Err(BackupError::NotABackup);
     }
     let (envelope, rest) = bytes.split_at_checked(ENVELOPE_BYTES).ok_or(BackupError::Altered)?;
     let fields = envelope.get(MAGIC_BYTES..).unwrap_or_default();
     let (&version, fields) = fields.split_first().ok_or(BackupError::Altered)?;
-    if version != FORMAT_VERSION {
+    if version != sealed.version() {
         return Err(BackupError::Format { version });
     }
     let (epoch, sign) = fields.split_first_chunk::<4>().ok_or(BackupError::Altered)?;
-    let epoch = u32::from_be_bytes(*epoch);
-    let own = cipher.sign(epoch).ok_or(BackupError::OtherEpoch { epoch })?;
-    if sign != own {
-        return Err(BackupError::OtherDomain);
-    }
-    Ok((epoch, envelope, rest))
+    Ok((u32::from_be_bytes(*epoch), sign, envelope, rest))
 }

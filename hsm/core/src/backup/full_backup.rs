@@ -1,5 +1,6 @@
 //! A full backup: everything that is not the HSM's own, as of one moment, in sealed parts, and the
-//! manifest that makes them a backup.
+//! manifest that makes them a backup. An increment holds of the keys those alone that were changed
+//! since its base, and a roll of all that there are.
 //!
 //! It holds keys with all their versions, role assignments and definitions. Settings, sinks, the
 //! times from which on tokens count, and the keys of the audit log are the HSM's own: a restore
@@ -11,12 +12,15 @@ use std::sync::Arc;
 
 use casemate_audit::Recorded;
 
+use super::chain::Foundation;
 use super::content::KeyContent;
 use super::envelope::{self, Sealed};
 use super::jobs::{Begun, Done, JobFailure, JobKind, StartRefusal};
-use super::manifest::{Counts, MANIFEST, Manifest, PartFacts, SetId, part_name, part_place};
-use super::parts::{Item, Part, PartWriter};
-use super::{Folder, Objects, Target};
+use super::manifest::{
+    Counts, Lineage, MANIFEST, Manifest, PartFacts, SetId, part_name, part_place,
+};
+use super::parts::{Item, Part, PartWriter, Rolled};
+use super::{BackupError, Folder, Objects, Target};
 use crate::rbac::{Assignment, Definition, Permit, act};
 use crate::records::{KeyRecord, Life};
 use crate::state::VersionEntry;
@@ -25,13 +29,41 @@ use crate::{Hsm, UnixSeconds};
 /// The object that a check puts and removes.
 const PROBE: &str = "probe";
 
+/// Keys in one item of a roll.
+const ROLL_KEYS: usize = 1_000;
+
 /// Everything as of one moment. Entries are shared with the state, which replaces what changes: so
 /// it costs some words for each version, however long the backup takes.
 struct Snapshot {
     definitions: Vec<Arc<Definition>>,
     assignments: Vec<Arc<Assignment>>,
-    keys: Vec<(Arc<KeyRecord>, Vec<Arc<VersionEntry>>)>,
+    keys: Vec<SnapshotKey>,
     sequence: u64,
+    /// The last change that is part of it, and all before.
+    through: u64,
+}
+
+/// A key, its versions, and the last change of anything of it.
+type SnapshotKey = (Arc<KeyRecord>, Vec<Arc<VersionEntry>>, u64);
+
+impl Snapshot {
+    /// Where a set of this moment stands.
+    fn lineage(&self, hsm: [u8; 16], base: Option<Foundation>, counts: Counts) -> Lineage {
+        let versions = self.keys.iter().map(|(_, versions, _)| count(versions.len())).sum();
+        let whole = Counts { keys: count(self.keys.len()), versions, ..counts };
+        let depth = base.as_ref().map_or(0, |base| base.depth() + 1);
+        let base = base.map(|base| base.into_record(whole));
+        Lineage { hsm, through: self.through, depth, base }
+    }
+}
+
+fn rolled((key, versions, last): &SnapshotKey) -> Rolled {
+    let name = key.name.folded().to_owned();
+    Rolled { name, last: *last, versions: count(versions.len()) }
+}
+
+fn count(of: usize) -> u64 {
+    u64::try_from(of).unwrap_or(u64::MAX)
 }
 
 /// Parts on their way to the target.
@@ -47,15 +79,23 @@ struct Sending<'a> {
 }
 
 impl Hsm {
-    /// Begins a full backup into a new folder of the target.
+    /// Begins a backup into a new folder of the target: of everything, or on a base of what was
+    /// changed since.
     pub async fn begin_backup(
         &self,
         _permit: &Permit<act::BackupStart>,
         _intent: &Recorded,
         hsm: &str,
         target: Target,
+        base: Option<&str>,
     ) -> Result<Begun, StartRefusal> {
-        self.begin_job(JobKind::Backup, target.folder(self.new_folder(hsm)?)).await
+        let base = base.map(|name| target.existing(name)).transpose()?;
+        if base.as_ref().is_some_and(|base| base.target != target) {
+            return Err(BackupError::BaseElsewhere.into());
+        }
+        let folder = target.folder(self.new_folder(hsm)?);
+        let begun = self.begin_job(JobKind::Backup, folder).await?;
+        Ok(Begun { base, ..begun })
     }
 
     /// Begins to look whether a full backup could be made.
@@ -80,7 +120,15 @@ impl Hsm {
         self.still_authorized(permit)?;
         let mut set = [0; 16];
         self.engine.random(&mut set)?;
+        let base = match &begun.base {
+            Some(folder) => Some(self.base(folder, objects).await?),
+            None => None,
+        };
         let snapshot = self.snapshot();
+        if let (Some(base), Some(folder)) = (&base, &begun.base) {
+            base.is_before(snapshot.through).map_err(JobFailure::object(&folder.name))?;
+        }
+        let since = base.as_ref().map(Foundation::through);
         let (writer, parts) = (PartWriter::default(), Vec::new());
         let (folder, counts) = (&begun.folder, Counts::default());
         let mut sending =
@@ -93,13 +141,21 @@ impl Hsm {
             sending.counts.assignments += 1;
             sending.add(Item::Assignment(Assignment::clone(assignment))).await?;
         }
-        for (key, versions) in &snapshot.keys {
-            sending.counts.keys += 1;
-            sending.counts.versions += u64::try_from(versions.len()).unwrap_or_default();
-            let content = self.under_present_key(KeyContent::of(key, versions))?;
-            sending.add(Item::Key(Box::new(content))).await?;
+        if since.is_some() {
+            for keys in snapshot.keys.chunks(ROLL_KEYS) {
+                sending.add(Item::Roll(keys.iter().map(rolled).collect())).await?;
+            }
         }
-        sending.finish(snapshot.sequence).await
+        for (key, versions, last) in &snapshot.keys {
+            if since.is_none_or(|since| *last > since) {
+                sending.counts.keys += 1;
+                sending.counts.versions += count(versions.len());
+                let content = self.under_present_key(KeyContent::of(key, versions))?;
+                sending.add(Item::Key(Box::new(content))).await?;
+            }
+        }
+        let lineage = snapshot.lineage(self.store.identity().hsm, base, sending.counts);
+        sending.finish(snapshot.sequence, lineage).await
     }
 
     /// Looks whether a backup could be made: whether the target takes an object and lets it go.
@@ -114,12 +170,19 @@ impl Hsm {
         Ok(Done { details: "a backup can be put there".to_owned(), folder: None })
     }
 
-    /// `mhsm-NAME-YYYYMMDDHHMMSSCC`: UTC, and two random digits.
+    /// `mhsm-NAME-YYYYMMDDHHMMSSCC`: UTC, and two random digits, or the next two that no backup
+    /// which is remembered has: of two in one second the later must not lie over the earlier.
     fn new_folder(&self, hsm: &str) -> Result<String, StartRefusal> {
         let mut digits = [0; 1];
         self.engine.random(&mut digits)?;
         let [digits] = digits;
-        Ok(format!("mhsm-{hsm}-{}{:02}", stamp(self.now()), digits % 100))
+        let second = stamp(self.now());
+        let mut names = (0..100_u8).map(|step| {
+            let digits = (u16::from(digits) + u16::from(step)) % 100;
+            format!("mhsm-{hsm}-{second}{digits:02}")
+        });
+        let free = names.find(|name| !self.jobs.has_folder(name));
+        Ok(free.expect("fewer jobs are remembered than there are names"))
     }
 
     /// All that a backup holds. Keys that are on their way out are not part of it.
@@ -131,9 +194,12 @@ impl Hsm {
             definitions: state.definitions.values().map(|(one, _)| Arc::clone(one)).collect(),
             assignments: state.assignments.values().map(|(one, _)| Arc::clone(one)).collect(),
             keys: entries
-                .map(|entry| (Arc::clone(&entry.record), entry.versions.clone()))
+                .map(|entry| {
+                    (Arc::clone(&entry.record), entry.versions.clone(), entry.last_change())
+                })
                 .collect(),
             sequence: self.store.sequence(),
+            through: state.last_applied,
         }
     }
 }
@@ -142,7 +208,7 @@ impl Sending<'_> {
     async fn add(&mut self, item: Item) -> Result<(), JobFailure> {
         let full = self.writer.add(&item).map_err(|_| match item {
             Item::Key(content) => JobFailure::KeyTooLong(content.key.name),
-            Item::Assignment(_) | Item::Definition(_) => JobFailure::Incomplete,
+            Item::Assignment(_) | Item::Definition(_) | Item::Roll(_) => JobFailure::Incomplete,
         })?;
         match full {
             Some(part) => self.send(part).await,
@@ -162,20 +228,29 @@ impl Sending<'_> {
         Ok(())
     }
 
-    async fn finish(mut self, sequence: u64) -> Result<Done, JobFailure> {
+    async fn finish(mut self, sequence: u64, lineage: Lineage) -> Result<Done, JobFailure> {
         if let Some(part) = std::mem::take(&mut self.writer).rest() {
             self.send(part).await?;
         }
         let Self { hsm, permit, objects, folder, set, parts, counts, .. } = self;
+        let of = match &lineage.base {
+            Some(base) => format!(
+                " were changed since {}, of {} keys with {} versions",
+                base.folder, base.whole.keys, base.whole.versions
+            ),
+            None => String::new(),
+        };
+        let (lineage, made) = (Some(lineage), hsm.now());
+        let folder_name = folder.name.clone();
         let manifest =
-            Manifest { set, folder: folder.name.clone(), made: hsm.now(), sequence, counts, parts };
+            Manifest { set, folder: folder_name, made, sequence, counts, parts, lineage };
         let sealed = manifest.seal(&*hsm.backup_cipher).map_err(JobFailure::object(MANIFEST))?;
         hsm.still_authorized(permit)?;
         objects.put(folder, MANIFEST, sealed).await?;
         let Counts { keys, versions, assignments, definitions } = counts;
         let details = format!(
-            "{keys} keys with {versions} versions, {assignments} role assignments, {definitions} \
-             role definitions"
+            "{keys} keys with {versions} versions{of}, {assignments} role assignments, \
+             {definitions} role definitions"
         );
         Ok(Done { details, folder: Some(folder.url()) })
     }

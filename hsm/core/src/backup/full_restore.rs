@@ -20,7 +20,7 @@ use super::aside::AsideError;
 use super::content::KeyContent;
 use super::jobs::{Begun, Done, JobFailure, JobKind, StartRefusal};
 use super::parts::Item;
-use super::reading::Tally;
+use super::reading::Reader;
 use super::{Aside, Objects, Target};
 use crate::commit::Quiet;
 use crate::rbac::{Assignment, Definition, Permit, Principal, act, administers, kept_together};
@@ -133,7 +133,7 @@ impl Hsm {
         aside: &dyn Aside,
     ) -> Result<(Done, Vec<Assignment>, Vec<Assignment>), JobFailure> {
         self.still_authorized(permit)?;
-        let manifest = self.manifest(begun, objects).await?;
+        let mut reader = Reader::open(self, &begun.folder, objects).await?;
         let beside = aside
             .create()
             .await
@@ -141,14 +141,9 @@ impl Hsm {
         let store = self.store.beside(beside).await.map_err(JobFailure::store)?;
         let mut building = Building::new(self, permit.principal(), store);
         building.keep().await?;
-        let mut tally = Tally::default();
-        for index in 0..manifest.parts.len() {
-            for item in self.part(begun, objects, &manifest, index).await? {
-                tally.count(&item)?;
-                building.take(item).await?;
-            }
+        while let Some(item) = reader.next().await? {
+            building.take(item).await?;
         }
-        tally.compare(&manifest)?;
         building.finish(begun).await
     }
 }
@@ -225,6 +220,8 @@ impl<'a> Building<'a> {
                 }
                 self.take_key(*content).await
             }
+            // The reader keeps it to itself.
+            Item::Roll(_) => Ok(()),
             Item::Definition(definition) => {
                 self.definitions.push(definition);
                 match self.definitions.len() > limits.definitions_max {

@@ -103,6 +103,9 @@ pub enum StartRefusal {
     /// The target.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// What an increment shall be made on.
+    #[error(transparent)]
+    Base(#[from] BackupError),
     /// Not stored.
     #[error(transparent)]
     Commit(#[from] CommitRefusal),
@@ -198,6 +201,8 @@ impl JobFailure {
 pub struct Begun {
     pub(super) job: Job,
     pub(super) folder: Folder,
+    /// What an increment is made on.
+    pub(super) base: Option<Folder>,
 }
 
 impl Begun {
@@ -216,6 +221,15 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
+    /// Whether a backup that is remembered lies in a folder of this name.
+    pub(super) fn has_folder(&self, name: &str) -> bool {
+        let lies = |job: &Job| {
+            let folder = job.folder.as_deref();
+            folder.and_then(|url| url.rsplit('/').next()).is_some_and(|last| last == name)
+        };
+        self.list.lock().iter().any(lies)
+    }
+
     /// As they were stored. What was under way is no longer.
     pub(crate) fn stored(mut list: Vec<Job>) -> Self {
         for job in list.iter_mut().filter(|job| job.state == JobState::InProgress) {
@@ -289,7 +303,7 @@ impl Hsm {
         };
         self.store_jobs(&with).await.map_err(|error| CommitRefusal::Store(Arc::new(error)))?;
         *self.jobs.list.lock() = with;
-        Ok(Begun { job, folder })
+        Ok(Begun { job, folder, base: None })
     }
 
     /// Ends a job. If that cannot be stored, it is remembered until the next start, which then
@@ -312,7 +326,7 @@ impl Hsm {
 
     /// All jobs with this one ended, as they are stored.
     pub(super) fn jobs_with_ended(&self, begun: &Begun, done: &Done) -> Vec<u8> {
-        let copy = Begun { job: begun.job.clone(), folder: begun.folder.clone() };
+        let copy = Begun { job: begun.job.clone(), folder: begun.folder.clone(), base: None };
         let ended = ended(copy, Ok(done.clone()), self.now());
         let mut list = self.jobs.list.lock().clone();
         for job in list.iter_mut().filter(|job| job.id == ended.id) {

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::envelope::{self, Sealed};
-use super::{BackupCipher, BackupError};
+use super::{BackupCipher, BackupError, DIGEST_BYTES};
 use crate::{KeyName, UnixSeconds, records};
 
 /// The manifest's object.
-pub(super) const MANIFEST: &str = "manifest";
+pub const MANIFEST: &str = "manifest";
 
 /// Most parts of a set.
 pub(super) const PARTS_MAX: usize = 100_000;
@@ -28,6 +28,36 @@ pub(super) struct Manifest {
     pub(super) counts: Counts,
     /// In order.
     pub(super) parts: Vec<PartFacts>,
+    /// What an increment can be made on, and what this one was; `None` of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) lineage: Option<Lineage>,
+}
+
+/// Where a set stands among others of the same HSM.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Lineage {
+    /// The HSM.
+    #[serde(with = "serde_bytes")]
+    pub(super) hsm: [u8; 16],
+    /// The last change of the HSM that it holds; it holds all before.
+    pub(super) through: u64,
+    /// How many sets it rests on.
+    pub(super) depth: u32,
+    /// What it rests on; `None` of a full backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) base: Option<RestsOn>,
+}
+
+/// The set that an increment was made on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct RestsOn {
+    /// Its folder, in the same container.
+    pub(super) folder: String,
+    /// SHA-256 of its manifest, as it lies there.
+    #[serde(with = "serde_bytes")]
+    pub(super) digest: [u8; DIGEST_BYTES],
+    /// How much the increment and all that it rests on hold together.
+    pub(super) whole: Counts,
 }
 
 /// How much is in it.
@@ -64,7 +94,11 @@ pub(super) fn part_place(set: &SetId, index: usize) -> Vec<u8> {
 impl Manifest {
     /// Seals it.
     pub(super) fn seal(&self, cipher: &dyn BackupCipher) -> Result<Vec<u8>, BackupError> {
-        envelope::seal(Sealed::Manifest, cipher, &[], &records::encode(self))
+        let sealed = match self.base() {
+            Some(_) => Sealed::Increment,
+            None => Sealed::Manifest,
+        };
+        envelope::seal(sealed, cipher, &[], &records::encode(self))
     }
 
     /// Opens the manifest of a folder.
@@ -73,8 +107,12 @@ impl Manifest {
         folder: &str,
         bytes: &[u8],
     ) -> Result<Self, BackupError> {
-        let opened = envelope::open(Sealed::Manifest, cipher, &[], bytes)?;
+        let sealed = Sealed::of_manifest(bytes);
+        let opened = envelope::open(sealed, cipher, &[], bytes)?;
         let manifest: Self = records::decode(&opened).ok_or(BackupError::Content)?;
+        if manifest.base().is_some() != (sealed == Sealed::Increment) {
+            return Err(BackupError::Content);
+        }
         if manifest.folder != folder {
             return Err(BackupError::Moved);
         }
@@ -82,6 +120,16 @@ impl Manifest {
             return Err(BackupError::Content);
         }
         Ok(manifest)
+    }
+
+    /// What it rests on; `None` of a full backup.
+    pub(super) fn base(&self) -> Option<&RestsOn> {
+        self.lineage.as_ref()?.base.as_ref()
+    }
+
+    /// How much it holds with all that it rests on.
+    pub(super) fn whole(&self) -> Counts {
+        self.base().map_or(self.counts, |base| base.whole)
     }
 
     /// The part that the key is in, if it is in any.
@@ -106,6 +154,7 @@ mod tests {
             sequence: 0,
             counts: Counts::default(),
             parts: vec![part(None), part(Some("b")), part(Some("d"))],
+            lineage: None,
         };
         let of = |name: &str| manifest.part_of(&KeyName::new(name).unwrap());
         assert_eq!(

@@ -7,7 +7,9 @@
 //! Invariant: nothing of a backup is believed before the cipher has opened it.
 
 mod aside;
+mod chain;
 mod cipher;
+mod compare;
 mod content;
 mod envelope;
 mod full_backup;
@@ -21,13 +23,14 @@ mod reading;
 mod transfer;
 
 pub use aside::{Aside, AsideError};
-pub use cipher::{BackupCipher, BackupCipherError, DOMAIN_SIGN_BYTES};
+pub use cipher::{BackupCipher, BackupCipherError, DIGEST_BYTES, DOMAIN_SIGN_BYTES};
+pub use compare::{Compared, Difference, MaterialFault, PublicVerifier};
 pub(crate) use content::KeyContent;
-pub use envelope::BackupError;
+pub use envelope::{BackupError, epoch_of_manifest};
 pub use full_restore::Prepared;
 pub(crate) use jobs::Jobs;
 pub use jobs::{Begun, Done, Job, JobFailure, JobId, JobKind, JobState, StartRefusal};
 pub(crate) use key_backup::seal as seal_key;
 pub use key_backup::{KEY_BACKUP_BYTES_MAX, KeyBackup};
-pub use manifest::Counts;
+pub use manifest::{Counts, MANIFEST};
 pub use transfer::{Folder, OBJECT_BYTES_MAX, Objects, Target, TargetError, TransferError};

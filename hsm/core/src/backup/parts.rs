@@ -20,6 +20,19 @@ pub(super) enum Item {
     Definition(Definition),
     Assignment(Assignment),
     Key(Box<KeyContent>),
+    /// Of an increment: keys that there are, whichever set holds them.
+    Roll(Vec<Rolled>),
+}
+
+/// A key that there is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Rolled {
+    /// Its name, in lower case.
+    pub(super) name: String,
+    /// The last change of anything of it.
+    pub(super) last: u64,
+    /// How many versions it has.
+    pub(super) versions: u64,
 }
 
 /// Items that are being put into one part.

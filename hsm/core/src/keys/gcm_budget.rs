@@ -52,6 +52,11 @@ impl GcmBudget {
         self.reserved.load(Ordering::Acquire)
     }
 
+    /// The change that last stored the count; `None` if it was never stored.
+    pub(crate) fn generation(&self) -> Option<Generation> {
+        *self.stored.lock()
+    }
+
     fn take(&self) -> bool {
         self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, take_one).is_ok()
     }

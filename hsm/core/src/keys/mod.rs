@@ -43,4 +43,5 @@ pub use sign::{SignRequest, Signed};
 pub use update::{UpdateKey, UpdateRefusal};
 pub use use_key::{UseRefusal, Used, WindowEdge};
 pub use verify::{Verified, VerifyRequest};
+pub(crate) use view::public;
 pub use view::{Deletion, KeyItem, KeyRef, KeyView, RecoveryLevel};

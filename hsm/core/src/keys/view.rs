@@ -145,7 +145,8 @@ impl Hsm {
     }
 }
 
-fn public(record: &PublicRecord) -> PublicPart {
+/// The public part of a stored version.
+pub(crate) fn public(record: &PublicRecord) -> PublicPart {
     match record {
         PublicRecord::Rsa { n, e } => PublicPart::Rsa { n: n.clone(), e: e.clone() },
         PublicRecord::Ec { x, y } => PublicPart::Ec { x: x.clone(), y: y.clone() },

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use casemate_engine_port::Secret;
-use casemate_quorum::{Hidden, Item, Quorum};
+use casemate_quorum::{Hidden, Item, Primitives, Quorum};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -122,14 +122,43 @@ pub(crate) fn items(given: &Given<'_>, keeper: &dyn Keeper) -> Vec<Item> {
         items: items.iter().map(|item| (item.tag.clone(), digest(item).into())).collect(),
     };
     let mut bytes = records::encode(&manifest);
-    let mac = mac(&bytes, given.domain.secret(), keeper);
+    let key = keeper.manifest_key(given.domain.secret());
+    let mac = mac(&bytes, &key, keeper.primitives());
     bytes.extend_from_slice(&mac);
     items.insert(0, Item { tag: MANIFEST.to_owned(), bytes: Hidden::new(bytes) });
     items
 }
 
+/// What is needed to read a domain's items where there is no HSM of its own.
+pub struct ItemReader<'a> {
+    /// Cryptography.
+    pub primitives: &'a dyn Primitives,
+    /// What authenticates the items of a domain with this secret.
+    pub manifest_key: fn(&Secret) -> Secret,
+    /// Whether these bytes are the record of an identity key.
+    pub is_identity: fn(&[u8]) -> bool,
+}
+
+/// The domain of these items, if they vouch for each other.
+///
+/// # Errors
+/// When an item is missing, altered, or of another domain.
+pub fn domain_of(items: &[Item], reader: &ItemReader<'_>) -> Result<Domain, DomainRefusal> {
+    Ok(read_with(items, reader.primitives, &reader.manifest_key, &reader.is_identity)?.domain)
+}
+
 /// The domain of these items, if they vouch for each other.
 pub(crate) fn read(items: &[Item], keeper: &dyn Keeper) -> Result<Brought, DomainRefusal> {
+    let manifest_key = |secret: &Secret| keeper.manifest_key(secret);
+    read_with(items, keeper.primitives(), &manifest_key, &|bytes| keeper.is_identity(bytes))
+}
+
+fn read_with(
+    items: &[Item],
+    primitives: &dyn Primitives,
+    manifest_key: &dyn Fn(&Secret) -> Secret,
+    is_identity: &dyn Fn(&[u8]) -> bool,
+) -> Result<Brought, DomainRefusal> {
     let stated = items.iter().find(|item| item.tag == MANIFEST).ok_or(DomainRefusal::NotOurs)?;
     let unreadable = |tag: &str| DomainRefusal::Unreadable { tag: tag.to_owned() };
     let (bytes, stated_mac) = stated
@@ -152,12 +181,12 @@ pub(crate) fn read(items: &[Item], keeper: &dyn Keeper) -> Result<Brought, Domai
         let tag = || item.tag.clone();
         let listed = manifest.items.get(&item.tag);
         let listed = listed.ok_or_else(|| DomainRefusal::Surplus { tag: tag() })?;
-        if listed.as_slice() != keeper.primitives().sha256(item.bytes.expose()) {
+        if listed.as_slice() != primitives.sha256(item.bytes.expose()) {
             return Err(DomainRefusal::Altered { tag: tag() });
         }
         let bytes = item.bytes.expose();
         if item.tag == IDENTITY {
-            identity = Some(bytes).filter(|bytes| keeper.is_identity(bytes));
+            identity = Some(bytes).filter(|bytes| is_identity(bytes));
         } else {
             epochs.push(epoch(item).ok_or_else(|| unreadable(&item.tag))?);
         }
@@ -168,11 +197,11 @@ pub(crate) fn read(items: &[Item], keeper: &dyn Keeper) -> Result<Brought, Domai
     let domain = id.ok().and_then(|id| Domain::new(id, epochs).ok());
     let domain = domain.ok_or_else(|| unreadable(MANIFEST))?;
     // Compared as secrets are: in constant time.
-    let right = Secret::new(mac(bytes, domain.secret(), keeper).to_vec());
+    let right = Secret::new(mac(bytes, &manifest_key(domain.secret()), primitives).to_vec());
     if right != Secret::new(stated_mac.to_vec()) {
         return Err(DomainRefusal::NotAuthentic);
     }
-    let holders = quorum(&manifest.holders, manifest.required, keeper.primitives());
+    let holders = quorum(&manifest.holders, manifest.required, primitives);
     Ok(Brought {
         domain,
         identity: Secret::new(identity.to_vec()),
@@ -199,9 +228,8 @@ fn epoch(item: &Item) -> Option<Epoch> {
     Some(Epoch { number, keys })
 }
 
-fn mac(bytes: &[u8], secret: &Secret, keeper: &dyn Keeper) -> [u8; MAC_BYTES] {
-    let key = keeper.manifest_key(secret);
-    let whole = keeper.primitives().hmac_sha512(key.expose(), &[MAC_LABEL, bytes]);
+fn mac(bytes: &[u8], key: &Secret, primitives: &dyn Primitives) -> [u8; MAC_BYTES] {
+    let whole = primitives.hmac_sha512(key.expose(), &[MAC_LABEL, bytes]);
     let mut mac = [0; MAC_BYTES];
     mac.copy_from_slice(&whole[..MAC_BYTES]);
     mac

@@ -35,7 +35,7 @@ pub use download::DownloadRefusal;
 pub use exchange_key::{ExchangeKeyRefusal, TransferKey};
 pub(crate) use held::{ExchangeRecord, HeldRecord};
 pub use held_by::HeldBy;
-pub use items::DomainRefusal;
+pub use items::{DomainRefusal, ItemReader, domain_of};
 pub use keeper::{ExchangeKey, Keeper, KeeperError, NextSeal};
 pub use not_activated::{NotActivated, ResealFailure};
 pub use rewrap::{Left, RewrapFailure};

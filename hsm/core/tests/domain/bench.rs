@@ -9,7 +9,7 @@ use casemate_engine_port::{Cost, Engine, KeySpec, OctSize, Secret};
 use casemate_engine_soft::SoftEngine;
 use casemate_engine_soft::backup::BackupKeys;
 use casemate_engine_soft::domain::DomainKeys;
-use casemate_hsm::backup::{BackupCipher, BackupCipherError, DOMAIN_SIGN_BYTES};
+use casemate_hsm::backup::{BackupCipher, BackupCipherError, DIGEST_BYTES, DOMAIN_SIGN_BYTES};
 use casemate_hsm::keys::{CreateKey, KeyView, NewAttributes, Tags};
 use casemate_hsm::rbac::{DataAction, NotAuthorized, Permit, Principal, Scope};
 use casemate_hsm::{
@@ -207,6 +207,9 @@ impl BackupCipher for Backups {
     fn seal(&self, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, BackupCipherError> {
         self.0.seal(aad, plaintext).map_err(|_| BackupCipherError)
     }
+    fn digest(&self, bytes: &[u8]) -> [u8; DIGEST_BYTES] {
+        casemate_engine_soft::sha256(bytes)
+    }
     fn open(&self, epoch: u32, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, BackupCipherError> {
         let opened = self.0.open(epoch, aad, sealed);
         opened.map(|opened| opened.expose().to_vec()).map_err(|_| BackupCipherError)
@@ -216,9 +219,14 @@ impl BackupCipher for Backups {
 /// The domain of an HSM, unless a test wants another.
 pub(crate) const DOMAIN: u8 = 9;
 
+/// An HSM's id, unless a test wants another.
+const ID: u8 = 3;
+
 pub(crate) struct Bench {
     /// The domain secret is this byte, thirty-two times.
     domain: u8,
+    /// The HSM's id is this byte, sixteen times.
+    id: u8,
     pub(crate) hsm: Arc<Hsm>,
     pub(crate) clock: Arc<HandClock>,
     pub(crate) pool: Arc<TestPool>,
@@ -269,35 +277,44 @@ impl Bench {
     }
 
     pub(crate) async fn try_with(settings: Settings, roles: &[&str]) -> Result<Self, OpenFailure> {
-        Self::try_in(DOMAIN, settings, roles).await
+        Self::try_in((DOMAIN, ID), settings, roles).await
     }
 
     /// An HSM of another security domain.
     pub(crate) async fn in_domain(domain: u8) -> Self {
-        Self::try_in(domain, settings(), &FIRST_ROLES).await.unwrap()
+        Self::try_in((domain, ID), settings(), &FIRST_ROLES).await.unwrap()
     }
 
-    async fn try_in(domain: u8, settings: Settings, roles: &[&str]) -> Result<Self, OpenFailure> {
+    /// Another HSM of the same domain.
+    pub(crate) async fn in_hsm(id: u8) -> Self {
+        Self::try_in((DOMAIN, id), settings(), &FIRST_ROLES).await.unwrap()
+    }
+
+    async fn try_in(
+        (domain, id): (u8, u8),
+        settings: Settings,
+        roles: &[&str],
+    ) -> Result<Self, OpenFailure> {
         let store = Arc::new(MemoryStore::default());
         let clock = Arc::new(HandClock(AtomicI64::new(1_700_000_000), AtomicUsize::new(0)));
         let pool = Arc::new(TestPool::default());
         let (engine, cipher) = keys(domain);
-        let sealed = SealedStore::create(store.clone(), cipher, identity()).await.unwrap();
+        let sealed = SealedStore::create(store.clone(), cipher, identity(id)).await.unwrap();
         let ports = ports(domain, engine, sealed, &clock, &pool);
         let hsm = Hsm::create(ports, creation(settings, roles), HsmLimits::default()).await?;
-        Ok(Self { domain, hsm, clock, pool, store, trail: Trail::in_memory().0 })
+        Ok(Self { domain, id, hsm, clock, pool, store, trail: Trail::in_memory().0 })
     }
 
     /// Opens the same store anew, as after a restart.
     pub(crate) async fn restart(self) -> Self {
-        let Self { domain, clock, pool, store, trail, hsm } = self;
+        let Self { domain, id, clock, pool, store, trail, hsm } = self;
         drop(hsm);
         let (engine, cipher) = keys(domain);
         let (sealed, records) =
-            SealedStore::open(store.clone(), cipher, identity(), None).await.unwrap();
+            SealedStore::open(store.clone(), cipher, identity(id), None).await.unwrap();
         let ports = ports(domain, engine, sealed, &clock, &pool);
         let hsm = Hsm::open(ports, records, HsmLimits::default()).unwrap();
-        Self { domain, hsm, clock, pool, store, trail }
+        Self { domain, id, hsm, clock, pool, store, trail }
     }
 
     /// Opens the same store anew under the secret of this epoch; with one before it, if records may
@@ -404,8 +421,8 @@ fn keys(domain: u8) -> (Arc<dyn Engine>, Arc<dyn RecordCipher>) {
     (Arc::new(engine), Arc::new(Cipher(cipher)))
 }
 
-fn identity() -> StoreIdentity {
-    StoreIdentity { hsm: [3; 16], epoch: 1 }
+fn identity(id: u8) -> StoreIdentity {
+    StoreIdentity { hsm: [id; 16], epoch: 1 }
 }
 
 fn ports(
@@ -429,7 +446,7 @@ fn ports(
 async fn an_hsm_without_administrator_is_not_made() {
     let store = Arc::new(MemoryStore::default());
     let (engine, cipher) = keys(DOMAIN);
-    let sealed = SealedStore::create(store, cipher, identity()).await.unwrap();
+    let sealed = SealedStore::create(store, cipher, identity(ID)).await.unwrap();
     let clock = Arc::new(HandClock(AtomicI64::new(0), AtomicUsize::new(0)));
     let ports = ports(DOMAIN, engine, sealed, &clock, &Arc::default());
     let refused = Hsm::create(ports, creation(settings(), &[]), HsmLimits::default()).await;

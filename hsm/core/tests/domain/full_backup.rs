@@ -21,17 +21,17 @@ use crate::shelf::{Beside, Shelf};
 
 const EC: KeySpec = KeySpec::Ec(Curve::P256);
 
-fn target() -> Target {
+pub(crate) fn target() -> Target {
     Target::new("https://a.example/c", "sig=1").unwrap()
 }
 
 async fn begin_backup(bench: &Bench) -> Result<Begun, StartRefusal> {
     let permit = bench.permit::<act::BackupStart>(ROOT, "/");
-    bench.hsm.begin_backup(&permit, &bench.intent().await, "dev", target()).await
+    bench.hsm.begin_backup(&permit, &bench.intent().await, "dev", target(), None).await
 }
 
 /// Makes a backup, and answers with its folder.
-async fn back_up(bench: &Bench, shelf: &Shelf) -> String {
+pub(crate) async fn back_up(bench: &Bench, shelf: &Shelf) -> String {
     let begun = begin_backup(bench).await.unwrap();
     let permit = bench.permit::<act::BackupStart>(ROOT, "/");
     let done = bench.hsm.back_up(&permit, &begun, shelf).await;
@@ -55,7 +55,12 @@ async fn prepare(
 }
 
 /// Restores, and opens the HSM anew.
-async fn restore(bench: Bench, who: Uuid, shelf: &Shelf, folder: &str) -> (Bench, Job, Restored) {
+pub(crate) async fn restore(
+    bench: Bench,
+    who: Uuid,
+    shelf: &Shelf,
+    folder: &str,
+) -> (Bench, Job, Restored) {
     let beside = Beside::default();
     let (begun, prepared) = prepare(&bench, who, shelf, &beside, folder).await;
     let prepared = prepared.unwrap();
@@ -75,13 +80,19 @@ async fn restore(bench: Bench, who: Uuid, shelf: &Shelf, folder: &str) -> (Bench
     (bench, job, restored)
 }
 
-struct Restored {
+pub(crate) struct Restored {
     revived: Vec<Uuid>,
     ended: Vec<Uuid>,
 }
 
+impl Restored {
+    pub(crate) fn was_revived(&self, principal: Uuid) -> bool {
+        self.revived.contains(&principal)
+    }
+}
+
 /// A restore that must fail; everything is as it was.
-async fn refused(bench: &Bench, shelf: &Shelf, folder: &str) -> JobFailure {
+pub(crate) async fn refused(bench: &Bench, shelf: &Shelf, folder: &str) -> JobFailure {
     let beside = Beside::default();
     refused_by(bench, shelf, &beside, folder).await
 }
@@ -112,7 +123,7 @@ impl JobFailureOf<'_> {
     }
 }
 
-async fn purge(bench: &Bench, key: &str) {
+pub(crate) async fn purge(bench: &Bench, key: &str) {
     let scope = format!("/keys/{key}");
     let permit = bench.permit::<act::KeysDelete>(ROOT, &scope);
     bench.hsm.delete_key(&permit, &bench.intent().await).await.unwrap();
@@ -120,26 +131,26 @@ async fn purge(bench: &Bench, key: &str) {
     bench.hsm.purge_key(&permit, &bench.intent().await).await.unwrap();
 }
 
-fn read(bench: &Bench, key: &str) -> Option<KeyView> {
+pub(crate) fn read(bench: &Bench, key: &str) -> Option<KeyView> {
     let permit = bench.permit::<act::KeysRead>(ROOT, &format!("/keys/{key}"));
     bench.hsm.key(&permit, Selector::Latest).ok()
 }
 
-async fn sign(bench: &Bench, key: &str) -> Vec<u8> {
+pub(crate) async fn sign(bench: &Bench, key: &str) -> Vec<u8> {
     let permit = bench.permit::<act::KeysSign>(ROOT, &format!("/keys/{key}"));
     let algorithm = SignAlgorithm::Es256;
     let request = SignRequest { version: Selector::Latest, algorithm, input: vec![7; 32] };
     bench.hsm.sign(&permit, request, |_| {}).await.unwrap().signature
 }
 
-async fn verifies(bench: &Bench, key: &str, signature: Vec<u8>) -> bool {
+pub(crate) async fn verifies(bench: &Bench, key: &str, signature: Vec<u8>) -> bool {
     let permit = bench.permit::<act::KeysVerify>(ROOT, &format!("/keys/{key}"));
     let (version, algorithm) = (Selector::Latest, SignAlgorithm::Es256);
     let request = VerifyRequest { version, algorithm, input: vec![7; 32], signature };
     bench.hsm.verify(&permit, request, |_| {}).await.unwrap().valid
 }
 
-async fn grant(bench: &Bench, who: Uuid, role: &str) -> Uuid {
+pub(crate) async fn grant(bench: &Bench, who: Uuid, role: &str) -> Uuid {
     let permit = bench.permit::<act::RoleAssignmentsWrite>(ROOT, "/");
     let role = built_in_role_named(&format!("Managed HSM {role}")).unwrap().id;
     let name = Uuid::new_v4();
@@ -148,12 +159,12 @@ async fn grant(bench: &Bench, who: Uuid, role: &str) -> Uuid {
     name
 }
 
-async fn take_away(bench: &Bench, name: Uuid) {
+pub(crate) async fn take_away(bench: &Bench, name: Uuid) {
     let permit = bench.permit::<act::RoleAssignmentsDelete>(ROOT, "/");
     bench.hsm.delete_assignment(&permit, &bench.intent().await, name).await.unwrap();
 }
 
-fn may_sign(bench: &Bench, who: Uuid) -> bool {
+pub(crate) fn may_sign(bench: &Bench, who: Uuid) -> bool {
     bench.try_permit::<act::KeysSign>(who, "/keys/a").is_ok()
 }
 
@@ -195,6 +206,18 @@ async fn the_hsm_is_again_as_it_was() {
     create(&bench, "new").await.unwrap();
     let bench = bench.restart().await;
     assert!(read(&bench, "new").is_some());
+}
+
+#[tokio::test]
+async fn backups_of_one_second_lie_beside_each_other() {
+    let (bench, shelf) = (Bench::new().await, Shelf::default());
+    let mut folders = std::collections::BTreeSet::new();
+    // By chance alone thirty of a hundred names would be different once in 128 times.
+    for _ in 0..30 {
+        assert!(folders.insert(back_up(&bench, &shelf).await), "{folders:?}");
+    }
+    let bench = bench.restart().await;
+    assert!(folders.insert(back_up(&bench, &shelf).await), "jobs outlive a restart");
 }
 
 #[tokio::test]
@@ -522,7 +545,7 @@ async fn a_permit_that_fell_sends_nothing_more() {
     let role = grant(&bench, keeper, "Backup User").await;
     let permit = bench.permit::<act::BackupStart>(keeper, "/");
     let intent = bench.intent().await;
-    let begun = bench.hsm.begin_backup(&permit, &intent, "dev", target()).await.unwrap();
+    let begun = bench.hsm.begin_backup(&permit, &intent, "dev", target(), None).await.unwrap();
     take_away(&bench, role).await;
     let done = bench.hsm.back_up(&permit, &begun, &shelf).await;
     assert!(matches!(done, Err(JobFailure::NotAuthorized(_))));

@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a fixture that breaks ends its test")]
 
+mod backup_compare;
 mod bench; // the fixture all tests stand on
 mod definitions;
 mod deletion;
 mod explain;
 mod full_backup;
 mod gcm;
+mod increments;
 mod key_backup;
 mod ladder;
 mod prefixes;

@@ -49,7 +49,7 @@ impl Kept {
     pub(super) async fn back_up(&mut self, bench: &Bench, by: &Principal) -> bool {
         let Some(permit) = may::<act::BackupStart>(bench, by, "/") else { return false };
         let intent = bench.intent().await;
-        let begun = bench.hsm.begin_backup(&permit, &intent, "dev", target()).await.unwrap();
+        let begun = bench.hsm.begin_backup(&permit, &intent, "dev", target(), None).await.unwrap();
         let done = bench.hsm.back_up(&permit, &begun, &self.shelf).await;
         let job = bench.hsm.end_job(begun, done).await;
         let folder = job.folder.unwrap();
