@@ -35,6 +35,7 @@ mod options;
 mod own_service;
 mod prepare;
 mod process;
+mod reseal;
 mod say;
 mod slots;
 pub mod sni;
@@ -50,10 +51,11 @@ pub use facts::Facts;
 pub use folder::FolderError;
 pub use limits::{LimitChange, LimitRefusal};
 pub use node::{
-    AskError, CommandError, ConfigRefusal, CreationRefusal, HsmCommand, NewHsm, NodeError,
-    RecordError, SetError, hsm, node,
+    AskError, ChangeError, CommandError, ConfigRefusal, CreationRefusal, HsmCommand, NewHsm,
+    NodeError, RecordError, SealCommand, SealRefusal, SealsError, SetError, hsm, node, node_seal,
 };
 pub use options::{DevOptions, OptionRefusal, RETENTION_DAYS_DEFAULT, default_data_dir};
 pub use process::{COURIER_COMMAND, PARTITION_COMMAND};
+pub use reseal::{RESEAL_COMMAND, ResealError};
 pub use state::StateError;
 pub use supervise::GaveUp;

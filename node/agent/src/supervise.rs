@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use casemate_channel::{AgentEnd, ChannelError, Engine, Start, ToAgent, ToPartition, chain};
+use casemate_channel::{AgentEnd, ChannelError, Engine, Seal, Start, ToAgent, ToPartition, chain};
 use casemate_control_plane::Activation;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -63,6 +63,8 @@ pub enum GaveUp {
 pub(crate) struct Supervisor {
     /// What the partition is told; `create` is taken out once it has been ready.
     pub(crate) start: Start,
+    /// What its next process is unsealed with.
+    pub(crate) seal: watch::Receiver<Seal>,
     /// Names a certificate may carry.
     pub(crate) names: HashSet<String>,
     /// Where connections wait.
@@ -100,6 +102,8 @@ struct Heard {
     /// Whether more hosts may no longer be named.
     outbound: bool,
     refusal: Option<(String, String)>,
+    /// Whether the refusal may pass by itself.
+    passing: bool,
     courier: Option<Courier>,
     /// Whether it ends by itself, to be started anew.
     anew: bool,
@@ -192,6 +196,9 @@ impl Supervisor {
         let ended = match (stopped, heard.refusal) {
             (true, _) => End::Stopped,
             (false, _) if heard.anew => End::Anew,
+            (false, Some((code, message))) if heard.passing => {
+                End::Died { how: format!("{message} ({code})") }
+            }
             (false, Some((code, message))) => End::Refused { code, message },
             (false, None) => End::Died { how },
         };
@@ -205,7 +212,9 @@ impl Supervisor {
             Engine::Pkcs11(place) => place.environment.clone(),
         };
         let process = Process::start(theirs, Role::Partition { environment }).await?;
-        end.send(&ToPartition::Start(Box::new(self.start.clone())), None).await?;
+        let seal = self.seal.borrow().clone();
+        let start = Start { seal, ..self.start.clone() };
+        end.send(&ToPartition::Start(Box::new(start)), None).await?;
         Ok((Arc::new(end), process))
     }
 
@@ -273,13 +282,14 @@ impl Supervisor {
                 heard.courier = Some(Courier::keep(place, Arc::clone(end), facts));
                 self.link.set(Some(Arc::clone(end)));
             }
-            ToAgent::Failed { code, message } => {
+            ToAgent::Failed { code, message, passing } => {
                 // It sees its own folder as the root; who reads the message does not.
                 let message = match &self.start.confine.root {
                     Some(root) => format!("{message} (its `/` is {})", root.display()),
                     None => message,
                 };
                 heard.refusal = Some((code, message));
+                heard.passing = passing;
             }
             ToAgent::DiskLow { low } => self.facts.change(|facts| facts.disk_low = low),
             ToAgent::Metrics { id, family } => self.facts.questions.part(id, family)?,

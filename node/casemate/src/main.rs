@@ -10,11 +10,13 @@ use std::process::ExitCode;
 
 use casemate_agent::{
     COURIER_COMMAND, DevOptions, Engine, HsmCommand as Managed, LimitChange, NewHsm,
-    PARTITION_COMMAND, Pkcs11, default_data_dir, dev, doctor, hsm, node,
+    PARTITION_COMMAND, Pkcs11, RESEAL_COMMAND, SealCommand as Sealing, default_data_dir, dev,
+    doctor, hsm, node, node_seal,
 };
 use casemate_cli::{
     Arguments, AuditCommand, Command, DevArguments, DevCommand, EngineChoice, HsmCommand,
-    IdentityCommand, TokenArguments, audit, identity, parse_error_code, security_domain,
+    IdentityCommand, SealCommand, TokenArguments, audit, identity, parse_error_code,
+    security_domain,
 };
 use casemate_engine_soft::ceremony::SoftPrimitives;
 use clap::Parser;
@@ -26,6 +28,9 @@ fn main() -> ExitCode {
     }
     if first.as_ref().is_some_and(|command| command == COURIER_COMMAND) {
         return casemate_courier::main();
+    }
+    if first.as_ref().is_some_and(|command| command == RESEAL_COMMAND) {
+        return casemate_node_seal::main();
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -58,6 +63,10 @@ fn act(command: Command) -> Result<(), Box<dyn Error>> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             Ok(runtime.block_on(hsm(&node.config, managed(command), &mut out))?)
         }
+        Command::Seal { command, node } => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(runtime.block_on(node_seal(&node.config, sealing(command), &mut out))?)
+        }
         Command::Doctor(folder) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             Ok(runtime.block_on(doctor(folder.data_dir, &mut out))?)
@@ -67,7 +76,7 @@ fn act(command: Command) -> Result<(), Box<dyn Error>> {
             Ok(security_domain(&command, &SoftPrimitives, &mut out)?)
         }
         // Taken by main already; the word is known to the parser so that nothing else has it.
-        Command::Partition | Command::Courier => Ok(()),
+        Command::Partition | Command::Courier | Command::Reseal => Ok(()),
     }
 }
 
@@ -79,6 +88,13 @@ fn read_audit(command: &AuditCommand) -> Result<(), Box<dyn Error>> {
 fn add_identity(command: &IdentityCommand) -> Result<(), Box<dyn Error>> {
     let default: PathBuf = default_data_dir().unwrap_or_default();
     Ok(identity(command, || default, &mut io::stdout())?)
+}
+
+fn sealing(command: SealCommand) -> Sealing {
+    match command {
+        SealCommand::Change => Sealing::Change,
+        SealCommand::Show => Sealing::Show,
+    }
 }
 
 fn managed(command: HsmCommand) -> Managed {

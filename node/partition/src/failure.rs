@@ -10,6 +10,7 @@ use casemate_engine_pkcs11::TokenError;
 use casemate_engine_port::EngineError;
 use casemate_harden::HardenError;
 use casemate_hsm::OpenFailure;
+use casemate_node_seal::GuardError;
 use casemate_store_port::{OpenError, StoreError};
 
 use crate::certificate::CertificateError;
@@ -42,6 +43,9 @@ pub(crate) enum Failure {
     /// The node seal.
     #[error(transparent)]
     Seal(#[from] SealFileError),
+    /// What opens the node seal.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
     /// The database.
     #[error("the HSM's database cannot be used: check the disk and that nothing else has it open")]
     Store(#[source] StoreError),
@@ -102,7 +106,7 @@ impl Failure {
             Self::Development => "development",
             Self::Threads(_) => "threads",
             Self::Folder(_) => "folder",
-            Self::Seal(_) => "seal",
+            Self::Seal(_) | Self::Guard(_) => "seal",
             Self::Store(_) => "store",
             Self::Tampered(OpenError::RolledBack { .. }) | Self::Emptied { .. } => "rolled-back",
             Self::Tampered(_) => "tampered",
@@ -122,6 +126,7 @@ impl Failure {
     pub(crate) fn lasts(&self) -> bool {
         match self {
             Self::Token(error) => error.lasts(),
+            Self::Guard(error) => !error.may_pass(),
             Self::Channel(_)
             | Self::AgentGone
             | Self::Threads(_)

@@ -60,9 +60,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "identity/*",
             "node/channel",
             "node/harden",
+            "node/seal",
             "stores/*",
         ],
     ),
+    // The formats of a seal are those of the software engine.
+    ("node/seal", &["engines/port", "engines/soft", "node/channel"]),
     ("stores/conformance", &["stores/port"]),
     ("stores/embedded", &["stores/port"]),
     ("stores/port", &[]),
