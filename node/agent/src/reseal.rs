@@ -38,16 +38,19 @@ pub(crate) async fn reseal(order: &Reseal) -> Result<(), ResealError> {
 }
 
 async fn run(order: &Reseal) -> io::Result<Resealed> {
-    let order = serde_json::to_vec(order)?;
+    let names = order.from.environment().iter().chain(order.to.guard.environment());
+    let environment = names.filter_map(|name| Some((name, std::env::var_os(name)?)));
+    let text = serde_json::to_vec(order)?;
     let mut process = Command::new("/proc/self/exe")
         .arg(RESEAL_COMMAND)
         .env_clear()
+        .envs(environment)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
     if let Some(mut input) = process.stdin.take() {
-        input.write_all(&order).await?;
+        input.write_all(&text).await?;
         input.shutdown().await?;
     }
     let output = process.wait_with_output().await?;

@@ -24,6 +24,8 @@ use crate::say::say;
 
 /// Refusals in a row, each with its reason, after which a partition is given up.
 const REFUSALS_MAX: u32 = 3;
+/// The word for a PIN that a token refuses. It is not tried again: tokens lock after a few tries.
+const PIN_REFUSED: &str = "pin";
 /// Deaths in a row, without ever having been ready, after which it is given up.
 const STILLBORN_MAX: u32 = 8;
 /// Time beyond the partition's own grace before it is killed at a stop.
@@ -130,7 +132,7 @@ impl Supervisor {
                 End::Refused { code, message } => {
                     refusals += 1;
                     say(format_args!("partition {}: {message} ({code})", self.start.hsm));
-                    if refusals >= REFUSALS_MAX {
+                    if refusals >= REFUSALS_MAX || code == PIN_REFUSED {
                         return Err(GaveUp::Refused { hsm: self.start.hsm, code, message });
                     }
                 }
@@ -207,12 +209,12 @@ impl Supervisor {
 
     async fn begin(&self) -> Result<(Arc<AgentEnd>, Process), ChannelError> {
         let (end, theirs) = AgentEnd::pair()?;
-        let environment = match &self.start.engine {
-            Engine::Software => Vec::new(),
-            Engine::Pkcs11(place) => place.environment.clone(),
-        };
-        let process = Process::start(theirs, Role::Partition { environment }).await?;
         let seal = self.seal.borrow().clone();
+        let mut environment = seal.environment().to_vec();
+        if let Engine::Pkcs11(place) = &self.start.engine {
+            environment.extend_from_slice(&place.environment);
+        }
+        let process = Process::start(theirs, Role::Partition { environment }).await?;
         let start = Start { seal, ..self.start.clone() };
         end.send(&ToPartition::Start(Box::new(start)), None).await?;
         Ok((Arc::new(end), process))

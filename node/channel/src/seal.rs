@@ -43,6 +43,46 @@ pub enum Guard {
         /// Where it is.
         file: PathBuf,
     },
+    /// A TPM 2.0.
+    Tpm {
+        /// How it is reached, as the TSS names it: `device:/dev/tpmrm0`.
+        device: String,
+        /// The registers that must be as they are now, by number; none for no such condition.
+        pcrs: Vec<u8>,
+    },
+    /// A key of a PKCS #11 token.
+    Token {
+        /// The module: a shared library.
+        module: PathBuf,
+        /// The token's label.
+        token: String,
+        /// A file of mode 0600 with the user's PIN.
+        pin_file: PathBuf,
+        /// Variables of the agent's environment that the module is told.
+        environment: Vec<String>,
+    },
+}
+
+impl Guard {
+    /// The variables that whoever works with it is told.
+    #[must_use]
+    pub fn environment(&self) -> &[String] {
+        match self {
+            Self::Token { environment, .. } => environment,
+            Self::Passphrase { .. } | Self::Credential { .. } | Self::Tpm { .. } => &[],
+        }
+    }
+}
+
+impl Seal {
+    /// The variables that whoever opens it is told.
+    #[must_use]
+    pub fn environment(&self) -> &[String] {
+        match self {
+            Self::Key { .. } => &[],
+            Self::Slot(slot) => slot.guard.environment(),
+        }
+    }
 }
 
 /// What a resealing process is to do, as JSON on its standard input.

@@ -106,7 +106,6 @@ impl Failure {
             Self::Development => "development",
             Self::Threads(_) => "threads",
             Self::Folder(_) => "folder",
-            Self::Seal(_) | Self::Guard(_) => "seal",
             Self::Store(_) => "store",
             Self::Tampered(OpenError::RolledBack { .. }) | Self::Emptied { .. } => "rolled-back",
             Self::Tampered(_) => "tampered",
@@ -115,7 +114,10 @@ impl Failure {
             Self::Settings(_) => "settings",
             Self::Domain(_) => "domain",
             Self::Engine(_) => "engine",
+            Self::Token(TokenError::PinRefused { .. })
+            | Self::Guard(GuardError::Token(TokenError::PinRefused { .. })) => "pin",
             Self::Token(_) => "token",
+            Self::Seal(_) | Self::Guard(_) => "seal",
             Self::Audit(_) | Self::AuditName { .. } => "audit",
             Self::Certificate(_) => "certificate",
             Self::Names(_) => "names",

@@ -3,7 +3,25 @@
 use std::io;
 use std::path::PathBuf;
 
+use casemate_engine_pkcs11::TokenError;
 use casemate_engine_soft::seal::SealError;
+
+/// Registers of a TPM, by number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pcrs(Vec<u8>);
+
+impl From<Vec<u8>> for Pcrs {
+    fn from(numbers: Vec<u8>) -> Self {
+        Self(numbers)
+    }
+}
+
+impl std::fmt::Display for Pcrs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let numbers: Vec<String> = self.0.iter().map(u8::to_string).collect();
+        write!(f, "PCR {}", numbers.join(", "))
+    }
+}
 
 /// Why a guard does not give or take sealing keys.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +109,77 @@ pub enum GuardError {
         /// The slot.
         slot: PathBuf,
     },
+    /// The token.
+    #[error(transparent)]
+    Token(TokenError),
+    /// The token does not hold the key.
+    #[error(
+        "the token '{label}' does not open the seal {}: it is another token, its key 'casemate \
+         node seal' was removed, or the seal was changed. Insert the right token or put the \
+         untouched seal back",
+        slot.display()
+    )]
+    OtherToken {
+        /// The token.
+        label: String,
+        /// The slot.
+        slot: PathBuf,
+    },
+    /// The program was built without.
+    #[error(
+        "this program was built without TPM support: install libtss2-dev and build it with \
+         --features tpm, or choose another [seal]"
+    )]
+    WithoutTpm,
+    /// The TPM does not answer.
+    #[error(
+        "no TPM answers at {device}: look whether the machine has one that is switched on, and who \
+         may open it"
+    )]
+    NoTpm {
+        /// How it was to be reached.
+        device: String,
+        /// What its library said.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The TPM refuses a step.
+    #[error("the TPM at {device} failed to {step}: look at the machine's log")]
+    Tpm {
+        /// How it was reached.
+        device: String,
+        /// What was to be done.
+        step: &'static str,
+        /// What its library said.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Another TPM, or one that was cleared.
+    #[error(
+        "the TPM at {device} did not make the seal {}: it is another machine's or was cleared, or \
+         the seal was changed. Put the seal back where it was made, or recover the HSM from its \
+         security domain",
+        slot.display()
+    )]
+    OtherTpm {
+        /// How it was reached.
+        device: String,
+        /// The slot.
+        slot: PathBuf,
+    },
+    /// The machine was started otherwise.
+    #[error(
+        "the TPM keeps the seal {} shut: a register of {pcrs} has another value than when the seal \
+         was made. If firmware or boot settings were changed on purpose, start what was there \
+         before, change to a seal without pcrs, and change back afterwards",
+        slot.display()
+    )]
+    PcrsChanged {
+        /// The slot.
+        slot: PathBuf,
+        /// The registers.
+        pcrs: Pcrs,
+    },
     /// The slot was made with another guard.
     #[error(
         "the seal {} was made with something else than the node's file names: put the old [seal] \
@@ -147,6 +236,10 @@ impl GuardError {
     /// Whether it may pass by itself, so that a later start may help.
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        false
+        match self {
+            Self::Token(error) => !error.lasts(),
+            Self::NoTpm { .. } | Self::Tpm { .. } => true,
+            _ => false,
+        }
     }
 }

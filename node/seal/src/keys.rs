@@ -82,7 +82,8 @@ impl SealingKeys {
     }
 }
 
-fn fresh() -> Secret {
+/// A new key.
+pub(crate) fn fresh() -> Secret {
     let mut bytes = vec![0; KEY_BYTES];
     random(&mut bytes);
     Secret::new(bytes)

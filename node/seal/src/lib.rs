@@ -14,6 +14,7 @@
 //! - A change of the guard takes a new sealing key; who kept the old slot and what opened it cannot
 //!   open what the partition seals from its next start on.
 
+mod blob;
 mod credential;
 mod error;
 mod files;
@@ -22,6 +23,9 @@ mod keys;
 mod passphrase;
 mod reseal;
 mod slot;
+mod token;
+#[cfg(feature = "tpm")]
+mod tpm;
 
 pub use error::GuardError;
 pub use files::read_private;

@@ -1,5 +1,10 @@
 //! The suite of the port: every guard passes it, and a guard that is not here is not shipped.
 
+#[cfg(feature = "softhsm-tests")]
+mod token;
+#[cfg(feature = "tpm")]
+mod tpm;
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -29,7 +34,17 @@ struct Kind {
 }
 
 fn kinds() -> Vec<Kind> {
-    vec![
+    let mut kinds = Vec::from(plain());
+    #[cfg(feature = "softhsm-tests")]
+    kinds.extend(token::kind());
+    #[cfg(feature = "tpm")]
+    kinds.push(tpm::kind());
+    kinds
+}
+
+/// Those that need no device.
+fn plain() -> [Kind; 2] {
+    [
         Kind {
             name: "passphrase",
             make: |folder| {
@@ -60,6 +75,7 @@ fn kinds() -> Vec<Kind> {
 fn file_of(guard: &Guard) -> &Path {
     match guard {
         Guard::Passphrase { file } | Guard::Credential { file } => file,
+        Guard::Tpm { .. } | Guard::Token { .. } => unreachable!("it has no file"),
     }
 }
 
@@ -283,6 +299,15 @@ fn files_for_a_guard_are_private_and_plain() {
     let guard = Guard::Passphrase { file: place.folder.path().to_owned() };
     assert!(text(open_or_create(&Slot { guard, ..place.slot.clone() })).contains("plain file"));
     assert!(!place.slot.path.exists(), "nothing was made");
+}
+
+#[test]
+#[cfg(not(feature = "tpm"))]
+fn a_tpm_is_refused_by_a_program_without() {
+    let mut slot = Place::of(&kinds()[0]).slot;
+    slot.guard = Guard::Tpm { device: "device:/dev/tpmrm0".to_owned(), pcrs: Vec::new() };
+    assert!(text(open_or_create(&slot)).contains("--features tpm"));
+    assert!(!slot.path.exists());
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use casemate_system_tests::nodes::{activate, client, create, let_use_keys};
 use casemate_test_kit::process::{self, eventually};
+use casemate_test_kit::softhsm::{LABEL, PIN, SoftHsm, module, write_pin};
 use casemate_test_kit::{Dev, Node};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -255,6 +256,46 @@ fn a_change_that_cannot_be_is_refused_and_the_old_seal_stays() {
     assert!(why.contains("casemate seal change") && why.contains("passphrase"), "{why}");
     let node = Node::start_with(place.path(), &place.passphrase("one"), &[]);
     assert!(is_ready(&node));
+    node.stop();
+    dev.stop();
+}
+
+#[test]
+fn a_token_that_is_missing_is_waited_for_and_a_wrong_pin_is_not() {
+    let (place, dev, token) = (Place::new(), Dev::fresh(), SoftHsm::new());
+    let seal = format!(
+        "[seal]\nkind = \"token\"\nmodule = {:?}\ntoken = {LABEL:?}\npin_file = {:?}\n\
+         environment = [\"SOFTHSM2_CONF\"]\n",
+        module(),
+        token.pin_file(),
+    );
+    let conf = token.conf();
+    let given = [("SOFTHSM2_CONF", conf.as_path())];
+    let node = Node::start_with(place.path(), &place.passphrase("one"), &given);
+    create(&node, &dev, "alpha");
+    Node::write_file(place.path(), &seal);
+    let changed = node.command("seal", &["change"]);
+    assert!(changed.status.success(), "{}", String::from_utf8_lossy(&changed.stderr));
+    node.stop();
+    token.remove();
+    let node = Node::start_with(place.path(), &seal, &given);
+    let missing = || shown(&node, "lastEnd").as_str().is_some_and(|why| why.contains(LABEL));
+    assert!(eventually(PATIENCE, missing), "{}", node.log());
+    // Longer than it takes to give up what lasts.
+    thread::sleep(Duration::from_secs(3));
+    assert_ne!(shown(&node, "state"), "given up");
+    token.put_back();
+    assert!(is_ready(&node), "{}", node.log());
+    node.stop();
+    write_pin(&token.pin_file(), "000000");
+    let node = Node::start_with(place.path(), &seal, &given);
+    let why = given_up(&node);
+    assert!(why.contains("refuses the PIN") && why.contains("(pin)"), "{why}");
+    assert_eq!(shown(&node, "restarts"), 0, "it was tried once");
+    node.stop();
+    write_pin(&token.pin_file(), PIN);
+    let node = Node::start_with(place.path(), &seal, &given);
+    assert!(is_ready(&node), "{}", node.log());
     node.stop();
     dev.stop();
 }

@@ -64,8 +64,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "stores/*",
         ],
     ),
-    // The formats of a seal are those of the software engine.
-    ("node/seal", &["engines/port", "engines/soft", "node/channel"]),
+    // The formats of a seal are those of the software engine; a token is reached as an engine does.
+    ("node/seal", &["engines/pkcs11", "engines/port", "engines/soft", "node/channel"]),
     ("stores/conformance", &["stores/port"]),
     ("stores/embedded", &["stores/port"]),
     ("stores/port", &[]),
