@@ -15,6 +15,9 @@ use crate::workspace::Workspace;
 
 pub(crate) use summary::Summary;
 
+/// The crate with the feature `tpm`.
+const SEALS: &str = "casemate-node-seal";
+
 /// Provides, builds, tests, sums up.
 pub(crate) fn test(workspace: &Workspace) -> Result<(), Failure> {
     let provided = provide(workspace)?;
@@ -25,7 +28,18 @@ pub(crate) fn test(workspace: &Workspace) -> Result<(), Failure> {
     tests.args(["test", "--release", "--locked", "--workspace", "--no-fail-fast"]);
     tests.env("CASEMATE_BIN", workspace.target().join("release/casemate"));
     provided.tell(&mut tests);
-    let (summary, status) = run_tests(&mut tests)?;
+    let (mut summary, mut status) = run_tests(&mut tests)?;
+    // What needs libraries or programs of the system is a feature, off in the plain build.
+    let mut with_devices = workspace.cargo();
+    with_devices.args(["test", "--release", "--locked", "--no-fail-fast", "-p", SEALS]);
+    with_devices.args(["--features", "tpm,softhsm-tests"]);
+    provided.tell(&mut with_devices);
+    let (more, of_more) = run_tests(&mut with_devices)?;
+    summary.passed += more.passed;
+    summary.failed += more.failed;
+    if status.success() {
+        status = of_more;
+    }
     conclude(&summary, status, &tests)
 }
 

@@ -42,6 +42,15 @@ pub enum Command {
         #[command(flatten)]
         node: NodeFile,
     },
+    /// Change what the seals of a running node's HSMs open with.
+    Seal {
+        /// What to do.
+        #[command(subcommand)]
+        command: SealCommand,
+        /// Which node.
+        #[command(flatten)]
+        node: NodeFile,
+    },
     /// Show what protects a running HSM, what does not, and what to do about it.
     Doctor(DataDir),
     /// Read and check an audit log, whether its HSM runs or not.
@@ -68,6 +77,9 @@ pub enum Command {
     /// Become the courier of one HSM; started by the agent only.
     #[command(hide = true)]
     Courier,
+    /// Put an HSM's sealing keys under another seal; started by the agent only.
+    #[command(hide = true)]
+    Reseal,
 }
 
 /// Commands for a running `casemate dev`.
@@ -184,6 +196,15 @@ pub enum HsmCommand {
         /// Its name.
         name: String,
     },
+}
+
+/// What can be done with the seal of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum SealCommand {
+    /// Bring all HSMs under the seal that the node's file names now, while they serve.
+    Change,
+    /// Show which seal is in force, as JSON.
+    Show,
 }
 
 /// How an HSM begins.
@@ -351,6 +372,8 @@ mod tests {
             "casemate dev identity add-group g",
             "casemate dev identity add-member g m --data-dir d",
             "casemate doctor --data-dir d",
+            "casemate seal change --config f",
+            "casemate seal show",
             "casemate audit key",
             "casemate audit verify --data-dir d --trust a+b+c",
             "casemate audit verify --from copy.jsonl",
@@ -394,6 +417,8 @@ mod tests {
             "casemate dev identity add-app a --federated i",
             "casemate dev identity add-member g",
             "casemate partition now",
+            "casemate seal",
+            "casemate seal change passphrase",
             "casemate audit",
             "casemate audit verify --from a --data-dir d",
             "casemate audit verify --untied --data-dir d",

@@ -28,17 +28,20 @@ pub struct BackupVerify {
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// The security domain's file; needs --key.
-    #[arg(long, value_name = "FILE", requires = "key", conflicts_with = "node_folder")]
+    #[arg(long, value_name = "FILE", requires = "key", conflicts_with_all = ["node_folder", "hsm"])]
     pub domain: Option<PathBuf>,
     /// Officers' keys, PEM; each with its certificate beside it: NAME.key and NAME.cer.
     #[arg(long, value_name = "NAME.key", requires = "domain")]
     pub key: Vec<PathBuf>,
-    /// The folder of an HSM of the same domain on this node, whose seal is read.
-    #[arg(long, value_name = "DIR", required_unless_present = "domain")]
+    /// An HSM of the same domain on this node, whose seal is read as the node reads it.
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["domain", "node_folder"])]
+    pub hsm: Option<String>,
+    /// The file of that node.
+    #[arg(long, value_name = "FILE", default_value = "/etc/casemate/node.toml", requires = "hsm")]
+    pub config: PathBuf,
+    /// The folder of an HSM of the same domain, whose seal `seal.key` in it opens.
+    #[arg(long, value_name = "DIR", conflicts_with = "hsm")]
     pub node_folder: Option<PathBuf>,
-    /// The file with the passphrase of that seal [default: seal.key in the folder opens it].
-    #[arg(long, value_name = "FILE", requires = "node_folder", conflicts_with = "domain")]
-    pub seal_passphrase: Option<PathBuf>,
     /// Where the throw-away HSM is made [default: the system's folder for temporary files].
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,

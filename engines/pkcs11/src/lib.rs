@@ -29,6 +29,7 @@ mod oaep;
 mod oct;
 mod pin;
 mod rsa;
+mod seal;
 mod sessions;
 mod template;
 mod token;
@@ -36,4 +37,5 @@ mod trial;
 mod wrapping;
 
 pub use engine::Pkcs11Engine;
+pub use seal::TokenSealed;
 pub use token::{Token, TokenError, TokenOptions};

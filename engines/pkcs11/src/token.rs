@@ -338,6 +338,17 @@ impl Token {
         }
     }
 
+    /// A session apart from the engine's, for whoever needs the token once.
+    pub(crate) fn log_in_alone(&self) -> Result<Session, TokenError> {
+        self.log_in(&mut self.link.write()).map(|(_, session)| session)
+    }
+
+    /// Ends the module; the next log-in begins it anew.
+    pub(crate) fn let_go(&self) {
+        // What it says to its end changes nothing any more.
+        let _ended = self.module.clone().finalize();
+    }
+
     fn slot(&self) -> Result<Slot, TokenError> {
         let slots = self
             .module
@@ -398,7 +409,7 @@ impl Token {
         }
     }
 
-    fn failed(&self, step: &'static str, error: Error) -> TokenError {
+    pub(crate) fn failed(&self, step: &'static str, error: Error) -> TokenError {
         failed(&self.label, step, error)
     }
 }

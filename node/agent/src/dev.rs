@@ -329,6 +329,7 @@ impl Parts {
             }
         };
         let supervisor = Supervisor {
+            seal: watch::channel(start.seal.clone()).1,
             start,
             names: self.names.certified(),
             link: Arc::clone(link),

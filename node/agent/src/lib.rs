@@ -36,6 +36,7 @@ mod options;
 mod own_service;
 mod prepare;
 mod process;
+mod reseal;
 mod rotate;
 mod say;
 mod slots;
@@ -52,11 +53,13 @@ pub use facts::Facts;
 pub use folder::FolderError;
 pub use limits::{LimitChange, LimitRefusal};
 pub use node::{
-    AskError, CommandError, ConfigRefusal, CreationRefusal, HsmCommand, NewHsm, NodeError,
-    RecordError, SetError, hsm, node,
+    AskError, ChangeError, CommandError, ConfigRefusal, CreationRefusal, HsmCommand, NewHsm,
+    NodeError, ReadSealError, RecordError, SealCommand, SealRefusal, SealsError, SetError, hsm,
+    key_file_seal, node, node_seal, seal_in_force,
 };
 pub use options::{DevOptions, OptionRefusal, RETENTION_DAYS_DEFAULT, default_data_dir};
 pub use process::{COURIER_COMMAND, PARTITION_COMMAND};
+pub use reseal::{RESEAL_COMMAND, ResealError};
 pub use rotate::{Rotate, RotateError, rotate};
 pub use state::StateError;
 pub use supervise::GaveUp;

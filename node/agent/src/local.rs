@@ -70,6 +70,15 @@ pub(crate) fn bind(folder: &Path) -> io::Result<UnixListener> {
 /// # Errors
 /// When no agent runs there, or it gives no proper answer.
 pub(crate) async fn ask(folder: &Path, question: &Value) -> io::Result<Value> {
+    ask_patiently(folder, question, ANSWER_TIMEOUT).await
+}
+
+/// The same, for what takes its time.
+pub(crate) async fn ask_patiently(
+    folder: &Path,
+    question: &Value,
+    patience: Duration,
+) -> io::Result<Value> {
     let opened = std::fs::File::open(folder)?;
     let exchange = async {
         let mut stream = UnixStream::connect(short_path(&opened)).await?;
@@ -78,7 +87,7 @@ pub(crate) async fn ask(folder: &Path, question: &Value) -> io::Result<Value> {
         BufReader::new(stream).read_line(&mut line).await?;
         serde_json::from_str(&line).map_err(io::Error::other)
     };
-    timeout(ANSWER_TIMEOUT, exchange).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
+    timeout(patience, exchange).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
 }
 
 fn short_path(folder: &std::fs::File) -> PathBuf {

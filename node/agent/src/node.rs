@@ -2,11 +2,15 @@
 //! nothing (that is its officers' part), and settles whom an HSM believes when it is created.
 
 mod ask;
+mod change_seal;
 mod command;
 mod config;
 mod creation;
 mod local;
+mod read_seal;
 mod record;
+mod seal;
+mod seals;
 mod set;
 
 use std::collections::HashSet;
@@ -22,10 +26,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 pub use self::ask::AskError;
-pub use self::command::{CommandError, HsmCommand, hsm};
+pub use self::change_seal::ChangeError;
+pub use self::command::{CommandError, HsmCommand, SealCommand, hsm, node_seal};
 pub use self::config::ConfigRefusal;
 pub use self::creation::{CreationRefusal, NewHsm};
+pub use self::read_seal::{ReadSealError, key_file_seal, seal_in_force};
 pub use self::record::RecordError;
+pub use self::seal::SealRefusal;
+pub use self::seals::SealsError;
 pub use self::set::SetError;
 
 use self::config::NodeConfig;
@@ -82,16 +90,17 @@ pub enum NodeError {
 /// # Errors
 /// When it cannot start.
 pub fn node(config: &Path, out: &mut dyn Write) -> Result<(), NodeError> {
-    let config = NodeConfig::read(config)?;
+    let file = config;
+    let config = NodeConfig::read(file)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(NodeError::Runtime)?;
-    runtime.block_on(run(config, out))
+    runtime.block_on(run(file, config, out))
 }
 
-async fn run(config: NodeConfig, out: &mut dyn Write) -> Result<(), NodeError> {
+async fn run(file: &Path, config: NodeConfig, out: &mut dyn Write) -> Result<(), NodeError> {
     let stops = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
     let [terminate, interrupt, hang_up] = stops.map(signal);
     let mut terminate = terminate.map_err(NodeError::Runtime)?;
@@ -109,7 +118,7 @@ async fn run(config: NodeConfig, out: &mut dyn Write) -> Result<(), NodeError> {
     let (stop, stopping) = watch::channel(false);
     let agent_limits = limits.agent.clone();
     let folder_of = Arc::clone(&folder);
-    let hsms = Arc::new(HsmSet::new(config, limits, port, folder_of, authority));
+    let hsms = Arc::new(HsmSet::new((file, config), limits, port, folder_of, authority)?);
     let gate = Arc::new(Gate {
         hsms: Arc::clone(&hsms.directory),
         direct: None,
@@ -127,7 +136,7 @@ async fn run(config: NodeConfig, out: &mut dyn Write) -> Result<(), NodeError> {
     });
     let local = bind(folder.path()).map_err(NodeError::Local)?;
     let said = ready(bound(&listener)?, bound(&management)?, &folder);
-    let count = hsms.start_all()?;
+    let count = hsms.start_all().await?;
     tokio::spawn(gate.serve(listener, Listener::Named, stopping.clone()));
     tokio::spawn(monitor.serve(management, stopping.clone()));
     tokio::spawn(Arc::new(NodeLocal { hsms: Arc::clone(&hsms) }).serve(local, stopping));

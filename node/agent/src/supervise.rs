@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use casemate_channel::{AgentEnd, ChannelError, Engine, Start, ToAgent, ToPartition, chain};
+use casemate_channel::{AgentEnd, ChannelError, Engine, Seal, Start, ToAgent, ToPartition, chain};
 use casemate_control_plane::Activation;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -24,6 +24,8 @@ use crate::say::say;
 
 /// Refusals in a row, each with its reason, after which a partition is given up.
 const REFUSALS_MAX: u32 = 3;
+/// The word for a PIN that a token refuses. It is not tried again: tokens lock after a few tries.
+const PIN_REFUSED: &str = "pin";
 /// Deaths in a row, without ever having been ready, after which it is given up.
 const STILLBORN_MAX: u32 = 8;
 /// Time beyond the partition's own grace before it is killed at a stop.
@@ -63,6 +65,8 @@ pub enum GaveUp {
 pub(crate) struct Supervisor {
     /// What the partition is told; `create` is taken out once it has been ready.
     pub(crate) start: Start,
+    /// What its next process is unsealed with.
+    pub(crate) seal: watch::Receiver<Seal>,
     /// Names a certificate may carry.
     pub(crate) names: HashSet<String>,
     /// Where connections wait.
@@ -100,6 +104,8 @@ struct Heard {
     /// Whether more hosts may no longer be named.
     outbound: bool,
     refusal: Option<(String, String)>,
+    /// Whether the refusal may pass by itself.
+    passing: bool,
     courier: Option<Courier>,
     /// Whether it ends by itself, to be started anew.
     anew: bool,
@@ -126,7 +132,7 @@ impl Supervisor {
                 End::Refused { code, message } => {
                     refusals += 1;
                     say(format_args!("partition {}: {message} ({code})", self.start.hsm));
-                    if refusals >= REFUSALS_MAX {
+                    if refusals >= REFUSALS_MAX || code == PIN_REFUSED {
                         return Err(GaveUp::Refused { hsm: self.start.hsm, code, message });
                     }
                 }
@@ -192,6 +198,9 @@ impl Supervisor {
         let ended = match (stopped, heard.refusal) {
             (true, _) => End::Stopped,
             (false, _) if heard.anew => End::Anew,
+            (false, Some((code, message))) if heard.passing => {
+                End::Died { how: format!("{message} ({code})") }
+            }
             (false, Some((code, message))) => End::Refused { code, message },
             (false, None) => End::Died { how },
         };
@@ -200,12 +209,14 @@ impl Supervisor {
 
     async fn begin(&self) -> Result<(Arc<AgentEnd>, Process), ChannelError> {
         let (end, theirs) = AgentEnd::pair()?;
-        let environment = match &self.start.engine {
-            Engine::Software => Vec::new(),
-            Engine::Pkcs11(place) => place.environment.clone(),
-        };
+        let seal = self.seal.borrow().clone();
+        let mut environment = seal.environment().to_vec();
+        if let Engine::Pkcs11(place) = &self.start.engine {
+            environment.extend_from_slice(&place.environment);
+        }
         let process = Process::start(theirs, Role::Partition { environment }).await?;
-        end.send(&ToPartition::Start(Box::new(self.start.clone())), None).await?;
+        let start = Start { seal, ..self.start.clone() };
+        end.send(&ToPartition::Start(Box::new(start)), None).await?;
         Ok((Arc::new(end), process))
     }
 
@@ -273,13 +284,14 @@ impl Supervisor {
                 heard.courier = Some(Courier::keep(place, Arc::clone(end), facts));
                 self.link.set(Some(Arc::clone(end)));
             }
-            ToAgent::Failed { code, message } => {
+            ToAgent::Failed { code, message, passing } => {
                 // It sees its own folder as the root; who reads the message does not.
                 let message = match &self.start.confine.root {
                     Some(root) => format!("{message} (its `/` is {})", root.display()),
                     None => message,
                 };
                 heard.refusal = Some((code, message));
+                heard.passing = passing;
             }
             ToAgent::DiskLow { low } => self.facts.change(|facts| facts.disk_low = low),
             ToAgent::Metrics { id, family } => self.facts.questions.part(id, family)?,

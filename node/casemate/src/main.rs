@@ -10,11 +10,12 @@ use std::process::ExitCode;
 
 use casemate_agent::{
     COURIER_COMMAND, DevOptions, Engine, HsmCommand as Managed, LimitChange, NewHsm,
-    PARTITION_COMMAND, Pkcs11, Rotate, default_data_dir, dev, doctor, hsm, node, rotate,
+    PARTITION_COMMAND, Pkcs11, RESEAL_COMMAND, Rotate, SealCommand as Sealing, default_data_dir,
+    dev, doctor, hsm, key_file_seal, node, node_seal, rotate, seal_in_force,
 };
 use casemate_cli::{
     Arguments, AuditCommand, BackupCommand, BackupVerify, Command, DevArguments, DevCommand,
-    EngineChoice, HsmCommand, IdentityCommand, RotateArguments, SecurityDomainCommand,
+    EngineChoice, HsmCommand, IdentityCommand, RotateArguments, SealCommand, SecurityDomainCommand,
     TokenArguments, audit, identity, open_domain, parse_error_code, security_domain, token_file,
 };
 use casemate_engine_soft::ceremony::SoftPrimitives;
@@ -28,6 +29,9 @@ fn main() -> ExitCode {
     }
     if first.as_ref().is_some_and(|command| command == COURIER_COMMAND) {
         return casemate_courier::main();
+    }
+    if first.as_ref().is_some_and(|command| command == RESEAL_COMMAND) {
+        return casemate_node_seal::main();
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -60,6 +64,10 @@ fn act(command: Command) -> Result<(), Box<dyn Error>> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             Ok(runtime.block_on(hsm(&node.config, managed(command), &mut out))?)
         }
+        Command::Seal { command, node } => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(runtime.block_on(node_seal(&node.config, sealing(command), &mut out))?)
+        }
         Command::Doctor(folder) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             Ok(runtime.block_on(doctor(folder.data_dir, &mut out))?)
@@ -74,7 +82,7 @@ fn act(command: Command) -> Result<(), Box<dyn Error>> {
             Ok(security_domain(&command, &SoftPrimitives, &mut out)?)
         }
         // Taken by main already; the word is known to the parser so that nothing else has it.
-        Command::Partition | Command::Courier => Ok(()),
+        Command::Partition | Command::Courier | Command::Reseal => Ok(()),
     }
 }
 
@@ -84,9 +92,16 @@ fn read_audit(command: &AuditCommand) -> Result<(), Box<dyn Error>> {
 }
 
 fn verify_backup(order: BackupVerify) -> Result<(), Box<dyn Error>> {
-    let domain = match (order.domain, order.node_folder) {
-        (_, Some(folder)) => DomainSource::Node { folder, passphrase: order.seal_passphrase },
-        (domain, None) => {
+    let domain = match (order.domain, order.node_folder, order.hsm) {
+        (_, Some(folder), _) => {
+            let seal = key_file_seal(&folder);
+            DomainSource::Node { folder, seal }
+        }
+        (_, None, Some(hsm)) => {
+            let (folder, seal) = seal_in_force(&order.config, &hsm)?;
+            DomainSource::Node { folder, seal }
+        }
+        (domain, None, None) => {
             let file = domain.unwrap_or_default();
             DomainSource::Officers(open_domain(&file, &order.key, &SoftPrimitives)?.items)
         }
@@ -105,6 +120,13 @@ fn verify_backup(order: BackupVerify) -> Result<(), Box<dyn Error>> {
 fn add_identity(command: &IdentityCommand) -> Result<(), Box<dyn Error>> {
     let default: PathBuf = default_data_dir().unwrap_or_default();
     Ok(identity(command, || default, &mut io::stdout())?)
+}
+
+fn sealing(command: SealCommand) -> Sealing {
+    match command {
+        SealCommand::Change => Sealing::Change,
+        SealCommand::Show => Sealing::Show,
+    }
 }
 
 fn managed(command: HsmCommand) -> Managed {

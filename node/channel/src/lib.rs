@@ -16,6 +16,7 @@ mod end;
 mod message;
 mod metrics;
 mod packet;
+mod seal;
 mod start;
 pub mod transfer;
 
@@ -23,7 +24,8 @@ pub use chain::chain;
 pub use end::{AgentEnd, ChannelError, PartitionEnd, Pending, receive_start};
 pub use message::{Listener, ToAgent, ToPartition};
 pub use metrics::{Family, MetricKind, PARTS_MAX, SAMPLES_PER_PART_MAX, Sample};
-pub use start::{Confine, Creation, Engine, ExternalName, Limits, Pkcs11, Seal, Start};
+pub use seal::{Guard, Reseal, Resealed, Seal, Slot};
+pub use start::{Confine, Creation, Engine, ExternalName, Limits, Pkcs11, Start};
 
 /// The version of the messages. Both ends come from one executable, so another one is an error.
 pub const VERSION: u32 = 1;

@@ -101,12 +101,15 @@ pub enum ToAgent {
     /// The HSM has changed its state: the partition finishes, ends, and is to be started anew at
     /// once.
     Anew,
-    /// The partition cannot go on, and a restart alone will not help.
+    /// The partition cannot go on.
     Failed {
         /// A short fixed word, for programs.
         code: String,
         /// What happened and what to do.
         message: String,
+        /// Whether it may pass by itself, so that a later start may help.
+        #[serde(default)]
+        passing: bool,
     },
     /// Whether calls are refused because the audit log's disk is nearly full; said when it changes.
     DiskLow {

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::seal::Seal;
+
 /// What a partition needs to begin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,22 +53,6 @@ pub struct ExternalName {
     pub host: String,
     /// The port a client uses.
     pub port: u16,
-}
-
-/// The node seal. Paths are as the confined partition sees them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Seal {
-    /// A file of mode 0600 with a random key, made at creation.
-    Key {
-        /// Where it is.
-        path: PathBuf,
-    },
-    /// A file of mode 0600 with a passphrase.
-    Passphrase {
-        /// Where it is.
-        path: PathBuf,
-    },
 }
 
 /// Where the keys of an HSM live.

@@ -1,11 +1,13 @@
 //! The first steps, on the only thread: hear what to be, give up all rights, say which.
 
-use casemate_channel::{Engine, Pending, Start, ToAgent, receive_start};
+use casemate_channel::{Engine, Pending, Seal, Start, ToAgent, receive_start};
 use casemate_engine_pkcs11::{Token, TokenOptions};
 use casemate_engine_soft::{about_module, random};
 use casemate_harden::{Plan, Reach, Report, enter, raise_nofile};
+use casemate_node_seal as node_seal;
 
 use crate::failure::Failure;
+use crate::seal::Sealing;
 
 /// A confined process that has read nothing from outside yet.
 pub(crate) struct Boot {
@@ -13,6 +15,8 @@ pub(crate) struct Boot {
     pub(crate) agent: Pending,
     /// The token's module, loaded while its file could be opened; nothing was asked of it yet.
     pub(crate) token: Option<Token>,
+    /// Where the sealing keys are; those of a slot were read while what opens it could be reached.
+    pub(crate) sealing: Sealing,
     /// Whether the system keeps all memory from the disk: then no secret needs a lock of its own.
     pub(crate) memory_is_locked: bool,
     /// Threads that the processor can run at once.
@@ -25,19 +29,21 @@ pub(crate) fn begin() -> Result<Boot, Failure> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     // Asked before the folders that tell are out of sight.
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    match load(&start).and_then(|token| Ok((token, confine(&start)?))) {
-        Ok((token, report)) => {
+    let loaded = sealing(&start).and_then(|sealing| Ok((sealing, load(&start)?)));
+    match loaded.and_then(|loaded| Ok((loaded, confine(&start)?))) {
+        Ok(((sealing, token), report)) => {
             let mut facts = report.facts();
             facts.extend(cryptography(token.as_ref()));
             agent.send_blocking(&ToAgent::Hardened { report: facts })?;
             let locked = |name: &str, active: bool| active && name == "memory lock";
             let mut measures = report.measures().iter();
             let memory_is_locked = measures.any(|measure| locked(measure.name, measure.active));
-            Ok(Boot { start, agent, token, memory_is_locked, cores })
+            Ok(Boot { start, agent, token, sealing, memory_is_locked, cores })
         }
         Err(failure) => {
             let (code, message) = (failure.code().to_owned(), failure.text());
-            agent.send_blocking(&ToAgent::Failed { code, message })?;
+            let passing = !failure.lasts();
+            agent.send_blocking(&ToAgent::Failed { code, message, passing })?;
             Err(failure)
         }
     }
@@ -59,6 +65,16 @@ fn cryptography(token: Option<&Token>) -> Vec<(String, String)> {
     [("engine", engine.as_str()), ("module", about_module()), ("self-tests", tests)]
         .map(|(name, state)| (name.to_owned(), state.to_owned()))
         .to_vec()
+}
+
+/// The sealing keys of a slot; a new HSM's are made. A key file is in the HSM's own folder and can
+/// wait.
+fn sealing(start: &Start) -> Result<Sealing, Failure> {
+    Ok(match (&start.seal, &start.create) {
+        (Seal::Key { path }, _) => Sealing::File(path.clone()),
+        (Seal::Slot(slot), Some(_)) => Sealing::Keys(node_seal::open_or_create(slot)?),
+        (Seal::Slot(slot), None) => Sealing::Keys(node_seal::open(slot)?),
+    })
 }
 
 /// Loads what a confined process cannot: the module runs code from a file, and the PIN file is not

@@ -10,6 +10,7 @@ use casemate_engine_pkcs11::TokenError;
 use casemate_engine_port::EngineError;
 use casemate_harden::HardenError;
 use casemate_hsm::OpenFailure;
+use casemate_node_seal::GuardError;
 use casemate_store_port::{OpenError, StoreError};
 
 use crate::certificate::CertificateError;
@@ -42,6 +43,9 @@ pub(crate) enum Failure {
     /// The node seal.
     #[error(transparent)]
     Seal(#[from] SealFileError),
+    /// What opens the node seal.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
     /// The database.
     #[error("the HSM's database cannot be used: check the disk and that nothing else has it open")]
     Store(#[source] StoreError),
@@ -125,7 +129,6 @@ impl Failure {
             Self::Development => "development",
             Self::Threads(_) => "threads",
             Self::Folder(_) => "folder",
-            Self::Seal(_) => "seal",
             Self::Store(_) => "store",
             Self::Tampered(OpenError::RolledBack { .. }) | Self::Emptied { .. } => "rolled-back",
             Self::Tampered(_) => "tampered",
@@ -134,7 +137,10 @@ impl Failure {
             Self::Settings(_) => "settings",
             Self::Domain(_) => "domain",
             Self::Engine(_) => "engine",
+            Self::Token(TokenError::PinRefused { .. })
+            | Self::Guard(GuardError::Token(TokenError::PinRefused { .. })) => "pin",
             Self::Token(_) => "token",
+            Self::Seal(_) | Self::Guard(_) => "seal",
             Self::Audit(_)
             | Self::AuditLost { .. }
             | Self::TooManyLosses
@@ -148,6 +154,7 @@ impl Failure {
     pub(crate) fn lasts(&self) -> bool {
         match self {
             Self::Token(error) => error.lasts(),
+            Self::Guard(error) => !error.may_pass(),
             Self::Channel(_)
             | Self::AgentGone
             | Self::Threads(_)

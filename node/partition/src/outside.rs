@@ -16,10 +16,7 @@ use casemate_store_port::RecordCipher;
 use crate::backup_cipher::DomainBackups;
 use crate::keeper::copy;
 use crate::record_cipher::DomainCipher;
-use crate::seal::{NodeSeal, SealFileError};
-
-/// The file beside a node seal that opens it, where no passphrase does.
-const KEY_FILE: &str = "seal.key";
+use crate::seal::{NodeSeal, Sealing};
 
 /// Why a node's seal gives no domain.
 #[derive(Debug, thiserror::Error)]
@@ -45,17 +42,16 @@ pub enum SealRefusal {
 ///
 /// # Errors
 /// When the seal does not open, or holds no domain.
-pub fn node_domain(folder: &Path, passphrase: Option<&Path>) -> Result<Domain, SealRefusal> {
-    let opener = match passphrase {
-        Some(path) => Seal::Passphrase { path: path.to_owned() },
-        None => Seal::Key { path: folder.join(KEY_FILE) },
+pub fn node_domain(folder: &Path, seal: &Seal) -> Result<Domain, SealRefusal> {
+    let closed = |cause: Box<_>| SealRefusal::Closed { folder: folder.to_owned(), cause };
+    let sealing = match seal {
+        Seal::Key { path } => Sealing::File(path.clone()),
+        Seal::Slot(slot) => {
+            Sealing::Keys(casemate_node_seal::open(slot).map_err(|error| closed(Box::new(error)))?)
+        }
     };
-    let closed = |error: SealFileError| SealRefusal::Closed {
-        folder: folder.to_owned(),
-        cause: Box::new(error),
-    };
-    let seal = NodeSeal::open(folder, &opener).map_err(closed)?;
-    let domain = seal.domain().map(copy);
+    let opened = NodeSeal::open(folder, sealing).map_err(|error| closed(Box::new(error)))?;
+    let domain = opened.domain().map(copy);
     domain.ok_or_else(|| SealRefusal::NotActivated { folder: folder.to_owned() })
 }
 

@@ -33,7 +33,7 @@ use crate::metrics::{Counts, Metrics};
 use crate::open::{self, System};
 use crate::pool::{Bounds, Load, NicedPool};
 use crate::rewrap::leave_epoch;
-use crate::seal::NodeSeal;
+use crate::seal::{NodeSeal, Sealing};
 use crate::sentinel::Sentinel;
 use crate::serve::Server;
 use crate::spawn::RuntimeSpawn;
@@ -69,18 +69,19 @@ pub(crate) fn run(boot: Boot) -> Result<(), Failure> {
 }
 
 async fn live(boot: Boot) -> Result<(), Failure> {
-    let Boot { start, agent, token, memory_is_locked, cores } = boot;
+    let Boot { start, agent, token, sealing, memory_is_locked, cores } = boot;
     let (agent, mut arrivals) = Agent::attend(agent.into_end()?);
-    let done = match Partition::open(&start, &agent, (memory_is_locked, token), cores).await {
-        Ok(partition) => partition.serve(&mut arrivals).await,
-        Err(failure) => Err(failure),
-    };
+    let done =
+        match Partition::open(&start, &agent, (memory_is_locked, token, sealing), cores).await {
+            Ok(partition) => partition.serve(&mut arrivals).await,
+            Err(failure) => Err(failure),
+        };
     match &done {
         Ok(()) => agent.tell(&ToAgent::Stopped).await?,
         Err(Failure::Anew) => return Ok(()),
         Err(failure) if failure.lasts() => {
             let (code, message) = (failure.code().to_owned(), failure.text());
-            agent.tell(&ToAgent::Failed { code, message }).await?;
+            agent.tell(&ToAgent::Failed { code, message, passing: false }).await?;
         }
         Err(_) => {}
     }
@@ -107,7 +108,7 @@ impl Partition {
     async fn open(
         start: &Start,
         agent: &Arc<Agent>,
-        (memory_is_locked, token): (bool, Option<Token>),
+        (memory_is_locked, token, sealing): (bool, Option<Token>, Sealing),
         cores: usize,
     ) -> Result<Self, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -117,7 +118,7 @@ impl Partition {
             caller_max: start.limits.caller_pool_queue_max,
         };
         let pool = NicedPool::start(cores, bounds, Arc::clone(&load)).map_err(Failure::Threads)?;
-        let mut seal = seal(start, &*clock)?;
+        let mut seal = seal(start, sealing, &*clock)?;
         open::settle(start, &mut seal).await?;
         let keys = open::keys(&seal, memory_is_locked, token)?;
         let sentinel = Sentinel::new();
@@ -300,12 +301,12 @@ fn tend(active: Option<&Arc<Hsm>>, trail: &Trail, keeper: &Arc<NodeKeeper>) {
 }
 
 /// The node seal; made where the HSM was not created yet.
-fn seal(start: &Start, clock: &dyn Clock) -> Result<NodeSeal, Failure> {
+fn seal(start: &Start, sealing: Sealing, clock: &dyn Clock) -> Result<NodeSeal, Failure> {
     // First of all what a restore has decided: the seal remembers no more than that.
     take_place(&start.folder).map_err(Failure::Folder)?;
     Ok(match &start.create {
-        Some(_) => NodeSeal::open_or_create(&start.folder, &start.seal, clock.now())?,
-        None => NodeSeal::open(&start.folder, &start.seal)?,
+        Some(_) => NodeSeal::open_or_create(&start.folder, sealing, clock.now())?,
+        None => NodeSeal::open(&start.folder, sealing)?,
     })
 }
 

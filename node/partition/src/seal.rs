@@ -1,27 +1,23 @@
 //! The node seal: this node's copy of the secrets across restarts, and the last change seen.
 //!
 //! `seal.bin` in the HSM's folder holds, sealed as `docs/design/node-seal.md` specifies, what
-//! `docs/design/partition.md` lists. It is opened with a key file or a passphrase file, which
-//! nobody but the owner may read.
+//! `docs/design/partition.md` lists. It is opened with a sealing key: that of a key file beside it,
+//! or of a slot, which was read before the process was confined.
 //!
 //! Invariant: a secret is durable here before anything is sealed under it, and is forgotten only
 //! when nothing is any more.
 
 mod content;
 
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use casemate_channel::Seal;
 use casemate_engine_port::Secret;
 use casemate_engine_soft::random;
-use casemate_engine_soft::seal::{
-    SealError, open_with_key, open_with_passphrase, under_key, under_passphrase,
-};
+use casemate_engine_soft::seal::{SealError, open_with_key, under_key};
 use casemate_hsm::UnixSeconds;
 use casemate_hsm::security_domain::{Domain, Epoch};
+use casemate_node_seal::{GuardError, SealingKeys, read_private};
 use casemate_store_port::StoreIdentity;
 
 use crate::files;
@@ -31,23 +27,24 @@ use content::Content;
 const SEAL_FILE: &str = "seal.bin";
 /// Largest seal file, in bytes.
 const SEAL_BYTES_MAX: u64 = 16 * 1024;
-/// Largest passphrase file, in bytes.
-const PASSPHRASE_BYTES_MAX: u64 = 1024;
 /// Length of the key file and of the domain secret, in bytes.
 const SECRET_BYTES: usize = 32;
 /// An opened node seal.
 pub(crate) struct NodeSeal {
     path: PathBuf,
-    opener: Opener,
+    /// The first one seals; the others opened it until now.
+    keys: Vec<Secret>,
     content: Content,
-    /// Whether a secret was forgotten that the file still holds.
+    /// Whether the file still holds a secret that was forgotten, or is under an earlier key.
     unsaved: bool,
 }
 
-/// What opens it.
-enum Opener {
-    Key(Secret),
-    Passphrase(Secret),
+/// Where its sealing keys are.
+pub(crate) enum Sealing {
+    /// In a file, made for a new HSM.
+    File(PathBuf),
+    /// Here: they came out of a slot.
+    Keys(SealingKeys),
 }
 
 /// Why the node seal is not used.
@@ -62,26 +59,9 @@ pub(crate) enum SealFileError {
         /// Where it should be.
         path: PathBuf,
     },
-    /// There is no key or passphrase file.
-    #[error("there is no file {} to open the node seal with: put it back", path.display())]
-    NoOpener {
-        /// Where it should be.
-        path: PathBuf,
-    },
-    /// Others may read the key or passphrase file.
-    #[error("others may read {} (mode {mode:o}): chmod 600 it", path.display())]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// It is something else than a plain file.
-    #[error("{} is no plain file", path.display())]
-    NotAFile {
-        /// What it is not.
-        path: PathBuf,
-    },
+    /// The key file.
+    #[error(transparent)]
+    Key(#[from] GuardError),
     /// A file could not be read or written.
     #[error("{} cannot be used: check its owner and the disk", path.display())]
     Io {
@@ -110,33 +90,39 @@ pub(crate) enum SealFileError {
 
 impl NodeSeal {
     /// Opens the folder's seal.
-    pub(crate) fn open(folder: &Path, seal: &Seal) -> Result<Self, SealFileError> {
+    pub(crate) fn open(folder: &Path, sealing: Sealing) -> Result<Self, SealFileError> {
         let path = folder.join(SEAL_FILE);
-        let sealed = files::read(&path, SEAL_BYTES_MAX)
-            .map_err(|cause| SealFileError::Io { path: path.clone(), cause })?
-            .ok_or_else(|| SealFileError::Missing { path: path.clone() })?;
-        let opener = Opener::read(seal)?;
-        let opened = match &opener {
-            Opener::Key(key) => open_with_key(key, &sealed),
-            Opener::Passphrase(passphrase) => open_with_passphrase(passphrase, &sealed),
-        };
-        let opened =
-            opened.map_err(|cause| SealFileError::Refused { path: path.clone(), cause })?;
-        let content = Content::decode(&opened)
-            .ok_or_else(|| SealFileError::Content { path: path.clone() })?;
-        Ok(Self { path, opener, content, unsaved: false })
+        let sealed = sealed(&path)?.ok_or_else(|| SealFileError::Missing { path: path.clone() })?;
+        Self::opened(path, &sealed, sealing.keys()?)
+    }
+
+    /// Opens it with the first key that does.
+    fn opened(path: PathBuf, sealed: &[u8], keys: Vec<Secret>) -> Result<Self, SealFileError> {
+        let mut refused = SealError::NotAuthentic;
+        for (at, key) in keys.iter().enumerate() {
+            match open_with_key(key, sealed) {
+                Ok(opened) => {
+                    let content = Content::decode(&opened)
+                        .ok_or_else(|| SealFileError::Content { path: path.clone() })?;
+                    return Ok(Self { path, keys, content, unsaved: at > 0 });
+                }
+                Err(cause) => refused = cause,
+            }
+        }
+        Err(SealFileError::Refused { path, cause: refused })
     }
 
     /// Opens the folder's seal, or makes one for a new HSM: a domain secret, an id, and the key
     /// file too if there is none.
     pub(crate) fn open_or_create(
         folder: &Path,
-        seal: &Seal,
+        sealing: Sealing,
         now: UnixSeconds,
     ) -> Result<Self, SealFileError> {
-        match Self::open(folder, seal) {
-            Err(SealFileError::Missing { path }) => Self::create(path, seal, now),
-            done => done,
+        let path = folder.join(SEAL_FILE);
+        match sealed(&path)? {
+            Some(sealed) => Self::opened(path, &sealed, sealing.keys()?),
+            None => Self::create(path, sealing, now),
         }
     }
 
@@ -259,11 +245,11 @@ impl NodeSeal {
         self.content.last_sequence
     }
 
-    fn create(path: PathBuf, seal: &Seal, now: UnixSeconds) -> Result<Self, SealFileError> {
-        if let Seal::Key { path } = seal {
+    fn create(path: PathBuf, sealing: Sealing, now: UnixSeconds) -> Result<Self, SealFileError> {
+        if let Sealing::File(path) = &sealing {
             create_key(path)?;
         }
-        let opener = Opener::read(seal)?;
+        let keys = sealing.keys()?;
         let mut hsm = [0; 16];
         random(&mut hsm);
         let content = Content {
@@ -275,40 +261,33 @@ impl NodeSeal {
             domain: None,
             forget_before: 0,
         };
-        let made = Self { path, opener, content, unsaved: false };
+        let made = Self { path, keys, content, unsaved: false };
         made.save()?;
         Ok(made)
     }
 
     fn save(&self) -> Result<(), SealFileError> {
-        let payload = self.content.encode();
-        let sealed = match &self.opener {
-            Opener::Key(key) => under_key(key, &payload),
-            Opener::Passphrase(passphrase) => under_passphrase(passphrase, &payload),
-        };
-        let sealed =
-            sealed.map_err(|cause| SealFileError::Refused { path: self.path.clone(), cause })?;
+        let key = self.keys.first().expect("there is at least one key");
+        let sealed = under_key(key, &self.content.encode())
+            .map_err(|cause| SealFileError::Refused { path: self.path.clone(), cause })?;
         files::replace(&self.path, &sealed)
             .map_err(|cause| SealFileError::Io { path: self.path.clone(), cause })
     }
 }
 
-impl Opener {
-    fn read(seal: &Seal) -> Result<Self, SealFileError> {
-        match seal {
-            Seal::Key { path } => {
-                Ok(Self::Key(Secret::new(read_private(path, u64_of(SECRET_BYTES))?)))
-            }
-            Seal::Passphrase { path } => {
-                let mut bytes = read_private(path, PASSPHRASE_BYTES_MAX)?;
-                // Editors and `echo` end a line.
-                if bytes.last() == Some(&b'\n') {
-                    bytes.pop();
-                }
-                Ok(Self::Passphrase(Secret::new(bytes)))
-            }
+impl Sealing {
+    fn keys(self) -> Result<Vec<Secret>, SealFileError> {
+        match self {
+            Self::File(path) => Ok(vec![read_private(&path, SECRET_BYTES)?]),
+            Self::Keys(keys) => Ok(keys.into_all()),
         }
     }
+}
+
+/// The sealed file, if there is one.
+fn sealed(path: &Path) -> Result<Option<Vec<u8>>, SealFileError> {
+    let read = files::read(path, SEAL_BYTES_MAX);
+    read.map_err(|cause| SealFileError::Io { path: path.to_owned(), cause })
 }
 
 /// Makes the key file, unless it is there.
@@ -319,35 +298,10 @@ fn create_key(path: &Path) -> Result<(), SealFileError> {
     }
 }
 
-/// Reads a file that nobody but its owner may read.
-fn read_private(path: &Path, bytes_max: u64) -> Result<Vec<u8>, SealFileError> {
-    let io = |cause| SealFileError::Io { path: path.to_owned(), cause };
-    let file = match OpenOptions::new().read(true).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(SealFileError::NoOpener { path: path.to_owned() });
-        }
-        Err(error) => return Err(io(error)),
-    };
-    let facts = file.metadata().map_err(io)?;
-    if !facts.is_file() {
-        return Err(SealFileError::NotAFile { path: path.to_owned() });
-    }
-    let mode = facts.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(SealFileError::Exposed { path: path.to_owned(), mode });
-    }
-    files::read_open(file, bytes_max).map_err(io)
-}
-
 pub(crate) fn random_secret() -> Secret {
     let mut bytes = vec![0; SECRET_BYTES];
     random(&mut bytes);
     Secret::new(bytes)
-}
-
-fn u64_of(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -18,9 +18,7 @@ pub(crate) fn domain(source: &DomainSource) -> Result<Domain, RehearseError> {
             };
             Ok(domain_of(items, &reader)?)
         }
-        DomainSource::Node { folder, passphrase } => {
-            Ok(node_domain(folder, passphrase.as_deref())?)
-        }
+        DomainSource::Node { folder, seal } => Ok(node_domain(folder, seal)?),
     }
 }
 

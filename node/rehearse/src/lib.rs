@@ -20,6 +20,7 @@ mod source;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use casemate_channel::Seal;
 use casemate_hsm::backup::{BackupError, Compared, JobFailure, StartRefusal};
 use casemate_hsm::security_domain::DomainRefusal;
 use casemate_quorum::Item;
@@ -49,9 +50,8 @@ pub enum DomainSource {
     Node {
         /// The HSM's folder.
         folder: PathBuf,
-        /// The file with the passphrase that opens the seal; if there is none, `seal.key` in the
-        /// folder does.
-        passphrase: Option<PathBuf>,
+        /// What opens its seal.
+        seal: Seal,
     },
 }
 

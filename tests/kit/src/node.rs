@@ -26,17 +26,27 @@ pub struct Node {
 impl Node {
     /// Starts the node of this folder and waits until it listens. What is in the folder stays.
     pub fn start(folder: &Path) -> Self {
-        let data_dir = folder.join("data");
-        let text = format!(
-            "data_dir = {data_dir:?}\ndomain = \"{DOMAIN}\"\nregion = \"here\"\n\
-             [listen]\nhsm = \"127.0.0.1:0\"\nmanagement = \"127.0.0.1:0\"\n"
-        );
-        fs::write(folder.join("node.toml"), text).expect("the file can be written");
+        Self::start_with(folder, "", &[])
+    }
+
+    /// The same, with more at the end of its file and more in its environment.
+    pub fn start_with(folder: &Path, more: &str, environment: &[(&str, &Path)]) -> Self {
+        Self::try_start(folder, more, environment).expect("the node starts")
+    }
+
+    /// The same; what it said where it did not start.
+    pub fn try_start(
+        folder: &Path,
+        more: &str,
+        environment: &[(&str, &Path)],
+    ) -> Result<Self, String> {
+        Self::write_file(folder, more);
         let out = File::create(folder.join("out")).expect("the output can be kept");
         let err = File::create(folder.join("err")).expect("the log can be kept");
         let child = Command::new(places::casemate())
             .args(["node", "--config"])
             .arg(folder.join("node.toml"))
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)
@@ -46,8 +56,32 @@ impl Node {
         let listens = process::eventually(PATIENCE, || {
             node.ended() || node.said().contains("casemate hsm create")
         });
-        assert!(listens && !node.ended(), "the node did not start:\n{}", node.log());
-        node
+        if listens && !node.ended() { Ok(node) } else { Err(node.log()) }
+    }
+
+    /// Writes its file anew, with more at the end.
+    pub fn write_file(folder: &Path, more: &str) {
+        let data_dir = folder.join("data");
+        let text = format!(
+            "data_dir = {data_dir:?}\ndomain = \"{DOMAIN}\"\nregion = \"here\"\n\
+             [listen]\nhsm = \"127.0.0.1:0\"\nmanagement = \"127.0.0.1:0\"\n{more}"
+        );
+        fs::write(folder.join("node.toml"), text).expect("the file can be written");
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it, as nothing can refuse, and waits until it has gone with its partitions.
+    pub fn kill(mut self) {
+        let partitions = process::descendants(self.child.id());
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+        for partition in partitions {
+            assert!(process::ends_within(partition, PATIENCE), "a partition goes with its agent");
+        }
     }
 
     /// The port of its HSMs.
@@ -83,8 +117,13 @@ impl Node {
 
     /// Runs `casemate hsm …` for it.
     pub fn hsm(&self, words: &[&str]) -> Output {
+        self.command("hsm", words)
+    }
+
+    /// Runs another command for it.
+    pub fn command(&self, command: &str, words: &[&str]) -> Output {
         Command::new(places::casemate())
-            .arg("hsm")
+            .arg(command)
             .args(words)
             .arg("--config")
             .arg(self.folder.join("node.toml"))

@@ -7,66 +7,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use casemate_system_tests::management::get;
+use casemate_system_tests::nodes::{activate, client, create, issuer};
 use casemate_system_tests::{casemate, token};
 use casemate_test_kit::node::DOMAIN;
 use casemate_test_kit::process::eventually;
 use casemate_test_kit::{Dev, Node, Rest, places};
 use serde_json::{Value, json};
-
-/// The issuer and the tenant of its tokens.
-fn issuer(dev: &Dev) -> (String, String) {
-    let claims = claims(&dev.token());
-    let text = |name: &str| claims[name].as_str().expect("the token has it").to_owned();
-    (text("iss"), text("tid"))
-}
-
-fn claims(token: &str) -> Value {
-    use base64::Engine as _;
-    let part = token.split('.').nth(1).expect("a token has three parts");
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part).expect("base64url");
-    serde_json::from_slice(&bytes).expect("claims are JSON")
-}
-
-/// Makes an HSM whose administrator is the app of `dev`.
-fn create(node: &Node, dev: &Dev, name: &str) -> Value {
-    let (issuer, tenant) = issuer(dev);
-    let admin = claims(&dev.token())["oid"].as_str().expect("an oid").to_owned();
-    let ca = dev.ca().display().to_string();
-    node.hsm_json(&[
-        "create",
-        name,
-        "--tenant",
-        &tenant,
-        "--issuer",
-        &issuer,
-        "--issuer-ca",
-        &ca,
-        "--admin",
-        &admin,
-        "--audience",
-        "https://managedhsm.azure.net",
-        "--retention-days",
-        "7",
-    ])
-}
-
-/// Gives its security domain to the officers of `dev`.
-fn activate(node: &Node, dev: &Dev, hsm: &str) {
-    let cer = |at: usize| dev.data_dir().join(format!("officers/officer-{at}.cer"));
-    let certificates: Vec<String> = (1..=3).map(|at| cer(at).display().to_string()).collect();
-    let mut words = vec!["security-domain", "request", "--quorum", "2"];
-    words.extend(certificates.iter().flat_map(|cer| ["--cert", cer.as_str()]));
-    let out = Command::new(places::casemate()).args(words).output().expect("the program runs");
-    let request: Value = serde_json::from_slice(&out.stdout).expect("a request is JSON");
-    let given = client(node, dev, hsm).call("POST", "/securitydomain/download", &request);
-    assert_eq!(given.expect("an answer").status, 202);
-    let active = || node.hsm_json(&["show", hsm])["activated"] == true;
-    assert!(eventually(Duration::from_secs(20), active), "{}", node.log());
-}
-
-fn client(node: &Node, dev: &Dev, hsm: &str) -> Rest {
-    Rest::new(&node.url(hsm), &node.ca()).with_token(&dev.token())
-}
 
 /// The names in a list.
 fn names(list: &Value) -> Vec<String> {

@@ -17,12 +17,16 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("mkfs.ext4", "e2fsprogs"),
     ("mount", "mount"),
     ("openssl", "openssl"),
+    ("pkg-config", "pkg-config"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("ps", "procps"),
     ("python3", "python3"),
     ("softhsm2-util", "softhsm2"),
+    ("setpriv", "util-linux"),
     ("strace", "strace"),
+    ("swtpm", "swtpm"),
+    ("tpm2_pcrextend", "tpm2-tools"),
     ("unshare", "util-linux"),
 ];
 
@@ -35,6 +39,9 @@ pub(super) fn install_missing() -> Result<(), Failure> {
         .collect();
     if !python_makes_venvs() {
         packages.push("python3-venv");
+    }
+    if !has_tss() {
+        packages.push("libtss2-dev");
     }
     packages.dedup();
     if packages.is_empty() {
@@ -51,6 +58,11 @@ pub(super) fn install_missing() -> Result<(), Failure> {
 /// Debian ships Python without `ensurepip`; the module is there only with `python3-venv`.
 fn python_makes_venvs() -> bool {
     succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"]))
+}
+
+/// The headers and libraries of the TPM's software stack, for the feature `tpm`.
+fn has_tss() -> bool {
+    succeeds(Command::new("pkg-config").args(["--exists", "tss2-esys", "tss2-tctildr"]))
 }
 
 fn apt() -> Command {

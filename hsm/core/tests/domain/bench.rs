@@ -320,7 +320,7 @@ impl Bench {
     /// Opens the same store anew under the secret of this epoch; with one before it, if records may
     /// be sealed under that.
     pub(crate) async fn restart_in(self, newest: (u32, u8), before: Option<(u32, u8)>) -> Self {
-        let Self { clock, pool, store, trail, hsm, .. } = self;
+        let Self { id, clock, pool, store, trail, hsm, .. } = self;
         drop(hsm);
         let (epoch, domain) = newest;
         let of = |byte: u8| DomainKeys::derive(&Secret::new(vec![byte; 32])).into_parts();
@@ -330,7 +330,7 @@ impl Bench {
         let cipher = |record, head| -> Arc<dyn RecordCipher> {
             Arc::new(Cipher(casemate_engine_soft::domain::RecordCipher::new(record, head)))
         };
-        let identity = StoreIdentity { epoch, ..identity() };
+        let identity = StoreIdentity { epoch, ..identity(id) };
         let opened = match before {
             None => SealedStore::open(store.clone(), cipher(record, head), identity, None).await,
             Some((epoch, byte)) => {
@@ -348,12 +348,12 @@ impl Bench {
             ..ports(domain, Arc::new(engine), sealed, &clock, &pool)
         };
         let hsm = Hsm::open(ports, records, HsmLimits::default()).unwrap();
-        Self { domain, hsm, clock, pool, store, trail }
+        Self { domain, id, hsm, clock, pool, store, trail }
     }
 
     /// The cipher of records under this secret, and whose they are.
     pub(crate) fn next_seal(epoch: u32, byte: u8) -> (Arc<dyn RecordCipher>, StoreIdentity) {
-        (keys(byte).1, StoreIdentity { epoch, ..identity() })
+        (keys(byte).1, StoreIdentity { epoch, ..identity(ID) })
     }
 
     /// Opens another store in the place of its own, as after a full restore.

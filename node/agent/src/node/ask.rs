@@ -2,13 +2,19 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::config::{ConfigRefusal, NodeConfig};
 use super::creation::NewHsm;
-use crate::local::ask;
+use crate::local::ask_patiently;
+
+/// How long most answers are waited for.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a change of the seal of all HSMs is waited for.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// A question.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,6 +42,25 @@ pub(crate) enum Question {
     },
     /// What is known of all.
     List,
+    /// Bring all under the seal that the node's file names.
+    ChangeSeal,
+    /// Which seal is in force.
+    ShowSeal,
+}
+
+impl Question {
+    /// How long its answer is waited for: sealing anew takes a second or so for each HSM.
+    fn patience(&self) -> Duration {
+        match self {
+            Self::ChangeSeal => CHANGE_TIMEOUT,
+            Self::Create { .. }
+            | Self::Delete { .. }
+            | Self::Show { .. }
+            | Self::Inspect { .. }
+            | Self::List
+            | Self::ShowSeal => ANSWER_TIMEOUT,
+        }
+    }
 }
 
 /// Why there is no answer.
@@ -64,7 +89,7 @@ pub enum AskError {
 /// Asks the node of this file.
 pub(crate) async fn ask_node(config: &Path, question: &Question) -> Result<Value, AskError> {
     let path = NodeConfig::read(config)?.data_dir;
-    let answer = ask(&path, &json!(question)).await;
+    let answer = ask_patiently(&path, &json!(question), question.patience()).await;
     let mut answer = answer.map_err(|cause| AskError::NotRunning { path, cause })?;
     match answer.get("error").and_then(Value::as_str) {
         Some(error) => Err(AskError::Refused(error.into())),

@@ -46,6 +46,15 @@ pub enum HsmCommand {
     },
 }
 
+/// What is to be done with the seal of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SealCommand {
+    /// Bring all HSMs under the seal that the node's file names.
+    Change,
+    /// Show which one is in force.
+    Show,
+}
+
 /// Why it was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
@@ -101,6 +110,24 @@ pub async fn hsm(
         HsmCommand::Inspect { name } => ask_node(config, &Question::Inspect { name }).await?,
         HsmCommand::Delete { name } => ask_node(config, &Question::Delete { name }).await?,
     };
+    writeln!(out, "{answer:#}")?;
+    Ok(out.flush()?)
+}
+
+/// The same for the seal of all its HSMs.
+///
+/// # Errors
+/// When there is no node, or it says no; the seal is then the one before.
+pub async fn node_seal(
+    config: &Path,
+    command: SealCommand,
+    out: &mut dyn Write,
+) -> Result<(), CommandError> {
+    let question = match command {
+        SealCommand::Change => Question::ChangeSeal,
+        SealCommand::Show => Question::ShowSeal,
+    };
+    let answer = ask_node(config, &question).await?;
     writeln!(out, "{answer:#}")?;
     Ok(out.flush()?)
 }

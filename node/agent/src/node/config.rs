@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::seal::{SealConfig, SealRefusal};
 use crate::limits::{LimitChange, LimitRefusal, changed};
 
 /// Largest file, in bytes.
@@ -26,6 +27,9 @@ pub(crate) struct NodeConfig {
     pub(crate) region: String,
     /// Listeners.
     pub(crate) listen: Listen,
+    /// What opens the seals of its HSMs.
+    #[serde(default)]
+    pub(crate) seal: SealConfig,
     /// Other limits than the built-in ones.
     #[serde(default)]
     pub(crate) limits: BTreeMap<String, u64>,
@@ -85,6 +89,9 @@ pub enum ConfigRefusal {
     /// Both listeners at one place.
     #[error("both listeners are at {0}; give each a port of its own")]
     SameListener(SocketAddr),
+    /// A seal that cannot be.
+    #[error(transparent)]
+    Seal(#[from] SealRefusal),
     /// A limit that cannot be.
     #[error(transparent)]
     Limit(#[from] LimitRefusal),
@@ -135,6 +142,7 @@ impl NodeConfig {
         if hsm == management && hsm.port() != 0 {
             return Err(ConfigRefusal::SameListener(hsm));
         }
+        self.seal.check()?;
         changed(&self.changes())?;
         Ok(())
     }
@@ -197,6 +205,8 @@ mod tests {
             ("keys_max = 5000", "keys_max = -1"),
             ("keys_max = 5000", "keys_max = \"5000\""),
             ("[limits]", "[limits"),
+            ("[limits]", "[seal]\nkind = \"clear\"\n[limits]"),
+            ("[limits]", "[seal]\n[limits]"),
         ] {
             assert!(refused(from, to).contains("not understood"), "{to}");
         }
@@ -216,6 +226,7 @@ mod tests {
             ("\"eu-west\"", "\"eu/west\"", "letters"),
             ("127.0.0.1:8445", "0.0.0.0:8445", "loopback"),
             ("0.0.0.0:443", "127.0.0.1:8445", "port of its own"),
+            ("[limits]", "[seal]\nkind = \"passphrase\"\nfile = \"p\"\n[limits]", "whole path"),
             ("keys_max = 5000", "keys = 5000", "there is no limit"),
             ("keys_max = 5000", "keys_max = 0", "cannot be 0"),
         ] {

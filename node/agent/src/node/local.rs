@@ -32,6 +32,8 @@ impl NodeLocal {
             Question::Show { name } => self.hsms.show(&name),
             Question::Inspect { name } => self.hsms.inspect(&name).await,
             Question::List => Ok(self.hsms.list()),
+            Question::ChangeSeal => self.hsms.change_seal().await,
+            Question::ShowSeal => Ok(self.hsms.show_seal()),
         }
     }
 }

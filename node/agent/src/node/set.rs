@@ -1,7 +1,7 @@
 //! The HSMs of a node while it runs: each with its supervisor; made and taken away on demand.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +12,11 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::change_seal::ChangeError;
 use super::config::NodeConfig;
 use super::creation::{CreationRefusal, NewHsm};
 use super::record::{self, HSMS_MAX, HsmRecord, RecordError};
+use super::seals::{SLOTS, Seals, SealsError, Term};
 use crate::authority::Authority;
 use crate::clock::now;
 use crate::courier::CourierPlace;
@@ -28,14 +30,15 @@ use crate::say::say;
 use crate::supervise::{GaveUp, Supervisor};
 use crate::users;
 
-/// The node seal's key in the HSM's folder.
-const SEAL_FILE: &str = "seal.key";
 /// Where the folders of deleted HSMs go.
 const DELETED: &str = "deleted";
 
 /// All HSMs of one node.
 pub(crate) struct HsmSet {
+    /// The node's file, which names the seal that is wanted.
+    pub(crate) file: PathBuf,
     pub(crate) config: NodeConfig,
+    pub(crate) seals: Seals,
     pub(crate) limits: AllLimits,
     /// The port that clients use.
     pub(crate) port: u16,
@@ -44,13 +47,15 @@ pub(crate) struct HsmSet {
     pub(crate) directory: Arc<Directory>,
     running: Mutex<BTreeMap<String, Running>>,
     /// One change at a time.
-    changing: tokio::sync::Mutex<()>,
+    pub(crate) changing: tokio::sync::Mutex<()>,
 }
 
 struct Running {
     record: HsmRecord,
     link: Arc<HsmLink>,
     facts: Arc<SharedFacts>,
+    /// What its next partition is unsealed with.
+    seal: watch::Sender<Seal>,
     stop: watch::Sender<bool>,
     supervised: JoinHandle<Result<(), GaveUp>>,
 }
@@ -76,18 +81,28 @@ pub enum SetError {
     /// Its folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// Its seal.
+    #[error(transparent)]
+    Seal(#[from] SealsError),
+    /// The seal's change.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
 }
 
 impl HsmSet {
     pub(crate) fn new(
-        config: NodeConfig,
+        (file, config): (&Path, NodeConfig),
         limits: AllLimits,
         port: u16,
         folder: Arc<Folder>,
         authority: Arc<Authority>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, SetError> {
+        let any_hsm = !HsmRecord::all(&folder)?.is_empty();
+        let seals = Seals::open(Arc::clone(&folder), &config.seal, any_hsm)?;
+        Ok(Self {
+            file: file.to_owned(),
             config,
+            seals,
             limits,
             port,
             folder,
@@ -95,12 +110,13 @@ impl HsmSet {
             directory: Arc::default(),
             running: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
-        }
+        })
     }
 
     /// Starts every HSM that the folder holds.
-    pub(crate) fn start_all(&self) -> Result<usize, SetError> {
+    pub(crate) async fn start_all(&self) -> Result<usize, SetError> {
         let records = HsmRecord::all(&self.folder)?;
+        self.finish_change(&records).await?;
         let count = records.len();
         for record in records {
             self.begin(record)?;
@@ -140,7 +156,8 @@ impl HsmSet {
         let _ended = running.supervised.await;
         let kept = self.folder.make(&format!("{DELETED}/{name}-{}", now()))?;
         // The record last: cut off before, the next start serves what is left and says what is not.
-        for from in [format!("courier/{name}"), format!("hsm/{name}"), record::file(&name)] {
+        let (courier, hsm) = (format!("courier/{name}"), format!("hsm/{name}"));
+        for from in [courier, hsm, format!("{SLOTS}/{name}"), record::file(&name)] {
             let from = self.folder.join(&from);
             let to = kept.join(from.iter().rev().nth(1).unwrap_or_default());
             match std::fs::rename(&from, &to) {
@@ -180,6 +197,30 @@ impl HsmSet {
         self.running.lock().values().map(|hsm| self.shown(hsm)).collect()
     }
 
+    /// The names of all.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.running.lock().keys().cloned().collect()
+    }
+
+    /// One that neither serves nor was given up.
+    pub(crate) fn unsteady(&self) -> Option<String> {
+        let running = self.running.lock();
+        let mut hsms = running.values();
+        let unsteady = |hsm: &&Running| {
+            let ready = hsm.facts.read().ready;
+            !ready && !hsm.supervised.is_finished()
+        };
+        hsms.find(unsteady).map(|hsm| hsm.record.name.clone())
+    }
+
+    /// The next partition of each HSM is unsealed by this term.
+    pub(crate) fn follow(&self, term: &Term) -> Result<(), SealsError> {
+        for hsm in self.running.lock().values() {
+            hsm.seal.send_replace(self.seals.seal(term, &hsm.record.name, Path::new("/"))?);
+        }
+        Ok(())
+    }
+
     /// Stops all, at the same time.
     pub(crate) async fn stop(&self) {
         let all = std::mem::take(&mut *self.running.lock());
@@ -204,6 +245,7 @@ impl HsmSet {
             "state": state,
             "activated": facts.activated,
             "url": self.url(&hsm.record.name),
+            "seal": self.seals.current().seal.shown(),
             "created": hsm.record.created_at,
             "restarts": facts.restarts,
             "process": facts.partition_pid,
@@ -237,8 +279,10 @@ impl HsmSet {
             Known { hosts: hosts.clone(), link: Arc::clone(&link), facts: Arc::clone(&facts) };
         self.directory.add(known);
         let (stop, stopping) = watch::channel(false);
+        let (seal, sealing) = watch::channel(start.seal.clone());
         let supervisor = Supervisor {
             start,
+            seal: sealing,
             names: hosts.into_iter().collect(),
             link: Arc::clone(&link),
             authority: Arc::clone(&self.authority),
@@ -257,7 +301,7 @@ impl HsmSet {
             }
             ended
         });
-        let running = Running { record, link, facts, stop, supervised };
+        let running = Running { record, link, facts, seal, stop, supervised };
         self.running.lock().insert(name, running);
         Ok(())
     }
@@ -282,7 +326,7 @@ impl HsmSet {
             hsm: record.name.clone(),
             names: ["managedhsm", "vault"].map(name).to_vec(),
             named_port: self.port,
-            seal: Seal::Key { path: seen.join(SEAL_FILE) },
+            seal: self.seals.seal(&self.seals.current(), &record.name, &seen)?,
             engine: casemate_channel::Engine::default(),
             folder: seen,
             create: settings.map(|settings| Creation { settings, development: false }),

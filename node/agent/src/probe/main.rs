@@ -81,7 +81,8 @@ fn told(start: &Start, name: &str) -> bool {
 async fn serve(start: Start, end: PartitionEnd) -> Outcome {
     if told(&start, "refuse") {
         let message = "the records do not fit the head; restore the folder".to_owned();
-        let failed = ToAgent::Failed { code: "RecordsDoNotFit".to_owned(), message };
+        let failed =
+            ToAgent::Failed { code: "RecordsDoNotFit".to_owned(), message, passing: false };
         return Ok(end.send(&failed, None).await?);
     }
     if told(&start, "slow") {

@@ -4,7 +4,8 @@ use std::os::fd::AsFd;
 
 use super::*;
 use crate::message::Listener;
-use crate::start::{Confine, Limits, Seal};
+use crate::seal::Seal;
+use crate::start::{Confine, Limits};
 
 fn ends() -> (AgentEnd, PartitionEnd) {
     let (agent, theirs) = AgentEnd::pair().unwrap();

@@ -18,6 +18,7 @@ mod rotation;
 use super::*;
 use crate::clock::SystemClock;
 use crate::ledger::Remember;
+use crate::seal::Sealing;
 
 struct Inline;
 
@@ -78,7 +79,12 @@ fn start(dir: &tempfile::TempDir, settings: Option<Value>) -> Start {
 }
 
 fn seal(start: &Start) -> NodeSeal {
-    NodeSeal::open_or_create(&start.folder, &start.seal, UnixSeconds(0)).unwrap()
+    NodeSeal::open_or_create(
+        &start.folder,
+        Sealing::File(start.folder.join("seal.key")),
+        UnixSeconds(0),
+    )
+    .unwrap()
 }
 
 async fn open(start: &Start) -> Result<(Arc<Hsm>, NodeSeal), Failure> {

@@ -1,36 +1,55 @@
 //! The seal opens with its own key, and with nothing else.
 
 use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
 const NOW: UnixSeconds = UnixSeconds(1_767_225_600);
 
+/// Where a test's sealing keys are.
+enum Kind {
+    File,
+    /// As those of a slot, by a byte each.
+    Slot(Vec<u8>),
+}
+
 struct Node {
     dir: tempfile::TempDir,
-    seal: Seal,
+    sealing: Kind,
 }
 
 impl Node {
     fn with_key() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let seal = Seal::Key { path: dir.path().join("seal.key") };
-        Self { dir, seal }
+        Self { dir, sealing: Kind::File }
     }
 
-    fn with_passphrase(passphrase: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("passphrase");
-        write_private(&path, passphrase.as_bytes());
-        Self { dir, seal: Seal::Passphrase { path } }
+    fn with_slot(keys: &[u8]) -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), sealing: Kind::Slot(keys.to_vec()) }
+    }
+
+    /// The same folder with other keys.
+    fn under(self, keys: &[u8]) -> Self {
+        Self { sealing: Kind::Slot(keys.to_vec()), ..self }
+    }
+
+    fn sealing(&self) -> Sealing {
+        match &self.sealing {
+            Kind::File => Sealing::File(self.file("seal.key")),
+            Kind::Slot(keys) => {
+                let key = |byte: &u8| Secret::new(vec![*byte; SECRET_BYTES]);
+                Sealing::Keys(SealingKeys::of(keys.iter().map(key).collect()).unwrap())
+            }
+        }
     }
 
     fn open(&self) -> Result<NodeSeal, SealFileError> {
-        NodeSeal::open(self.dir.path(), &self.seal)
+        NodeSeal::open(self.dir.path(), self.sealing())
     }
 
     fn create(&self) -> NodeSeal {
-        NodeSeal::open_or_create(self.dir.path(), &self.seal, NOW).unwrap()
+        NodeSeal::open_or_create(self.dir.path(), self.sealing(), NOW).unwrap()
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -45,7 +64,7 @@ fn write_private(path: &Path, bytes: &[u8]) {
 
 #[test]
 fn what_was_made_opens_again_with_what_was_remembered() {
-    for node in [Node::with_key(), Node::with_passphrase("correct horse\n")] {
+    for node in [Node::with_key(), Node::with_slot(&[1])] {
         let mut made = node.create();
         made.remember(7).unwrap();
         made.remember(3).unwrap();
@@ -67,15 +86,20 @@ fn two_seals_have_nothing_in_common() {
 }
 
 #[test]
-fn a_passphrase_counts_without_the_end_of_its_line() {
-    let node = Node::with_passphrase("correct horse");
-    node.create();
-    write_private(&node.file("passphrase"), b"correct horse\n");
-    assert!(node.open().is_ok());
-    write_private(&node.file("passphrase"), b"correct horse \n");
-    assert!(matches!(node.open(), Err(SealFileError::Refused { .. })));
-    write_private(&node.file("passphrase"), b"\n");
-    assert!(matches!(node.open(), Err(SealFileError::Refused { .. })));
+fn an_earlier_key_still_opens_and_the_first_one_seals() {
+    let node = Node::with_slot(&[1]);
+    let made = node.create();
+    let node = node.under(&[2, 1]);
+    assert_eq!(node.open().unwrap().domain_secret(), made.domain_secret());
+    let node = node.under(&[3, 2]);
+    assert!(matches!(node.open(), Err(SealFileError::Refused { .. })), "opened is not sealed anew");
+    let node = node.under(&[3, 2, 1]);
+    // As at each start: whatever the change, the file is written once under the first key.
+    node.open().unwrap().remember(0).unwrap();
+    let node = node.under(&[3]);
+    assert_eq!(node.open().unwrap().domain_secret(), made.domain_secret());
+    let node = node.under(&[2, 1]);
+    assert!(matches!(node.open(), Err(SealFileError::Refused { .. })), "the old ones open no more");
 }
 
 #[test]
@@ -98,9 +122,8 @@ fn another_key_another_kind_and_changed_bytes_are_refused() {
         assert!(matches!(node.open(), Err(SealFileError::Refused { .. })), "cut at {at}");
     }
     fs::write(node.file("seal.bin"), &sealed).unwrap();
-    let passphrase = Seal::Passphrase { path: node.file("seal.key") };
-    let opened = NodeSeal::open(node.dir.path(), &passphrase);
-    assert!(matches!(opened, Err(SealFileError::Refused { .. })));
+    let node = node.under(&[1, 2, 3]);
+    assert!(matches!(node.open(), Err(SealFileError::Refused { .. })));
 }
 
 #[test]
@@ -109,7 +132,7 @@ fn files_that_others_may_read_are_refused() {
     node.create();
     for mode in [0o640, 0o604, 0o660, 0o610, 0o644] {
         fs::set_permissions(node.file("seal.key"), Permissions::from_mode(mode)).unwrap();
-        let Err(SealFileError::Exposed { mode: found, .. }) = node.open() else {
+        let Err(SealFileError::Key(GuardError::Exposed { mode: found, .. })) = node.open() else {
             panic!("mode {mode:o} was accepted");
         };
         assert_eq!(found, mode);
@@ -124,25 +147,21 @@ fn a_seal_or_key_that_is_gone_is_not_made_anew() {
     assert!(matches!(node.open(), Err(SealFileError::Missing { .. })));
     node.create();
     fs::remove_file(node.file("seal.key")).unwrap();
-    assert!(matches!(node.open(), Err(SealFileError::NoOpener { .. })));
-    let again = NodeSeal::open_or_create(node.dir.path(), &node.seal, NOW);
-    assert!(matches!(again, Err(SealFileError::NoOpener { .. })));
-    let passphrase = Seal::Passphrase { path: node.file("none") };
-    let other = tempfile::tempdir().unwrap();
-    let made = NodeSeal::open_or_create(other.path(), &passphrase, NOW);
-    assert!(matches!(made, Err(SealFileError::NoOpener { .. })));
+    assert!(matches!(node.open(), Err(SealFileError::Key(GuardError::NoFile { .. }))));
+    let again = NodeSeal::open_or_create(node.dir.path(), node.sealing(), NOW);
+    assert!(matches!(again, Err(SealFileError::Key(GuardError::NoFile { .. }))));
 }
 
 #[test]
 fn what_is_no_file_or_too_long_is_refused() {
     let node = Node::with_key();
     node.create();
-    let folder = Seal::Key { path: node.dir.path().to_owned() };
+    let folder = Sealing::File(node.dir.path().to_owned());
     fs::set_permissions(node.dir.path(), Permissions::from_mode(0o700)).unwrap();
-    let opened = NodeSeal::open(node.dir.path(), &folder);
-    assert!(matches!(opened, Err(SealFileError::NotAFile { .. })));
+    let opened = NodeSeal::open(node.dir.path(), folder);
+    assert!(matches!(opened, Err(SealFileError::Key(GuardError::NotAFile { .. }))));
     write_private(&node.file("seal.key"), &[1; 33]);
-    assert!(matches!(node.open(), Err(SealFileError::Io { .. })));
+    assert!(matches!(node.open(), Err(SealFileError::Key(GuardError::Io { .. }))));
     fs::write(node.file("seal.bin"), vec![0; 20_000]).unwrap();
     assert!(matches!(node.open(), Err(SealFileError::Io { .. })));
 }

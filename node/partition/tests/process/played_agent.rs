@@ -149,7 +149,7 @@ impl Partition {
         loop {
             let heard = self.hear_signing(agent).await;
             assert!(!matches!(heard, ToAgent::Ready { .. }), "it started");
-            if let ToAgent::Failed { code, message } = heard {
+            if let ToAgent::Failed { code, message, .. } = heard {
                 assert!(!self.process.wait().unwrap().success());
                 return (code, message);
             }

@@ -41,7 +41,7 @@ impl Active {
         let message = start(&dir, None);
         let (hsm, seal, ledger, identity) =
             open_with_identity(&message, super::seal(&message)).await.unwrap();
-        let trail = super::trail(&message, &Door::from(&hsm), ledger).await.unwrap();
+        let trail = super::trail(&message, &Door::from(&hsm), ledger, &[]).await.unwrap();
         let keeper = NodeKeeper::new(seal, identity, "dev", false);
         let keeper = Snapping::new(keeper, dir.path());
         Self { hsm, keeper, trail, dir }
