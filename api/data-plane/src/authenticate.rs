@@ -1,6 +1,7 @@
 //! Who is calling: the bearer token, looked at before anything else of the request but its host.
 //!
-//! No record is written here: of a caller that was not believed, the chain knows nothing.
+//! No record is written here: of a caller that was not believed, the chain knows nothing. One whose
+//! tokens were cut off is known, and gets its record from who asks.
 
 use std::sync::Arc;
 
@@ -16,15 +17,31 @@ use crate::plane::{DataPlane, Name};
 use crate::refusal::Refusal;
 use crate::request_id::RequestId;
 
-/// The caller, or the answer that sends the client to its issuer.
+/// Why a call goes no further.
+pub(crate) enum Unbelieved {
+    /// Nobody knows whose call it is: the answer sends the client to its issuer.
+    Unknown(Answer),
+    /// It is known whose call it is, and its tokens were cut off.
+    CutOff {
+        /// Whose it is.
+        caller: Arc<Caller>,
+        /// What it is told.
+        refusal: TokenRefusal,
+        /// Where it gets a new token.
+        challenge: HeaderValue,
+    },
+}
+
+/// The caller, or why it is not believed.
 pub(crate) async fn authenticate(
     plane: &DataPlane,
     name: &Name,
     parts: &Parts,
     id: &RequestId,
-) -> Result<Arc<Caller>, Answer> {
+) -> Result<Arc<Caller>, Unbelieved> {
     let Some(token) = bearer(parts) else {
-        return Err(Answer::challenge(&parts.method, name.challenge.clone()));
+        let answer = Answer::challenge(&parts.method, name.challenge.clone());
+        return Err(Unbelieved::Unknown(answer));
     };
     let now = plane.door.now().0;
     if let Some(caller) = plane.validator.cached(token, now) {
@@ -60,18 +77,15 @@ fn bearer(parts: &Parts) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty()).then_some(token)
 }
 
-fn refused(refusal: TokenRefusal, name: &Name, id: &RequestId) -> Answer {
+fn refused(refusal: TokenRefusal, name: &Name, id: &RequestId) -> Unbelieved {
     tracing::info!(id = id.as_str(), %refusal, "a token was refused");
-    let challenge = match refusal.kind() {
-        RefusalKind::Token => Some(name.challenge.clone()),
-        RefusalKind::CutOff { not_before } => {
-            let text = claims_challenge(&name.authorization, &name.resource, not_before);
-            let claims = HeaderValue::try_from(text);
-            Some(claims.unwrap_or_else(|_| name.challenge.clone()))
-        }
-        RefusalKind::Unavailable => None,
-    };
+    if let TokenRefusal::CutOff { not_before, caller } = &refusal {
+        let text = claims_challenge(&name.authorization, &name.resource, *not_before);
+        let challenge = HeaderValue::try_from(text).unwrap_or_else(|_| name.challenge.clone());
+        return Unbelieved::CutOff { caller: Arc::clone(caller), refusal, challenge };
+    }
+    let is_at_fault = refusal.kind() != RefusalKind::Unavailable;
     let mut answer = error_answer(&Refusal::Token(refusal).problem(&name.url), id);
-    answer.challenge = challenge;
-    answer
+    answer.challenge = is_at_fault.then(|| name.challenge.clone());
+    Unbelieved::Unknown(answer)
 }

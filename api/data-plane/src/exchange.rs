@@ -14,7 +14,7 @@ use casemate_audit::{
 use casemate_hsm::keys::{KeyRef, Used};
 use casemate_hsm::rbac::{AllowedBy, DataAction, NotAuthorized, Permit, Principal, Scope};
 use casemate_hsm::{Hsm, KeyName, VersionId};
-use casemate_token::{Caller, GroupsUnknown};
+use casemate_token::{Caller, GroupsUnknown, TokenRefusal};
 use casemate_trace::step;
 use casemate_wire::{ApiVersion, ErrorBody, ErrorDetail, InnerError, Wiped};
 use http::header::USER_AGENT;
@@ -33,6 +33,9 @@ use crate::route::{Route, RouteRefusal, Routed};
 use crate::traced;
 
 mod abandoned;
+
+/// What requests without a believed caller are counted as; they reach no operation.
+pub(crate) const AUTHENTICATION: &str = "Authentication";
 
 /// A body, read or refused.
 pub(crate) type ReadBody = Result<Wiped, BodyRefusal>;
@@ -157,6 +160,15 @@ impl<S: Stage> Exchange<S> {
         let (status, took) = (answer.status.as_u16(), self.started.elapsed());
         self.plane.meter.answered(operation, algorithm, status, took);
         traced::did(operation, algorithm);
+        answer
+    }
+
+    /// Turns away a caller that is known and not believed, and records that.
+    pub(crate) async fn turned_away(mut self, refusal: TokenRefusal) -> Answer {
+        let answer = self.refused(Refusal::Token(refusal)).await;
+        self.noted.answered = true;
+        let (status, took) = (answer.status.as_u16(), self.started.elapsed());
+        self.plane.meter.answered(AUTHENTICATION, "", status, took);
         answer
     }
 

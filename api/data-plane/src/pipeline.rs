@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use casemate_token::Caller;
+use casemate_token::{Caller, TokenRefusal};
 use casemate_trace::{Step, current, step, within};
 use casemate_wire::Wiped;
 use http::header::EXPECT;
@@ -17,10 +17,10 @@ use http_body_util::Full;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::answer::{Answer, CLIENT_REQUEST_ID, Envelope, send};
-use crate::authenticate::{authenticate, principal};
+use crate::authenticate::{Unbelieved, authenticate, principal};
 use crate::authority::asked;
 use crate::body::{self, BodyRefusal};
-use crate::exchange::{Exchange, Noted, ReadBody, Stage, error_answer};
+use crate::exchange::{AUTHENTICATION, Exchange, Noted, ReadBody, Stage, error_answer};
 use crate::plane::{BACKUPS_AT_ONCE_MAX, ConnectionFacts, DataPlane, Name, Serving};
 use crate::refusal::Refusal;
 use crate::request_id::RequestId;
@@ -35,9 +35,6 @@ const UNWANTED_BYTES_MAX: usize = 1024 * 1024;
 /// Longest time for that.
 const UNWANTED_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What requests without a known caller are counted as; they reach no operation.
-const AUTHENTICATION: &str = "Authentication";
-
 /// One request, on its way.
 struct Arrived<'a, B> {
     started: Instant,
@@ -47,7 +44,7 @@ struct Arrived<'a, B> {
     connection: &'a ConnectionFacts,
 }
 
-/// A request whose caller was believed.
+/// A request whose caller is known.
 struct Asked<B> {
     started: Instant,
     id: RequestId,
@@ -112,10 +109,21 @@ impl DataPlane {
         let token = step("token");
         let caller = match authenticate(self, name, &parts, &id).await {
             Ok(caller) => caller,
-            Err(answer) => {
+            Err(Unbelieved::Unknown(answer)) => {
                 token.end();
                 self.let_pass(&parts, body).await;
                 return unknown(answer);
+            }
+            Err(Unbelieved::CutOff { caller, refusal, challenge }) => {
+                self.let_pass(&parts, body).await;
+                let peer = connection.peer;
+                let asked = Asked { started, id, parts, body: (), peer, caller, token };
+                let mut answer = match &self.hsm {
+                    Serving::Active(hsm) => self.turned_away(hsm, asked, name, refusal).await,
+                    Serving::NotActivated(hsm) => self.turned_away(hsm, asked, name, refusal).await,
+                };
+                answer.challenge = Some(challenge);
+                return (answer, false);
             }
         };
         let asked = Asked { started, id, parts, body, peer: connection.peer, caller, token };
@@ -138,23 +146,9 @@ impl DataPlane {
         B: http_body::Body,
         B::Data: Buf,
     {
-        let Asked { started, id, parts, body, peer, caller, token } = asked;
-        let routed = route::parse(meant(&parts), parts.uri.path(), parts.uri.query());
+        let (mut exchange, routed, body, token) = self.begun(hsm, asked, name);
+        let id = exchange.id;
         let is_change = routed.as_ref().is_ok_and(|routed| routed.route.is_change());
-        let mut exchange = Exchange {
-            plane: Arc::clone(self),
-            hsm: hsm.clone(),
-            started,
-            id,
-            parts,
-            peer,
-            caller,
-            principal: None,
-            groups_unknown: None,
-            url: Arc::clone(&name.url),
-            noted: Noted::of(&routed),
-            room: None,
-        };
         let (principal, groups_unknown) = principal(self, &exchange.caller, &exchange.parts).await;
         (exchange.principal, exchange.groups_unknown) = (Some(principal), groups_unknown);
         token.end();
@@ -171,6 +165,45 @@ impl DataPlane {
                 error_answer(&Refusal::Broken.problem(&name.url), &id)
             }
         }
+    }
+
+    /// Tells a caller whose tokens were cut off, and records that it came.
+    async fn turned_away<S: Stage>(
+        self: &Arc<Self>,
+        hsm: &S,
+        asked: Asked<()>,
+        name: &Name,
+        refusal: TokenRefusal,
+    ) -> Answer {
+        let (exchange, _, (), token) = self.begun(hsm, asked, name);
+        token.end();
+        exchange.turned_away(refusal).await
+    }
+
+    /// The exchange of a request whose caller is known, with what it asks for.
+    fn begun<S: Stage, B>(
+        self: &Arc<Self>,
+        hsm: &S,
+        asked: Asked<B>,
+        name: &Name,
+    ) -> (Exchange<S>, Result<Routed, RouteRefusal>, B, Step) {
+        let Asked { started, id, parts, body, peer, caller, token } = asked;
+        let routed = route::parse(meant(&parts), parts.uri.path(), parts.uri.query());
+        let exchange = Exchange {
+            plane: Arc::clone(self),
+            hsm: hsm.clone(),
+            started,
+            id,
+            parts,
+            peer,
+            caller,
+            principal: None,
+            groups_unknown: None,
+            url: Arc::clone(&name.url),
+            noted: Noted::of(&routed),
+            room: None,
+        };
+        (exchange, routed, body, token)
     }
 
     async fn body<B>(

@@ -157,19 +157,22 @@ pub(crate) fn scope_path(scope: &Scope) -> String {
     }
 }
 
-fn assignment_id(assignment: &Assignment) -> String {
-    let (scope, name) = (scope_path(&assignment.scope), assignment.name);
+fn assignment_id(scope: &Scope, name: Uuid) -> String {
+    let scope = scope_path(scope);
     format!("{scope}/providers/Microsoft.Authorization/roleAssignments/{name}")
 }
 
-/// A role assignment.
-pub(crate) fn assignment(assignment: &Assignment) -> RoleAssignment<'static> {
+/// A role assignment. Names are the same in any case, but clients compare them letter by letter
+/// (`az keyvault role assignment list --scope` does): at the scope that was asked for, it is
+/// written as it was asked.
+pub(crate) fn assignment(assignment: &Assignment, asked: &Scope) -> RoleAssignment<'static> {
+    let scope = if assignment.scope == *asked { asked } else { &assignment.scope };
     RoleAssignment {
-        id: assignment_id(assignment),
+        id: assignment_id(scope, assignment.name),
         name: assignment.name.to_string(),
         kind: "Microsoft.Authorization/roleAssignments",
         properties: RoleAssignmentProperties {
-            scope: assignment.scope.to_string(),
+            scope: scope.to_string(),
             role_definition_id: definition_id(assignment.role),
             principal_id: assignment.principal.to_string(),
         },
@@ -229,7 +232,7 @@ pub(crate) fn explanation(
     told: &rbac::Explanation,
 ) -> Explanation {
     let one = |(assignment, role): &(Arc<Assignment>, Role)| ExplainedAssignment {
-        id: assignment_id(assignment),
+        id: assignment_id(&assignment.scope, assignment.name),
         role_definition_id: definition_id(assignment.role),
         role_name: role.name().to_owned(),
         scope: assignment.scope.to_string(),

@@ -25,7 +25,8 @@ pub(crate) async fn put(x: &mut Exchange, scope: Scope, name: Uuid, body: &[u8])
     x.tell(of_assignment(&role, request.principal, permit.scope()));
     let intent = x.intend().await?;
     let granted = x.hsm().assign_role(&permit, &intent, request).await?;
-    let mut answer = Answer::json(StatusCode::CREATED, json(&assignment(&granted.assignment)));
+    let made = assignment(&granted.assignment, permit.scope());
+    let mut answer = Answer::json(StatusCode::CREATED, json(&made));
     if granted.to_oneself {
         x.mark(Mark::ToOneself);
     }
@@ -39,7 +40,7 @@ pub(crate) async fn put(x: &mut Exchange, scope: Scope, name: Uuid, body: &[u8])
 pub(crate) async fn get(x: &mut Exchange, scope: Scope, name: Uuid) -> Answered {
     let permit = x.authorize::<act::RoleAssignmentsRead>(scope)?;
     let found = x.hsm().assignment(&permit, name).ok_or(Refusal::NoSuchAssignment)?;
-    let answer = Answer::json(StatusCode::OK, json(&assignment(&found)));
+    let answer = Answer::json(StatusCode::OK, json(&assignment(&found, permit.scope())));
     x.read(&permit, answer).await
 }
 
@@ -50,7 +51,7 @@ pub(crate) async fn delete(x: &mut Exchange, scope: Scope, name: Uuid) -> Answer
     }
     let intent = x.intend().await?;
     let gone = x.hsm().delete_assignment(&permit, &intent, name).await?;
-    x.ended(Answer::json(StatusCode::OK, json(&assignment(&gone)))).await
+    x.ended(Answer::json(StatusCode::OK, json(&assignment(&gone, permit.scope())))).await
 }
 
 pub(crate) async fn list(x: &mut Exchange, scope: Scope, query: &Query) -> Answered {
@@ -61,7 +62,7 @@ pub(crate) async fn list(x: &mut Exchange, scope: Scope, query: &Query) -> Answe
     let (page, next) = page_of_roles(&found, after.as_deref(), |one| (one.created, one.name));
     let list = format!("{}{}", x.url, scope_path(permit.scope()));
     let next_link = next.map(|place| link(ListOf::Assignments, &list, query, &place));
-    let value = page.iter().map(|one| assignment(one)).collect();
+    let value = page.iter().map(|one| assignment(one, permit.scope())).collect();
     let answer = Answer::json(StatusCode::OK, json(&List { value, next_link }));
     x.read(&permit, answer).await
 }

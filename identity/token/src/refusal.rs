@@ -1,5 +1,8 @@
 //! Every reason for which a token is refused. No text here repeats any part of the token.
 
+use std::sync::Arc;
+
+use crate::caller::Caller;
 use crate::fetch::KeySourceError;
 
 /// Why a token was refused.
@@ -103,6 +106,8 @@ pub enum TokenRefusal {
     CutOff {
         /// The time from which tokens are accepted, in Unix seconds.
         not_before: i64,
+        /// Whose it was: its signature and all else of it were good.
+        caller: Arc<Caller>,
     },
     /// The issuer's keys are not to be had.
     #[error("the issuer's keys are not available, so the token cannot be checked now")]
@@ -135,7 +140,7 @@ impl TokenRefusal {
     #[must_use]
     pub fn kind(&self) -> RefusalKind {
         match self {
-            Self::CutOff { not_before } => RefusalKind::CutOff { not_before: *not_before },
+            Self::CutOff { not_before, .. } => RefusalKind::CutOff { not_before: *not_before },
             Self::KeysUnavailable { .. } | Self::SettingsChanging => RefusalKind::Unavailable,
             Self::TooLarge { .. }
             | Self::NotAToken

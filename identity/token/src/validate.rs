@@ -149,7 +149,8 @@ impl Validator {
         // Read before the table: a cut-off that comes between the two is seen on the next use.
         let cut_offs_seen = self.cut_offs_changed.load(Ordering::Acquire);
         if let Some(not_before) = self.cut_offs.read().refuses(&caller) {
-            return Err(TokenRefusal::CutOff { not_before });
+            let caller = Arc::new(caller);
+            return Err(TokenRefusal::CutOff { not_before, caller });
         }
         let caller = Arc::new(caller);
         let checked = Checked {

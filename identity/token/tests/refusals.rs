@@ -459,8 +459,6 @@ fn the_parser_answers_whatever_comes() {
 
 #[test]
 fn refusals_say_how_they_are_answered() {
-    let cut = TokenRefusal::CutOff { not_before: 7 };
-    assert_eq!(cut.kind(), RefusalKind::CutOff { not_before: 7 });
     assert_eq!(TokenRefusal::BadSignature.kind(), RefusalKind::Token);
     assert_eq!(TokenRefusal::SettingsChanging.kind(), RefusalKind::Unavailable);
 }

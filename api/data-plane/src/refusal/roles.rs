@@ -26,6 +26,13 @@ pub(super) fn assign(refusal: &AssignRefusal) -> Problem {
             "{} Delete assignments that nobody needs, or assign to groups.",
             sentence(refusal)
         )),
+        AssignRefusal::RestIsKept(_) => {
+            Problem::conflict(format!("{} Ask an Administrator.", sentence(refusal)))
+        }
+        AssignRefusal::ShareIsUsed { .. } => Problem::conflict(format!(
+            "{} Delete some of them, assign to groups, or ask an Administrator.",
+            sentence(refusal)
+        )),
         AssignRefusal::Commit(refusal) => commit(refusal),
     }
 }

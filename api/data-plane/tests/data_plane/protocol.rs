@@ -5,7 +5,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::kit::{ADMIN, HOST, START, Setup, World};
+use crate::kit::{ADMIN, HOST, START, Setup, World, b64};
 
 const CHALLENGE: &str = "Bearer authorization=\"https://localhost:8443/adfs\", \
                          resource=\"https://managedhsm.localhost:8443\"";
@@ -64,6 +64,35 @@ async fn a_cut_off_token_gets_the_claims_challenge() {
     let challenge = reply.headers["www-authenticate"].to_str().unwrap();
     assert!(challenge.starts_with(CHALLENGE), "{challenge}");
     assert!(challenge.contains("error=\"insufficient_claims\", claims=\""), "{challenge}");
+}
+
+#[tokio::test]
+async fn who_comes_with_a_cut_off_token_is_in_the_log() {
+    let world = World::new().await;
+    world.create("k", json!({"kty": "EC"})).await;
+    world.validator.cut_off(ADMIN, START + 10);
+    for (method, path, body, operation) in [
+        ("GET", "/keys/k", Value::Null, "KeyGet"),
+        ("POST", "/keys/k/sign", json!({"alg": "ES256", "value": b64(&[1; 32])}), "KeySign"),
+        ("DELETE", "/keys/k", Value::Null, "KeyDelete"),
+        ("GET", "/nothing", Value::Null, "UnknownOperation"),
+    ] {
+        let before = world.audit.count();
+        assert_eq!(world.call(method, path, body).await.status, 401, "{path}");
+        assert_eq!(world.audit.count(), before + 1, "{method} {path}");
+        let record = world.last_record();
+        assert_eq!(record["operationName"], operation, "{record}");
+        let said = (&record["resultType"], &record["properties"]["httpStatusCode"]);
+        assert_eq!(said, (&json!("Failure"), &json!(401)), "{record}");
+        assert_eq!(record["identity"]["objectId"], json!(ADMIN), "{record}");
+        assert_eq!(record["identity"]["tokenId"].as_str().map(str::len), Some(32), "{record}");
+    }
+    // Of a token that nobody vouches for, nothing is known.
+    let mut forged = world.request(ADMIN, "GET", "/keys", "");
+    forged.headers_mut().insert("authorization", "Bearer a.b.c".parse().unwrap());
+    let before = world.audit.count();
+    assert_eq!(world.raw(forged).await.status, 401);
+    assert_eq!(world.audit.count(), before);
 }
 
 #[tokio::test]

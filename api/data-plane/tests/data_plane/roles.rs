@@ -97,6 +97,41 @@ async fn assignments_are_made_shown_and_taken_away() {
 }
 
 #[tokio::test]
+async fn assignments_are_written_as_the_scope_was_asked() {
+    let world = World::new().await;
+    let user = Uuid::new_v4();
+    for (made_at, asked_at) in
+        [("/keys/Sign-1", "/keys/sign-1"), ("/keys/Team-A-*", "/KEYS/team-a-*")]
+    {
+        let name = Uuid::new_v4();
+        let path = |scope: &str| format!("{scope}{ROLES}/roleAssignments/{name}");
+        let made = world.call("PUT", &path(made_at), assignment(CRYPTO_USER, user)).await.json();
+        assert_eq!(made["properties"]["scope"], made_at);
+        let asked = asked_at.replace("KEYS", "keys");
+        let all = |filter: &str| format!("{asked_at}{ROLES}/roleAssignments?$filter={filter}");
+        for filter in ["", "atScope()", &format!("principalId+eq+{user}")] {
+            let list = world.call("GET", &all(filter), Value::Null).await.json();
+            let found =
+                list["value"].as_array().unwrap().iter().find(|one| one["name"] == json!(name));
+            let found = found.unwrap_or_else(|| panic!("{filter}: {list}"));
+            assert_eq!(found["properties"]["scope"], asked, "{filter}");
+            assert_eq!(found["id"], path(&asked), "{filter}");
+        }
+        let got = world.call("GET", &path(asked_at), Value::Null).await.json();
+        assert_eq!(
+            (&got["properties"]["scope"], &got["id"]),
+            (&json!(asked), &json!(path(&asked)))
+        );
+        // Elsewhere it keeps the spelling that it was made in.
+        let around = format!("{ROLES}/roleAssignments?$filter=principalId+eq+{user}");
+        let list = world.call("GET", &around, Value::Null).await.json();
+        assert_eq!(list["value"][0]["properties"]["scope"], made_at);
+        let gone = world.call("DELETE", &path(asked_at), Value::Null).await;
+        assert_eq!((gone.status.as_u16(), &gone.json()["id"]), (200, &json!(path(&asked))));
+    }
+}
+
+#[tokio::test]
 async fn wrong_assignments_are_refused() {
     let world = World::new().await;
     let user = Uuid::new_v4();

@@ -17,6 +17,9 @@ use crate::settings::{ESCALATION, SEPARATION, Separation};
 use crate::state::{Applied, State};
 use crate::{Hsm, UnixSeconds};
 
+/// Into how many shares the room for assignments is cut.
+const SHARES: usize = 10;
+
 /// A role, held by a principal, at a scope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
@@ -97,6 +100,17 @@ pub enum AssignRefusal {
     /// The HSM holds as many assignments as it can.
     #[error("the HSM holds {0} role assignments, the most it can")]
     TooMany(usize),
+    /// The rest is kept for Administrators.
+    #[error("the HSM holds {0} role assignments, and the rest is kept for Administrators")]
+    RestIsKept(usize),
+    /// Below the scope at which the granter may grant there are as many as its share.
+    #[error("{scope} holds {share} role assignments, the most that who may assign there can make")]
+    ShareIsUsed {
+        /// That scope.
+        scope: Scope,
+        /// How many.
+        share: usize,
+    },
     /// Not stored.
     #[error(transparent)]
     Commit(#[from] CommitRefusal),
@@ -146,6 +160,7 @@ impl Hsm {
             let escalation = self.settings().escalation;
             let rules = Rules {
                 granter: permit.principal(),
+                granted_at: &permit.by().assignment.scope,
                 power: power_of(&state, escalation, permit.principal()),
                 separation: self.settings().separation,
                 assignments_max: self.limits.assignments_max,
@@ -197,6 +212,8 @@ impl Hsm {
 /// By which rules a grant is decided.
 struct Rules<'a> {
     granter: &'a Principal,
+    /// The scope of the assignment by which it may grant.
+    granted_at: &'a Scope,
     power: Power,
     separation: Separation,
     assignments_max: usize,
@@ -238,9 +255,7 @@ fn decide_assign(
     if let Some(twin) = twin {
         return Err(AssignRefusal::Duplicate(twin.name));
     }
-    if state.assignments.len() >= rules.assignments_max {
-        return Err(AssignRefusal::TooMany(rules.assignments_max));
-    }
+    refuse_crowd(state, rules)?;
     let together = would_hold_together(state, request.principal, scope, role.actions());
     if let (Some(together), Separation::Refuse) = (together, rules.separation) {
         return Err(AssignRefusal::KeptApart(together));
@@ -253,6 +268,31 @@ fn decide_assign(
         created: now,
     });
     Ok((Granted { assignment, to_oneself, together }, rests))
+}
+
+/// Nobody fills the HSM for the others: who may assign at some keys only has a share of all
+/// assignments there, and the last share of all is for Administrators, who can mend things.
+fn refuse_crowd(state: &State, rules: &Rules<'_>) -> Result<(), AssignRefusal> {
+    let (all, most) = (state.assignments.len(), rules.assignments_max);
+    if all >= most {
+        return Err(AssignRefusal::TooMany(most));
+    }
+    if matches!(rules.power, Power::Administrator(_)) {
+        return Ok(());
+    }
+    let share = most.div_ceil(SHARES);
+    if all >= most - share {
+        return Err(AssignRefusal::RestIsKept(all));
+    }
+    let scope = rules.granted_at;
+    if matches!(scope, Scope::Root | Scope::Keys) {
+        return Ok(());
+    }
+    let below = state.assignments.values().filter(|(one, _)| scope.covers(&one.scope)).count();
+    if below >= share {
+        return Err(AssignRefusal::ShareIsUsed { scope: scope.clone(), share });
+    }
+    Ok(())
 }
 
 /// The role, and that its definition is as it was.

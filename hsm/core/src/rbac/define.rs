@@ -7,10 +7,12 @@ use casemate_audit::Recorded;
 use casemate_store_port::{Change, Condition, Generation, Path, Write};
 use uuid::Uuid;
 
+use super::definition::is_named;
 use super::definition::{Definition, NewDefinition, Role};
 use super::duties::{Together, would_hold_together};
+use super::look::Look;
 use super::power::{Power, power_of};
-use super::roles::{BUILT_IN_ROLES, built_in_role, built_in_role_named};
+use super::roles::{BUILT_IN_ROLES, built_in_role};
 use super::{Action, ActionSet, Permit, Principal, Scope, Within, act};
 use crate::commit::{Attempt, CommitRefusal};
 use crate::records;
@@ -38,10 +40,10 @@ pub enum DefineRefusal {
     #[error("role definitions are written and deleted at '/' only")]
     NotAtRoot,
     /// The id or the name of a built-in role.
-    #[error("the id or the name is that of a built-in role, which nobody changes")]
+    #[error("the id is that of a built-in role, or the name is or looks like that of one")]
     BuiltIn,
     /// Another role has the name.
-    #[error("the role definition {0} has this name already")]
+    #[error("the role definition {0} has this name already, or one that looks like it")]
     NameTaken(Uuid),
     /// Assignments of a deleted role of this id are still there.
     #[error("{0} assignments of a deleted role with this id are left, and would revive")]
@@ -232,11 +234,15 @@ fn decide_write(
 /// The id and the name must be no other role's.
 fn refuse_taken(state: &State, request: &NewDefinition) -> Result<(), DefineRefusal> {
     let name = request.role_name.as_str();
-    if built_in_role(request.id).is_some() || built_in_role_named(name).is_some() {
+    let look = Look::of(name);
+    let is_like =
+        |other: &str| !name.is_empty() && (is_named(other, name) || look.is_like(&Look::of(other)));
+    let built_in = BUILT_IN_ROLES.iter().any(|role| is_like(role.name));
+    if built_in || built_in_role(request.id).is_some() {
         return Err(DefineRefusal::BuiltIn);
     }
     let mut others = state.definitions.values().map(|(other, _)| other);
-    match others.find(|other| other.id != request.id && other.role_name.is(name)) {
+    match others.find(|other| other.id != request.id && is_like(other.role_name.as_str())) {
         Some(other) => Err(DefineRefusal::NameTaken(other.id)),
         None => Ok(()),
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::look::is_plain;
 use super::roles::{BuiltInRole, built_in_role};
 use super::{Action, ActionSet};
 use crate::UnixSeconds;
@@ -97,7 +98,7 @@ pub enum DefinitionError {
     /// Not a name.
     #[error(
         "a role's name has at most {ROLE_NAME_CHARS_MAX} characters, single spaces between its \
-         words, nothing invisible, and beside Latin letters none that look like them"
+         words, letters of one script, composed (NFC), and no symbols but those of ASCII"
     )]
     RoleName,
     /// Not a description.
@@ -125,8 +126,10 @@ impl RoleName {
     pub fn new(text: &str) -> Result<Self, DefinitionError> {
         let text = text.trim();
         let name = Self::stored(text)?;
-        let deceives = text.contains("  ") || text.contains(is_unseen) || mixes_alike(text);
-        if deceives { Err(DefinitionError::RoleName) } else { Ok(name) }
+        if text.contains("  ") || !is_plain(text) {
+            return Err(DefinitionError::RoleName);
+        }
+        Ok(name)
     }
 
     /// A name that was taken once is read as it is.
@@ -322,39 +325,6 @@ impl Role {
     }
 }
 
-/// Whether nothing is to be seen of it, or only what it does to others: spaces but the usual one,
-/// format characters, fillers, variation selectors, characters without a meaning of their own
-/// (Unicode 16: categories Cf, Zs, Zl, Zp, Co and the default ignorable code points).
-fn is_unseen(letter: char) -> bool {
-    (letter.is_whitespace() && letter != ' ')
-        || matches!(letter,
-            '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
-            | '\u{890}'..='\u{891}' | '\u{8e2}' | '\u{115f}'..='\u{1160}'
-            | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
-            | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
-            | '\u{e000}'..='\u{f8ff}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
-            | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
-            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{10ffff}')
-}
-
-/// Whether Latin letters stand beside letters of scripts and blocks that hold the like of them:
-/// phonetic, Greek, Cyrillic, Armenian, Cherokee, Coptic, Lisu, letterlike, Roman numerals,
-/// enclosed, full width, mathematical.
-fn mixes_alike(text: &str) -> bool {
-    let alike = |letter: char| {
-        matches!(letter,
-            '\u{131}' | '\u{17f}' | '\u{180}'..='\u{2af}' | '\u{2b0}'..='\u{2ff}'
-            | '\u{370}'..='\u{58f}' | '\u{13a0}'..='\u{13ff}' | '\u{1c80}'..='\u{1c8f}'
-            | '\u{1d00}'..='\u{1dbf}' | '\u{1f00}'..='\u{1fff}' | '\u{2070}'..='\u{209f}'
-            | '\u{2100}'..='\u{218f}' | '\u{2460}'..='\u{24ff}' | '\u{2c60}'..='\u{2cff}'
-            | '\u{2de0}'..='\u{2dff}' | '\u{a4d0}'..='\u{a4ff}' | '\u{a640}'..='\u{a7ff}'
-            | '\u{ab30}'..='\u{abbf}' | '\u{ff00}'..='\u{ffef}' | '\u{10280}'..='\u{104ff}'
-            | '\u{1d400}'..='\u{1d7ff}' | '\u{1f100}'..='\u{1f1ff}')
-    };
-    text.contains(|letter: char| letter.is_ascii_alphabetic()) && text.contains(alike)
-}
-
 /// Whether two names are the same without regard to case.
 pub(super) fn is_named(own: &str, name: &str) -> bool {
     own.to_lowercase() == name.trim().to_lowercase()
@@ -413,30 +383,11 @@ mod tests {
     }
 
     #[test]
-    fn no_name_deceives_the_eye() {
-        for bad in [
-            "Managed HSM Bac\u{212a}up User",
-            "Managed HSM Administrator\u{200b}",
-            "Managed\u{a0}HSM Administrator",
-            "Managed  HSM Administrator",
-            "Managed HSM \u{202e}rotartsinimdA",
-            "Managed HSM \u{430}dministrator",
-            "\u{39c}anaged HSM Administrator",
-            "Managed HSM Adm\u{131}nistrator",
-            "\u{ff2d}anaged HSM Administrator",
-            "Managed HSM Administrator\u{fe0f}",
-            "a\u{ad}b",
-            "a\u{e0041}b",
-            "a\u{2028}b",
-        ] {
+    fn a_name_that_was_taken_once_is_still_read() {
+        for bad in ["Managed HSM Bac\u{212a}up User", "a\u{ad}b", "a  b"] {
             assert_eq!(RoleName::new(bad), Err(DefinitionError::RoleName), "{bad:?}");
             let stored = RoleName::try_from(bad.to_owned());
-            assert_eq!(stored.unwrap().as_str(), bad, "what was taken once is still read");
-        }
-        for good in
-            ["\u{420}\u{43e}\u{43b}\u{44c} 7", "\u{7ba1}\u{7406} HSM", "Größe-1 (é)", " a b "]
-        {
-            assert_eq!(RoleName::new(good).unwrap().as_str(), good.trim(), "{good:?}");
+            assert_eq!(stored.unwrap().as_str(), bad);
         }
     }
 

@@ -9,6 +9,7 @@ mod definition;
 mod duties;
 mod explain;
 mod list;
+mod look;
 mod permit;
 mod power;
 mod roles;

@@ -307,13 +307,18 @@ impl Bench {
 
     /// Opens the same store anew, as after a restart.
     pub(crate) async fn restart(self) -> Self {
+        self.restart_within(HsmLimits::default()).await
+    }
+
+    /// The same, with other limits.
+    pub(crate) async fn restart_within(self, limits: HsmLimits) -> Self {
         let Self { domain, id, clock, pool, store, trail, hsm } = self;
         drop(hsm);
         let (engine, cipher) = keys(domain);
         let (sealed, records) =
             SealedStore::open(store.clone(), cipher, identity(id), None).await.unwrap();
         let ports = ports(domain, engine, sealed, &clock, &pool);
-        let hsm = Hsm::open(ports, records, HsmLimits::default()).unwrap();
+        let hsm = Hsm::open(ports, records, limits).unwrap();
         Self { domain, id, hsm, clock, pool, store, trail }
     }
 

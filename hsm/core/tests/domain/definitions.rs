@@ -119,11 +119,16 @@ async fn names_and_ids_of_roles_are_unique() {
     let bench = Bench::new().await;
     define(&bench, ROOT, ROLE, "Signer", &[]).await.unwrap();
     let other = Uuid::from_u128(2);
-    for taken in ["Signer", "sIGNER", " signer "] {
+    for taken in ["Signer", "sIGNER", " signer ", "Signer.", "S-i-gner", "Signér"] {
         let refused = define(&bench, ROOT, other, taken, &[]).await;
         assert!(matches!(refused, Err(DefineRefusal::NameTaken(ROLE))), "{taken}");
     }
-    for (id, name) in [(other, "managed hsm crypto user"), (built_in("Crypto User"), "Mine")] {
+    for (id, name) in [
+        (other, "managed hsm crypto user"),
+        (other, "Managed HSM Crypt0 User"),
+        (other, "Managed HSM Crypto User."),
+        (built_in("Crypto User"), "Mine"),
+    ] {
         let refused = define(&bench, ROOT, id, name, &[]).await;
         assert!(matches!(refused, Err(DefineRefusal::BuiltIn)), "{id} {name}");
     }

@@ -3,14 +3,29 @@
 
 use std::collections::BTreeSet;
 
+use casemate_hsm::HsmLimits;
 use casemate_hsm::keys::{CreateKey, NewAttributes, Page, Tags};
-use casemate_hsm::rbac::{AssignmentsFilter, NewAssignment, Within, act, built_in_role_named};
+use casemate_hsm::rbac::{
+    AssignRefusal, AssignmentsFilter, Granted, NewAssignment, Within, act, built_in_role_named,
+};
 use uuid::Uuid;
 
 use crate::bench::{Bench, ROOT, name, oct};
 
 const ALICE: Uuid = Uuid::from_u128(0xa11ce);
 const BOB: Uuid = Uuid::from_u128(0xb0b);
+
+async fn try_grant(
+    bench: &Bench,
+    by: Uuid,
+    scope: &str,
+    to: Uuid,
+) -> Result<Granted, AssignRefusal> {
+    let permit = bench.permit::<act::RoleAssignmentsWrite>(by, scope);
+    let role = built_in_role_named("Managed HSM Crypto User").unwrap().id;
+    let request = NewAssignment { name: Uuid::new_v4(), role, principal: to, groups_known: true };
+    bench.hsm.assign_role(&permit, &bench.intent().await, request).await
+}
 
 async fn grant(bench: &Bench, by: Uuid, scope: &str, role: &str, to: Uuid) -> Uuid {
     let permit = bench.permit::<act::RoleAssignmentsWrite>(by, scope);
@@ -69,6 +84,36 @@ async fn a_team_administers_itself_by_rights_at_its_prefix_alone() {
     }
     let permit = bench.permit::<act::RoleAssignmentsDelete>(ALICE, "/keys/team-a-1");
     bench.hsm.delete_assignment(&permit, &bench.intent().await, made).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_team_fills_its_share_of_assignments_and_not_the_room_of_others() {
+    let bench = Bench::new().await;
+    grant(&bench, ROOT, "/keys/team-a-*", "Policy Administrator", ALICE).await;
+    grant(&bench, ROOT, "/keys", "Policy Administrator", BOB).await;
+    // Five are there, and there is room for 40: a share is four.
+    let limits = HsmLimits { assignments_max: 40, ..HsmLimits::default() };
+    let bench = bench.restart_within(limits).await;
+    let someone = Uuid::from_u128;
+    for to in 0..3 {
+        let scope = format!("/keys/team-a-{to}");
+        grant(&bench, ALICE, &scope, "Crypto User", someone(to + 100)).await;
+    }
+    let refused = try_grant(&bench, ALICE, "/keys/team-a-9", someone(200)).await.unwrap_err();
+    assert!(matches!(refused, AssignRefusal::ShareIsUsed { share: 4, .. }), "{refused}");
+    grant(&bench, BOB, "/keys/team-a-9", "Crypto User", someone(201)).await;
+    for to in 9..36 {
+        grant(&bench, BOB, "/keys/x", "Crypto User", someone(to + 300)).await;
+    }
+    let refused = try_grant(&bench, BOB, "/keys/x", someone(400)).await.unwrap_err();
+    assert!(matches!(refused, AssignRefusal::RestIsKept(36)), "{refused}");
+    let refused = try_grant(&bench, ALICE, "/keys/team-a-9", someone(400)).await.unwrap_err();
+    assert!(matches!(refused, AssignRefusal::RestIsKept(36)), "{refused}");
+    for to in 36..40 {
+        grant(&bench, ROOT, "/keys/x", "Crypto User", someone(to + 500)).await;
+    }
+    let refused = try_grant(&bench, ROOT, "/keys/x", someone(600)).await.unwrap_err();
+    assert!(matches!(refused, AssignRefusal::TooMany(40)), "{refused}");
 }
 
 #[tokio::test]
