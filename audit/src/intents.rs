@@ -2,10 +2,14 @@
 //! when it is opened after a crash.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::Recorded;
+use crate::record::{Call, Detail, DetailValue, Identity};
+use crate::usage::Caller;
 
 /// A change whose outcome was not recorded before the end of the process.
 #[derive(Debug)]
@@ -22,6 +26,76 @@ pub struct OpenIntent {
     pub consistency: u64,
     /// Whether another change of the same thing was recorded after it.
     pub contested: bool,
+    /// Who asked.
+    pub asked_by: AskedBy,
+    /// What was to be changed.
+    pub details: Vec<Detail>,
+}
+
+/// Who asked for a change, as its intent says.
+#[derive(Debug, Default)]
+pub struct AskedBy {
+    caller: Caller,
+    object_id: Option<Uuid>,
+    address: Option<IpAddr>,
+    token_id: String,
+    correlation_id: String,
+    activity_id: String,
+}
+
+impl OpenIntent {
+    /// The call that asked for the change, for the record of its outcome.
+    #[must_use]
+    pub fn call(&self) -> Call<'_> {
+        let by = &self.asked_by;
+        Call {
+            request_uri: &self.request_uri,
+            caller_address: by.address,
+            correlation_id: by.correlation_id.as_bytes(),
+            activity_id: &by.activity_id,
+            identity: Identity {
+                object_id: by.object_id,
+                app_id: &by.caller.app_id,
+                user_name: &by.caller.user_name,
+                token_id: &by.token_id,
+            },
+            details: &self.details,
+            ..Call::default()
+        }
+    }
+}
+
+impl AskedBy {
+    fn read_back(record: &Value) -> Self {
+        let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
+        let caller = Caller::from_identity(record["identity"].as_str().unwrap_or_default());
+        Self {
+            object_id: caller.object_id.parse().ok(),
+            caller,
+            address: text("callerIpAddress").parse().ok(),
+            token_id: text("tokenId"),
+            correlation_id: text("correlationId"),
+            activity_id: text("activityId"),
+        }
+    }
+}
+
+/// Details as a record shows them. That some were cut there is not told again.
+fn details(record: &Value) -> Vec<Detail> {
+    let each = record["details"].as_object().into_iter().flatten();
+    each.filter_map(|(name, value)| {
+        let texts = |all: &Vec<Value>| {
+            all.iter().filter_map(|one| one.as_str().map(str::to_owned)).collect()
+        };
+        let value = match value {
+            Value::String(text) => DetailValue::Text(text.clone()),
+            Value::Array(all) => DetailValue::Texts(texts(all)),
+            Value::Number(number) => DetailValue::Number(number.as_i64()?),
+            Value::Null | Value::Bool(_) | Value::Object(_) => return None,
+        };
+        Some(Detail { name: name.clone().into(), value })
+    })
+    .collect()
 }
 
 /// The open intents of a running trail.
@@ -97,6 +171,8 @@ impl Search {
                 key,
                 consistency: record["consistencyRevision"].as_u64().unwrap_or_default(),
                 contested,
+                asked_by: AskedBy::read_back(&record),
+                details: details(&record),
             };
             self.open.insert(sequence, intent);
         }

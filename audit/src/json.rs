@@ -207,7 +207,7 @@ fn details(out: &mut Vec<u8>, details: &[Detail]) {
         if index > 0 {
             out.push(b',');
         }
-        quoted(out, detail.name);
+        quoted(out, &detail.name);
         out.push(b':');
         match &detail.value {
             DetailValue::Text(text) => quoted(out, text),

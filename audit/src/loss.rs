@@ -65,7 +65,7 @@ impl Loss {
     fn details(&self) -> Vec<Detail> {
         let number = |value: u64| DetailValue::Number(i64::try_from(value).unwrap_or(i64::MAX));
         let text = |text: &String| DetailValue::Text(text.clone());
-        let detail = |name, value| Detail { name, value };
+        let detail = |name: &'static str, value| Detail { name: name.into(), value };
         vec![
             detail("recordsLost", number(self.records)),
             detail("rootLost", text(&self.root)),

@@ -5,6 +5,7 @@
 //! `tokenId`, `activityId`, `details` and `intent` are ours. There is no field for a token, a
 //! plaintext or a key, and none may be added.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -109,7 +110,7 @@ pub struct Call<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     /// Its name, in JSON's usual spelling; no two of one record have the same.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// The fact.
     pub value: DetailValue,
 }

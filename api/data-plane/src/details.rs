@@ -2,7 +2,12 @@
 //! became.
 //! `docs/design/audit.md` lists the members.
 
+mod backups;
+mod keys;
+
 use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
 
 use casemate_audit::{Detail, DetailValue};
 use casemate_audit_sinks::{Endpoint, Sink, SinkName, Sinks, Target};
@@ -10,6 +15,11 @@ use casemate_hsm::rbac::{ActionSet, Assignment, Definition, Question, Role, Scop
 use casemate_hsm::security_domain::Rotation;
 use uuid::Uuid;
 
+pub(crate) use backups::{of_backup, of_end, of_job, of_restore, of_restored};
+pub(crate) use keys::{of_made, of_new, of_update};
+
+/// Bytes of a fingerprint that are shown.
+const FINGERPRINT_BYTES: usize = 8;
 /// Most assignments of a purged key that are listed; the number says how many there were.
 const ASSIGNMENTS_MAX: usize = 64;
 
@@ -61,13 +71,22 @@ pub(crate) fn of_sinks(before: &Sinks, after: &Sinks) -> Vec<Detail> {
 }
 
 fn sink(sink: &Sink) -> String {
-    let place = sink.endpoint().map(Endpoint::authority).unwrap_or_default();
-    let rules = match &sink.target {
-        Target::Alerts(_, rules) => serde_json::to_string(rules).unwrap_or_default(),
+    let place = sink.endpoint().map(|to| format!(" {} {}", to.authority(), fingerprint(to)));
+    let more = match &sink.target {
+        Target::File { rotate_bytes, keep_files } => format!(" {rotate_bytes} {keep_files}"),
+        Target::Alerts(_, rules) => {
+            format!(" {}", serde_json::to_string(rules).unwrap_or_default())
+        }
         _ => String::new(),
     };
-    let all = format!("{} {} {place} {rules}", sink.name, sink.kind());
-    all.trim_end().to_owned()
+    format!("{} {}{}{more}", sink.name, sink.kind(), place.unwrap_or_default())
+}
+
+/// Tells one address from another, and its roots, where the path may be a secret.
+fn fingerprint(endpoint: &Endpoint) -> String {
+    let whole = format!("{}\n{}", endpoint.as_str(), endpoint.trust_anchors);
+    let digest = digest(&SHA256, whole.as_bytes());
+    digest.as_ref().iter().take(FINGERPRINT_BYTES).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A new epoch of the security domain, and whose backups are to be forgotten.
@@ -109,13 +128,13 @@ pub fn of_purge(assignments: &[Arc<Assignment>]) -> Vec<Detail> {
 }
 
 fn text(name: &'static str, value: impl ToString) -> Detail {
-    Detail { name, value: DetailValue::Text(value.to_string()) }
+    Detail { name: name.into(), value: DetailValue::Text(value.to_string()) }
 }
 
 fn texts(name: &'static str, values: impl Iterator<Item = String>) -> Detail {
-    Detail { name, value: DetailValue::Texts(values.collect()) }
+    Detail { name: name.into(), value: DetailValue::Texts(values.collect()) }
 }
 
 fn number(name: &'static str, value: i64) -> Detail {
-    Detail { name, value: DetailValue::Number(value) }
+    Detail { name: name.into(), value: DetailValue::Number(value) }
 }

@@ -225,6 +225,11 @@ impl<S: Stage> Exchange<S> {
         self.noted.details = details;
     }
 
+    /// Records more of what is changed.
+    pub(crate) fn tell_more(&mut self, details: Vec<Detail>) {
+        self.noted.details.extend(details);
+    }
+
     /// Records something besides.
     pub(crate) fn mark(&mut self, mark: Mark) {
         self.noted.marks.push(match mark {

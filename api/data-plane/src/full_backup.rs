@@ -8,6 +8,7 @@ use casemate_wire::StorageParameters;
 
 use crate::answer::Answer;
 use crate::body::json;
+use crate::details::of_backup;
 use crate::exchange::Exchange;
 use crate::jobs::{begin, shown, target};
 use crate::refusal::Refusal;
@@ -18,9 +19,10 @@ pub(crate) async fn start(x: &mut Exchange, body: &[u8]) -> Answered {
     let storage = json::<StorageParameters>(body)?;
     let target = target(&storage)?;
     let permit = Arc::new(x.authorize::<act::BackupStart>(Scope::Root)?);
+    let base = storage.casemate_base.as_deref();
+    x.tell(of_backup(&target, base));
     let intent = x.intend().await?;
     let name = x.plane.backups.hsm.clone();
-    let base = storage.casemate_base.as_deref();
     let begun = x.hsm().begin_backup(&permit, &intent, &name, target, base).await?;
     let by = Arc::clone(&permit);
     begin(x, &permit, begun, async move |working| {
@@ -34,6 +36,7 @@ pub(crate) async fn start(x: &mut Exchange, body: &[u8]) -> Answered {
 pub(crate) async fn check(x: &mut Exchange, body: &[u8]) -> Answered {
     let target = target(&json::<StorageParameters>(body)?)?;
     let permit = x.authorize::<act::BackupStart>(Scope::Root)?;
+    x.tell(of_backup(&target, None));
     let intent = x.intend().await?;
     let name = x.plane.backups.hsm.clone();
     let begun = x.hsm().begin_backup_check(&permit, &intent, &name, target).await?;

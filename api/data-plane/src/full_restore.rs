@@ -10,6 +10,7 @@ use casemate_wire::{RestoreParameters, SelectiveRestoreParameters};
 
 use crate::answer::Answer;
 use crate::body::json;
+use crate::details::{of_restore, of_restored};
 use crate::exchange::Exchange;
 use crate::jobs::{Working, begin, record, shown, target};
 use crate::plane::DataPlane;
@@ -22,8 +23,9 @@ pub(crate) async fn start(x: &mut Exchange, body: &[u8]) -> Answered {
     let request: RestoreParameters = json(body)?;
     let target = target(&request.sas_token_parameters)?;
     let permit = Arc::new(x.authorize::<act::RestoreStart>(Scope::Root)?);
-    let intent = x.intend().await?;
     let folder = request.folder_to_restore;
+    x.tell(of_restore(&target, &folder));
+    let intent = x.intend().await?;
     let begun = x.hsm().begin_restore(&permit, &intent, &target, &folder).await?;
     let by = Arc::clone(&permit);
     begin(x, &permit, begun, async move |working| restore(working, &by).await).await
@@ -62,18 +64,19 @@ async fn recorded(plane: &DataPlane, path: &str, prepared: &Prepared) -> Option<
         [("RoleAssignmentRestored", &prepared.revived), ("RoleAssignmentDropped", &prepared.ended)]
     {
         for one in assignments {
-            record(plane, operation, &id(one), Verdict::Success).await.ok()?;
+            record(plane, operation, &id(one), &of_restored(one), Verdict::Success).await.ok()?;
         }
     }
-    record(plane, "RestoreTakesOver", path, Verdict::Success).await.ok()
+    record(plane, "RestoreTakesOver", path, &[], Verdict::Success).await.ok()
 }
 
 pub(crate) async fn check(x: &mut Exchange, body: &[u8]) -> Answered {
     let request: RestoreParameters = json(body)?;
     let target = target(&request.sas_token_parameters)?;
     let permit = x.authorize::<act::RestoreStart>(Scope::Root)?;
-    let intent = x.intend().await?;
     let folder = request.folder_to_restore;
+    x.tell(of_restore(&target, &folder));
+    let intent = x.intend().await?;
     let begun = x.hsm().begin_restore_check(&permit, &intent, &target, &folder).await?;
     begin(x, &permit, begun, async |working| {
         let objects = working.plane.backups.objects.clone();
@@ -87,6 +90,7 @@ pub(crate) async fn key(x: &mut Exchange, name: KeyName, body: &[u8]) -> Answere
     let request: SelectiveRestoreParameters = json(body)?;
     let target = target(&request.sas_token_parameters)?;
     let permit = Arc::new(x.authorize::<act::RestoreStart>(Scope::Key(name))?);
+    x.tell(of_restore(&target, &request.folder));
     let intent = x.intend().await?;
     let begun = x.hsm().begin_key_restore(&permit, &intent, &target, &request.folder).await?;
     let by = Arc::clone(&permit);
@@ -99,7 +103,10 @@ pub(crate) async fn key(x: &mut Exchange, name: KeyName, body: &[u8]) -> Answere
 }
 
 pub(crate) async fn status(x: &mut Exchange, id: &JobId) -> Answered {
-    let permit = x.authorize::<act::RestoreStatus>(Scope::Root)?;
-    let answer = shown(x.hsm().job(id, false))?;
+    let job = x.hsm().job(id, false);
+    // Who may restore one key sees what became of that.
+    let key = job.as_ref().and_then(|job| job.key.clone());
+    let permit = x.authorize::<act::RestoreStatus>(key.map_or(Scope::Root, Scope::Key))?;
+    let answer = shown(job)?;
     x.read(&permit, answer).await
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use casemate_audit::{Call, Phase, Record, Recorded, TrailError, Verdict};
+use casemate_audit::{Call, Detail, Phase, Record, Recorded, TrailError, Verdict};
 use casemate_hsm::Hsm;
 use casemate_hsm::backup::{Aside, Begun, Done, Job, JobFailure, JobState, Objects, Target};
 use casemate_hsm::rbac::{DataAction, Permit};
@@ -14,6 +14,7 @@ use casemate_wire::{JobError, JobStatus, StorageParameters};
 use http::StatusCode;
 
 use crate::answer::Answer;
+use crate::details::{of_end, of_job};
 use crate::exchange::Exchange;
 use crate::parameters::BadParameter;
 use crate::plane::DataPlane;
@@ -82,6 +83,7 @@ where
     let area = if job.kind.is_backup() { "backup" } else { "restore" };
     let url = format!("{}/{area}/{}/pending", x.url, job.id.as_str());
     let answer = Answer::accepted(status(job), &url);
+    x.tell_more(of_job(job));
     let plane = Arc::clone(&x.plane);
     let answered = x.ended_by(permit, answer).await;
     if answered.is_err() {
@@ -118,7 +120,8 @@ impl Working {
             None => Verdict::Success,
             Some((code, description)) => Verdict::Failure { status: None, code, description },
         };
-        let recorded = record(&self.plane, operation, &path, verdict).await;
+        let details = of_end(self.begun.job(), done.as_ref().ok());
+        let recorded = record(&self.plane, operation, &path, &details, verdict).await;
         if let Err(error) = recorded {
             tracing::error!(%error, operation, "the end of a job was not recorded");
         }
@@ -138,9 +141,11 @@ pub(crate) async fn record(
     plane: &DataPlane,
     operation: &str,
     path: &str,
+    details: &[Detail],
     verdict: Verdict<'_>,
 ) -> Result<Recorded, TrailError> {
-    let call = Call { request_uri: path, consistency: plane.door.sequence(), ..Call::default() };
+    let consistency = plane.door.sequence();
+    let call = Call { request_uri: path, consistency, details, ..Call::default() };
     let record = Record {
         phase: Phase::Service,
         operation,

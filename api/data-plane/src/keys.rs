@@ -6,6 +6,7 @@ use casemate_hsm::rbac::{Scope, Within, act};
 use http::StatusCode;
 
 use crate::answer::Answer;
+use crate::details::{of_made, of_new, of_update};
 use crate::exchange::Exchange;
 use crate::paging::{ListOf, page};
 use crate::parameters;
@@ -19,8 +20,10 @@ pub(crate) async fn create(x: &mut Exchange, name: KeyName, body: &[u8]) -> Answ
     let request = parameters::create(body)?;
     x.note_algorithm(kty(request.spec));
     let permit = x.authorize::<act::KeysCreate>(Scope::Key(name))?;
+    x.tell(of_new(&request));
     let intent = x.intend().await?;
     let view = x.hsm().create_key(&permit, &intent, request).await?;
+    x.tell(of_made(&view));
     x.note_version(&view.key);
     let answer = Answer::json(StatusCode::OK, x.style().bundle(&view));
     x.changed(&permit, answer).await
@@ -31,6 +34,7 @@ pub(crate) async fn import(x: &mut Exchange, name: KeyName, body: &[u8]) -> Answ
     let permit = x.authorize::<act::KeysImport>(Scope::Key(name))?;
     let intent = x.intend().await?;
     let view = x.hsm().import_key(&permit, &intent, request).await?;
+    x.tell(of_made(&view));
     x.note_algorithm(kty(view.spec));
     x.note_version(&view.key);
     let answer = Answer::json(StatusCode::OK, x.style().bundle(&view));
@@ -54,6 +58,7 @@ pub(crate) async fn update(
 ) -> Answered {
     let request = parameters::update(body, version)?;
     let permit = x.authorize::<act::KeysWrite>(Scope::Key(name))?;
+    x.tell(of_update(x.hsm().key_to_update(&permit, version).as_ref(), &request));
     let intent = x.intend().await?;
     let view = x.hsm().update_key(&permit, &intent, request).await?;
     x.note_algorithm(kty(view.spec));

@@ -38,8 +38,8 @@ pub(crate) enum BadParameter {
     CurveSize(i64),
     #[error("'public_exponent' must be 65537, not {0}")]
     PublicExponent(i64),
-    #[error("the key operation '{0}' is unknown")]
-    KeyOp(Given),
+    #[error("the key operation '{1}' at 'key_ops[{0}]' is unknown")]
+    KeyOp(usize, Given),
     #[error("the algorithm '{0}' is unknown")]
     Algorithm(Given),
     #[error("the key lacks its member '{0}'")]
@@ -72,10 +72,20 @@ pub(crate) enum BadParameter {
     #[error("'$filter' must be atScopeAndBelow() or roleName eq 'NAME'")]
     DefinitionsFilter,
     #[error(
-        "'dataActions' and 'notDataActions' hold whole names of data actions, and {0} is none; the \
-         built-in roles list them all, and there is no wildcard"
+        "'dataActions' and 'notDataActions' hold whole names of data actions, and '{given}' at \
+         'permissions[{permission}].{list}[{index}]' is none; the built-in roles list them all, \
+         and there is no wildcard"
     )]
-    DataAction(Given),
+    DataAction {
+        /// Which permission.
+        permission: usize,
+        /// Which list of it.
+        list: &'static str,
+        /// Which member of that.
+        index: usize,
+        /// What stands there.
+        given: Given,
+    },
     #[error("'assignableScopes' can only be [\"/\"]")]
     AssignableScopes,
     #[error(transparent)]
@@ -104,11 +114,25 @@ pub(crate) const PAGE_ITEMS_MAX: usize = 25;
 /// 128 bits in base64url, is longer. A key that was put into the wrong member is not repeated.
 const GIVEN_BYTES_MAX: usize = 21;
 
+/// How the name of a data action begins.
+const ACTION_BEGIN: &str = "microsoft.keyvault/";
+/// Longest name of a data action that is repeated, in bytes.
+const ACTION_BYTES_MAX: usize = 128;
+
 /// A word that the caller sent, if it can be repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Given(String);
 
 impl Given {
+    /// The name of a data action is longer, and begins as no key does.
+    pub(crate) fn action(text: &str) -> Self {
+        let begins = text.get(..ACTION_BEGIN.len()).map(str::to_ascii_lowercase);
+        let is_name = begins.as_deref() == Some(ACTION_BEGIN)
+            && text.len() <= ACTION_BYTES_MAX
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/.*-_".contains(&byte));
+        if is_name { Self(text.to_owned()) } else { Self::new(text) }
+    }
+
     pub(crate) fn new(text: &str) -> Self {
         if text.len() > GIVEN_BYTES_MAX {
             return Self(format!("of {} bytes", text.len()));
@@ -302,9 +326,10 @@ fn attributes(wire: Option<&KeyRequestAttributes>) -> Result<NewAttributes, BadP
 }
 
 fn key_ops(names: &[String]) -> Result<Vec<KeyOp>, BadParameter> {
-    let find =
-        |name: &String| KeyOp::from_name(name).ok_or_else(|| BadParameter::KeyOp(Given::new(name)));
-    names.iter().map(find).collect()
+    let find = |(index, name): (usize, &String)| {
+        KeyOp::from_name(name).ok_or_else(|| BadParameter::KeyOp(index, Given::new(name)))
+    };
+    names.iter().enumerate().map(find).collect()
 }
 
 fn cipher(name: &str) -> Result<CipherAlgorithm, BadParameter> {

@@ -52,7 +52,7 @@ pub(crate) fn definition(
         return Err(BadParameter::AssignableScopes.into());
     }
     let text = |text: &Option<Cow<'_, str>>| text.as_deref().unwrap_or_default().to_owned();
-    let permissions = wire.permissions.iter().flatten().map(permission);
+    let permissions = wire.permissions.iter().flatten().enumerate().map(permission);
     let permissions = permissions.collect::<Result<Vec<_>, BadParameter>>()?;
     let read = || {
         Ok::<_, DefinitionError>(NewDefinition {
@@ -68,12 +68,14 @@ pub(crate) fn definition(
 
 type Texts<'a> = Option<Vec<Cow<'a, str>>>;
 
-fn permission(wire: &PermissionRequest<'_>) -> Result<Permission, BadParameter> {
+fn permission(
+    (permission, wire): (usize, &PermissionRequest<'_>),
+) -> Result<Permission, BadParameter> {
     Ok(Permission {
         actions: control_actions(&wire.actions)?,
         not_actions: control_actions(&wire.not_actions)?,
-        data_actions: data_actions(&wire.data_actions)?,
-        not_data_actions: data_actions(&wire.not_data_actions)?,
+        data_actions: data_actions(permission, "dataActions", &wire.data_actions)?,
+        not_data_actions: data_actions(permission, "notDataActions", &wire.not_data_actions)?,
     })
 }
 
@@ -82,12 +84,17 @@ fn control_actions(texts: &Texts<'_>) -> Result<Vec<ControlAction>, BadParameter
 }
 
 /// Whole names only: what is not known here would be allowed by whatever release knows it first.
-fn data_actions(texts: &Texts<'_>) -> Result<Vec<Action>, BadParameter> {
-    let known = |text: &Cow<'_, str>| {
+fn data_actions(
+    permission: usize,
+    list: &'static str,
+    texts: &Texts<'_>,
+) -> Result<Vec<Action>, BadParameter> {
+    let known = |(index, text): (usize, &Cow<'_, str>)| {
         let action = Action::parse(text).filter(|action| action.name().len() == text.len());
-        action.ok_or_else(|| BadParameter::DataAction(Given::new(text)))
+        let given = || Given::action(text);
+        action.ok_or_else(|| BadParameter::DataAction { permission, list, index, given: given() })
     };
-    texts.iter().flatten().map(known).collect()
+    texts.iter().flatten().enumerate().map(known).collect()
 }
 
 /// What is to be explained, and where.
@@ -104,7 +111,7 @@ pub(crate) fn question(query: &Query) -> Result<(Question, Scope), BadParameter>
     let groups = groups.ok().filter(|groups| groups.len() <= GROUPS_MAX);
     let principal = Principal { id, groups: groups.ok_or(BadParameter::Groups)? };
     let named = Action::parse(action.trim());
-    let action = named.ok_or_else(|| BadParameter::Action(Given::new(action)))?;
+    let action = named.ok_or_else(|| BadParameter::Action(Given::action(action)))?;
     let scope = Scope::parse(scope.trim()).map_err(|_| BadParameter::Scope)?;
     Ok((Question { principal, action }, scope))
 }
@@ -154,6 +161,18 @@ mod tests {
                 assert!(allowed(&body).unwrap_err().contains("no wildcard"), "{body}");
             }
         }
+        let wrong = r#"{"properties":{"permissions":[{},{"notDataActions":[
+            "Microsoft.KeyVault/managedHsm/rng/action",
+            "Microsoft.KeyVault/managedHsm/keys/sing"]}]}}"#;
+        let said = allowed(wrong).unwrap_err();
+        let place =
+            "'Microsoft.KeyVault/managedHsm/keys/sing' at 'permissions[1].notDataActions[1]'";
+        assert!(said.contains(place), "{said}");
+        // What could be a key that was put there by mistake is not repeated.
+        let key = "Zk9wYXNzd29yZC1vZi1zb21lYm9keQAAAAAAAAAAAAA";
+        let body = format!(r#"{{"properties":{{"permissions":[{{"dataActions":["{key}"]}}]}}}}"#);
+        let said = allowed(&body).unwrap_err();
+        assert!(said.contains("'of 43 bytes' at 'permissions[0].dataActions[0]'"), "{said}");
         for scope in ["/keys", "/subscriptions/x", "/*"] {
             let body = format!(r#"{{"properties":{{"assignableScopes":["{scope}"]}}}}"#);
             assert!(allowed(&body).unwrap_err().contains("assignableScopes"), "{scope}");

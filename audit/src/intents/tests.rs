@@ -36,6 +36,47 @@ fn another_change_of_the_same_thing_makes_it_contested() {
 }
 
 #[test]
+fn an_open_intent_says_again_who_asked_and_for_what() {
+    let (object_id, address) = (Uuid::from_u128(7), "192.0.2.1".parse().ok());
+    let details = vec![
+        Detail { name: "text".into(), value: DetailValue::Text("a\"b".to_owned()) },
+        Detail { name: "texts".into(), value: DetailValue::Texts(vec!["é".to_owned()]) },
+        Detail { name: "number".into(), value: DetailValue::Number(-3) },
+    ];
+    let call = Call {
+        request_uri: "/keys/pay",
+        caller_address: address,
+        correlation_id: b"c",
+        activity_id: "a",
+        identity: Identity {
+            object_id: Some(object_id),
+            app_id: "app",
+            user_name: "u\"@x",
+            token_id: "t",
+        },
+        details: &details,
+        ..Call::default()
+    };
+    let record = crate::Record {
+        phase: crate::Phase::Intent,
+        operation: "KeyUpdate",
+        call: &call,
+        verdict: crate::Verdict::Pending,
+        permit: None,
+        key: None,
+        intent: None,
+    };
+    let (mut fields, mut line) = (Vec::new(), Vec::new());
+    crate::json::line(&mut fields, 0, &record);
+    crate::json::assemble(&mut line, 1, &fields, b"}");
+    let mut search = Search::default();
+    search.see(&line);
+    let found = search.found();
+    let again = found[0].call();
+    assert_eq!(format!("{again:?}"), format!("{call:?}"));
+}
+
+#[test]
 fn what_is_no_record_says_nothing() {
     assert_eq!(found(&[b"\"resultType\":\"Pending\" nothing".to_vec(), Vec::new()]), []);
 }

@@ -147,7 +147,7 @@ fn oversized_strings_are_cut_between_characters() {
 fn the_worst_strings_stay_below_what_is_read_back() {
     let worst = "\u{1}".repeat(100_000);
     let texts = || DetailValue::Texts(vec![worst.clone(); 500]);
-    let details = vec![Detail { name: "all", value: texts() }; 100];
+    let details = vec![Detail { name: "all".into(), value: texts() }; 100];
     let call = Call {
         activity_id: &worst,
         details: &details,
@@ -224,7 +224,7 @@ fn marks_are_words_and_their_number_is_bounded() {
 }
 
 fn detail(name: &'static str, value: DetailValue) -> Detail {
-    Detail { name, value }
+    Detail { name: name.into(), value }
 }
 
 #[test]

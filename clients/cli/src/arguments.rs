@@ -389,7 +389,8 @@ mod tests {
             "casemate audit usage --key k",
             "casemate backup verify b --domain d --key k.key --key l.key",
             "casemate backup verify b --node-folder f --against c --token-file t --work-dir w",
-            "casemate backup verify b --node-folder f --seal-passphrase p",
+            "casemate backup verify b --hsm alpha",
+            "casemate backup verify b --hsm alpha --config c",
         ] {
             assert!(parse(text).is_ok(), "{text}");
         }
@@ -440,7 +441,9 @@ mod tests {
             "casemate backup verify b --domain d",
             "casemate backup verify b --key k.key",
             "casemate backup verify b --domain d --key k.key --node-folder f",
-            "casemate backup verify b --domain d --key k.key --seal-passphrase p",
+            "casemate backup verify b --domain d --key k.key --hsm a",
+            "casemate backup verify b --hsm a --node-folder f",
+            "casemate backup verify b --node-folder f --config c",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

@@ -8,9 +8,9 @@ use casemate_channel::Seal;
 use casemate_engine_port::{Engine, EngineError};
 use casemate_engine_soft::SoftEngine;
 use casemate_engine_soft::backup::BackupKeys;
-use casemate_engine_soft::domain::{DomainKeys, RecordCipher as SoftCipher};
+use casemate_engine_soft::domain::{DomainKeys, RecordCipher as SoftCipher, backup_keys};
 use casemate_hsm::backup::BackupCipher;
-use casemate_hsm::security_domain::Domain;
+use casemate_hsm::security_domain::{Domain, EpochKeys};
 use casemate_store_port::RecordCipher;
 
 use crate::backup_cipher::DomainBackups;
@@ -55,26 +55,40 @@ pub fn node_domain(folder: &Path, seal: &Seal) -> Result<Domain, SealRefusal> {
     domain.ok_or_else(|| SealRefusal::NotActivated { folder: folder.to_owned() })
 }
 
-/// What an HSM of a domain works with in one epoch.
+/// What an HSM of a domain works with, in the newest epoch of it.
 pub struct DomainPorts {
-    /// The software engine.
+    /// The software engine; it opens material of earlier epochs too.
     pub engine: Arc<dyn Engine>,
-    /// The cipher of its backups.
+    /// The cipher of its backups; it opens those of earlier epochs too.
     pub backup: Arc<dyn BackupCipher>,
 }
 
-/// What an HSM of the domain works with in this epoch.
+/// What an HSM of the domain works with.
 ///
 /// # Errors
 /// When the cryptography does not pass its self-tests.
-pub fn domain_ports(epoch: u32, keys: DomainKeys) -> Result<DomainPorts, EngineError> {
-    let (_, _, material, backup) = keys.into_parts();
-    let backup = Arc::new(DomainBackups(BackupKeys::new(epoch, backup)));
-    Ok(DomainPorts { engine: Arc::new(SoftEngine::new(material)?), backup })
+pub fn domain_ports(domain: &Domain) -> Result<DomainPorts, EngineError> {
+    let (_, _, material, backup) = DomainKeys::derive(domain.secret()).into_parts();
+    let mut engine = SoftEngine::new(material)?;
+    let mut backups = BackupKeys::new(domain.epoch(), backup);
+    for epoch in domain.epochs().iter().filter(|epoch| epoch.number != domain.epoch()) {
+        let (backup, material) = match &epoch.keys {
+            EpochKeys::Whole(secret) => {
+                let (_, _, material, backup) = DomainKeys::derive(secret).into_parts();
+                (backup, material)
+            }
+            EpochKeys::BackupOnly(both) => {
+                backup_keys(both).expect("a domain's backup keys have their length")
+            }
+        };
+        engine = engine.and_earlier(material)?;
+        backups = backups.and_earlier(epoch.number, backup);
+    }
+    Ok(DomainPorts { engine: Arc::new(engine), backup: Arc::new(DomainBackups(backups)) })
 }
 
-/// What seals the records of an HSM of the domain in this epoch.
-pub fn record_cipher(keys: DomainKeys) -> Arc<dyn RecordCipher> {
-    let (record, head, ..) = keys.into_parts();
+/// What seals the records of an HSM of the domain.
+pub fn record_cipher(domain: &Domain) -> Arc<dyn RecordCipher> {
+    let (record, head, ..) = DomainKeys::derive(domain.secret()).into_parts();
     Arc::new(DomainCipher(SoftCipher::new(record, head)))
 }

@@ -4,14 +4,14 @@
 //! later was written by that change or by one whose own records stand behind the intent; where
 //! there are such, nobody can say which, and the outcome says so.
 
-use casemate_audit::{Call, KeyFacts, OpenIntent, Phase, Record, Trail, TrailError, Verdict};
+use casemate_audit::{KeyFacts, OpenIntent, Phase, Record, Trail, TrailError, Verdict};
 use casemate_hsm::{Door, KeyName};
 
 /// Records the outcomes of all changes that were left open.
 pub(crate) async fn left_open(trail: &Trail, hsm: &Door) -> Result<(), TrailError> {
     for intent in trail.take_left_open() {
         let (done, description) = judge(&Found::of(&intent, hsm));
-        let call = Call { request_uri: &intent.request_uri, ..Call::default() };
+        let call = intent.call();
         let key = intent.key.as_deref().map(|name| KeyFacts { name, ..KeyFacts::default() });
         let outcome = trail.append(&Record {
             phase: Phase::Outcome,

@@ -70,16 +70,16 @@ pub enum RehearseError {
     /// Its manifest.
     #[error("the manifest: {0}")]
     Manifest(#[source] BackupError),
-    /// Sealed in an epoch that the domain does not have whole.
+    /// Sealed in an epoch that the domain does not have.
     #[error(
-        "the backup was sealed in epoch {epoch}, and of that epoch this security domain holds \
-         {held}; use the security domain's file of that epoch"
+        "the backup was sealed in epoch {epoch}, of which this security domain (epoch {newest}) \
+         holds nothing; use the security domain's file of that epoch"
     )]
     Epoch {
         /// The epoch.
         epoch: u32,
-        /// What the domain has of it.
-        held: &'static str,
+        /// The newest that the domain has.
+        newest: u32,
     },
     /// It cannot be restored.
     #[error("the backup cannot be restored")]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use casemate_engine_port::{Cost, KeySpec, PublicPart, SignAlgorithm};
 use casemate_engine_soft::PublicKey;
-use casemate_engine_soft::domain::DomainKeys;
 use casemate_hsm::backup::PublicVerifier;
+use casemate_hsm::security_domain::Domain;
 use casemate_hsm::{Pool, PoolBusy, Ports, Spawn, Turn};
 use casemate_partition::{DomainPorts, SystemClock, domain_ports};
 use casemate_store_port::{BoxFuture, SealedStore};
@@ -57,13 +57,9 @@ impl PublicVerifier for SoftVerifier {
 }
 
 /// The ports of an HSM of this domain over this store.
-pub(crate) fn ports(
-    epoch: u32,
-    keys: DomainKeys,
-    store: SealedStore,
-) -> Result<Ports, RehearseError> {
+pub(crate) fn ports(domain: &Domain, store: SealedStore) -> Result<Ports, RehearseError> {
     let DomainPorts { engine, backup } =
-        domain_ports(epoch, keys).map_err(|error| RehearseError::Made(Box::new(error)))?;
+        domain_ports(domain).map_err(|error| RehearseError::Made(Box::new(error)))?;
     Ok(Ports {
         engine,
         store,

@@ -36,7 +36,6 @@ const RETENTION_DAYS: u32 = 90;
 /// A throw-away HSM's name, id and who administers it.
 struct ThrowAway<'a> {
     domain: &'a Domain,
-    epoch: u32,
     id: [u8; 16],
     administrator: Uuid,
 }
@@ -50,10 +49,12 @@ pub(crate) async fn compared(rehearsal: &Rehearsal) -> Result<Compared, Rehearse
     let manifest = source.object(MANIFEST).await;
     let manifest = manifest.map_err(|error| RehearseError::Restore(error.into()))?;
     let epoch = epoch_of_manifest(&manifest).map_err(RehearseError::Manifest)?;
+    if !domain.epochs().iter().any(|held| held.number == epoch) {
+        return Err(RehearseError::Epoch { epoch, newest: domain.epoch() });
+    }
     let work = work_folder(rehearsal.work_dir.as_deref())?;
     let throw_away = ThrowAway {
         domain: &domain,
-        epoch,
         id: Uuid::new_v4().into_bytes(),
         administrator: Uuid::new_v4(),
     };
@@ -94,10 +95,10 @@ impl ThrowAway<'_> {
         let first = work.join("first");
         std::fs::create_dir(&first).map_err(|error| made(Box::new(error)))?;
         let first = EmbeddedStore::open(&first).map_err(|error| made(Box::new(error)))?;
-        let cipher = record_cipher(keys::of_epoch(self.domain, self.epoch)?);
+        let cipher = record_cipher(self.domain);
         let store = SealedStore::create(Arc::new(first), cipher, self.identity()).await;
         let store = store.map_err(|error| made(Box::new(error)))?;
-        let ports = ports(self.epoch, keys::of_epoch(self.domain, self.epoch)?, store)?;
+        let ports = ports(self.domain, store)?;
         let hsm = Hsm::create(ports, creation(self.administrator), LIMITS).await;
         let hsm = hsm.map_err(|error| made(Box::new(error)))?;
         let aside = TemporaryAside { folder: work.join("restored"), taken: AtomicBool::new(false) };
@@ -130,15 +131,15 @@ impl ThrowAway<'_> {
     async fn opened(&self, aside: &TemporaryAside) -> Result<Arc<Hsm>, RehearseError> {
         let made = |error: Box<dyn std::error::Error + Send + Sync>| RehearseError::Made(error);
         let store = EmbeddedStore::open(&aside.folder).map_err(|error| made(Box::new(error)))?;
-        let cipher = record_cipher(keys::of_epoch(self.domain, self.epoch)?);
+        let cipher = record_cipher(self.domain);
         let opened = SealedStore::open(Arc::new(store), cipher, self.identity(), None).await;
         let (store, records) = opened.map_err(RehearseError::Reopened)?;
-        let ports = ports(self.epoch, keys::of_epoch(self.domain, self.epoch)?, store)?;
+        let ports = ports(self.domain, store)?;
         Hsm::open(ports, records, LIMITS).map_err(|error| made(Box::new(error)))
     }
 
     fn identity(&self) -> StoreIdentity {
-        StoreIdentity { hsm: self.id, epoch: self.epoch }
+        StoreIdentity { hsm: self.id, epoch: self.domain.epoch() }
     }
 }
 

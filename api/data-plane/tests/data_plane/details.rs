@@ -122,7 +122,9 @@ async fn sinks_are_told_by_name_and_place_and_their_secrets_never() {
     let reply = world.call("PUT", "/audit/sinks", first).await;
     assert_eq!(reply.status, 200, "{}", reply.text);
     let told = same(&world);
-    assert_eq!(told["sinks"], json!(["siem webhook siem.example"]));
+    let siem = told["sinks"][0].as_str().unwrap().to_owned();
+    let mark = siem.strip_prefix("siem webhook siem.example ").unwrap();
+    assert!(mark.len() == 16 && mark.bytes().all(|byte| byte.is_ascii_hexdigit()), "{siem}");
     assert_eq!((&told["synchronous"], &told["synchronousBefore"]), (&json!("siem"), &json!("")));
     assert_eq!((&told["traces"], &told["tracesBefore"]), (&json!(""), &json!("")));
     let traces = json!({"endpoint": "https://traces.example/v1/traces",
@@ -131,13 +133,58 @@ async fn sinks_are_told_by_name_and_place_and_their_secrets_never() {
     let reply = world.call("PUT", "/audit/sinks", second).await;
     assert_eq!(reply.status, 200, "{}", reply.text);
     let told = same(&world);
-    assert_eq!(told["sinksBefore"], json!(["siem webhook siem.example"]));
+    assert_eq!(told["sinksBefore"], json!([siem]));
     assert_eq!(told["traces"], "traces.example");
     let pager = told["sinks"][0].as_str().unwrap();
-    assert!(pager.starts_with("pager alerts pager.example:8443 {"), "{pager}");
+    assert!(pager.starts_with("pager alerts pager.example:8443 "), "{pager}");
     assert!(pager.contains("\"roleChange\":false"), "which alerts were turned off: {pager}");
+    // The same host on another path is another place.
+    for (path, trust) in [("/in/elsewhere", "CERTIFICATE"), ("/in/hidden-path", "X CERTIFICATE")] {
+        let mut other = hook("siem");
+        other["endpoint"] = json!(format!("https://siem.example{path}"));
+        other["trustAnchors"] = json!(format!("-----BEGIN {trust}-----"));
+        let reply = world.call("PUT", "/audit/sinks", json!({"sinks": [other]})).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        let told = same(&world)["sinks"][0].as_str().unwrap().to_owned();
+        assert!(told.starts_with("siem webhook siem.example ") && told != siem, "{told}");
+    }
+    let files = json!({"sinks": [{"name": "disk", "kind": "file", "keepFiles": 3}]});
+    assert_eq!(world.call("PUT", "/audit/sinks", files).await.status, 200);
+    let told = same(&world);
+    assert!(told["sinks"][0].as_str().unwrap().ends_with(" 3"), "{told}");
     let all = world.audit.lines().concat();
     assert!(!all.contains(&secret[6..]) && !all.contains("hidden-path"));
+}
+
+#[tokio::test]
+async fn a_key_says_as_what_it_was_made_and_what_was_changed() {
+    let world = World::new().await;
+    let asked = json!({"kty": "EC", "key_ops": ["sign"], "tags": {"team": "hidden-value"},
+        "attributes": {"enabled": true, "exp": 2_000_000_000}});
+    world.create("k", asked).await;
+    let (intent, outcome) = change(&world);
+    let facts = json!({"keyType": "EC-HSM P-256", "keyOps": ["sign"], "enabled": "true",
+        "exp": 2_000_000_000});
+    assert_eq!(intent, facts);
+    let mut made = facts;
+    made["tags"] = json!(["team"]);
+    assert_eq!(outcome, made);
+    let asked = json!({"key_ops": ["sign", "verify"], "tags": {},
+        "attributes": {"enabled": false, "nbf": 1_900_000_000, "exp": 2_100_000_000}});
+    assert_eq!(world.call("PATCH", "/keys/k", asked).await.status, 200);
+    let told = json!({
+        "keyOpsBefore": ["sign"], "keyOps": ["sign", "verify"],
+        "enabledBefore": "true", "enabled": "false", "nbf": 1_900_000_000,
+        "expBefore": 2_000_000_000, "exp": 2_100_000_000, "tagsBefore": ["team"], "tags": [],
+    });
+    assert_eq!(same(&world), told);
+    let only = json!({"attributes": {"enabled": true}});
+    assert_eq!(world.call("PATCH", "/keys/k", only).await.status, 200);
+    assert_eq!(same(&world), json!({"enabledBefore": "false", "enabled": "true"}));
+    let none = json!({"attributes": {"enabled": true}});
+    assert_eq!(world.call("PATCH", "/keys/none", none).await.status, 404);
+    assert_eq!(same(&world), json!({"enabled": "true"}), "there was none before");
+    assert!(!world.audit.lines().concat().contains("hidden-value"));
 }
 
 #[tokio::test]

@@ -90,6 +90,60 @@ async fn a_backup_is_answered_as_the_contract_says() {
     assert!(!lines.contains("sig=x"), "what opens the storage is not recorded");
 }
 
+/// The details of the records of an operation, in order.
+fn details(world: &World, operation: &str) -> Vec<Value> {
+    let lines = world.audit.lines();
+    let records = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let of = records.filter(|record| record["operationName"] == operation);
+    of.map(|record| record["details"].clone()).collect()
+}
+
+#[tokio::test]
+async fn the_records_of_a_backup_and_of_a_restore_say_where_it_lies() {
+    let world = World::new().await;
+    world.create("k", json!({"kty": "EC"})).await;
+    let folder = backup(&world).await;
+    let place = "https://a.blob.example/c";
+    let [intent, outcome] = &details(&world, "BackupCreate")[..] else { panic!("two records") };
+    assert_eq!(*intent, json!({"storageResourceUri": place}));
+    let job = outcome["jobId"].as_str().unwrap();
+    assert_eq!(*outcome, json!({"storageResourceUri": place, "jobId": job}));
+    let [ended] = &details(&world, "BackupEnded")[..] else { panic!("one record") };
+    assert_eq!(*ended, json!({"jobId": job, "folder": format!("{place}/{folder}")}));
+
+    let body = restore("mhsm-dev-2026010101010101");
+    assert_eq!(world.call("PUT", "/prerestore", body).await.status, 202);
+    let [intent, ..] = &details(&world, "RestoreCheck")[..] else { panic!("records") };
+    let none = "mhsm-dev-2026010101010101";
+    assert_eq!(*intent, json!({"storageResourceUri": place, "folder": none}));
+}
+
+#[tokio::test]
+async fn who_may_restore_one_key_sees_what_became_of_it_and_of_no_other() {
+    let world = World::new().await;
+    world.create("k", json!({"kty": "EC"})).await;
+    let folder = backup(&world).await;
+    let one = world.somebody("Managed HSM Restore User", "/keys/k").await;
+    let other = world.somebody("Managed HSM Restore User", "/keys/l").await;
+    let path = "/keys/k/restore";
+    assert_eq!(world.call_as(other, "PUT", path, key_restore(&folder)).await.status, 403);
+    let started = world.call_as(one, "PUT", path, key_restore(&folder)).await;
+    assert_eq!(started.status, 202, "{}", started.text);
+    let status = status_path(&started);
+    assert_eq!(poll(&world, one, &status).await.status, 200);
+    assert_eq!(poll(&world, other, &status).await.status, 403);
+    ended(&world, &status).await;
+    assert_eq!(poll(&world, one, &status).await.status, 200);
+    assert_eq!(
+        poll(&world, one, &format!("/restore/{}/pending", "0".repeat(32))).await.status,
+        403
+    );
+    let whole = world.call("PUT", "/prerestore", restore(&folder)).await;
+    assert_eq!(poll(&world, one, &status_path(&whole)).await.status, 403, "of all keys");
+    let told = details(&world, "KeySelectiveRestore");
+    assert_eq!(told.last().unwrap()["folder"], folder, "{told:?}");
+}
+
 #[tokio::test]
 async fn an_increment_is_asked_for_by_a_member_of_ours() {
     let world = World::new().await;

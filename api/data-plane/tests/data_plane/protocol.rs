@@ -83,7 +83,7 @@ async fn who_comes_with_a_cut_off_token_is_in_the_log() {
         let record = world.last_record();
         assert_eq!(record["operationName"], operation, "{record}");
         let said = (&record["resultType"], &record["properties"]["httpStatusCode"]);
-        assert_eq!(said, (&json!("Failure"), &json!(401)), "{record}");
+        assert_eq!(said, (&json!("Failed"), &json!(401)), "{record}");
         assert_eq!(record["identity"]["objectId"], json!(ADMIN), "{record}");
         assert_eq!(record["identity"]["tokenId"].as_str().map(str::len), Some(32), "{record}");
     }

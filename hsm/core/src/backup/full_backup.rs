@@ -94,7 +94,7 @@ impl Hsm {
             return Err(BackupError::BaseElsewhere.into());
         }
         let folder = target.folder(self.new_folder(hsm)?);
-        let begun = self.begin_job(JobKind::Backup, folder).await?;
+        let begun = self.begin_job(JobKind::Backup, folder, None).await?;
         Ok(Begun { base, ..begun })
     }
 
@@ -106,7 +106,7 @@ impl Hsm {
         hsm: &str,
         target: Target,
     ) -> Result<Begun, StartRefusal> {
-        self.begin_job(JobKind::BackupCheck, target.folder(self.new_folder(hsm)?)).await
+        self.begin_job(JobKind::BackupCheck, target.folder(self.new_folder(hsm)?), None).await
     }
 
     /// Makes the backup. Once the role that allows it is gone nothing more is sent; what was sent

@@ -68,7 +68,7 @@ impl Hsm {
         target: &Target,
         folder: &str,
     ) -> Result<Begun, StartRefusal> {
-        self.begin_job(JobKind::Restore, target.existing(folder)?).await
+        self.begin_job(JobKind::Restore, target.existing(folder)?, None).await
     }
 
     /// Begins to look whether a backup could be restored.
@@ -79,7 +79,7 @@ impl Hsm {
         target: &Target,
         folder: &str,
     ) -> Result<Begun, StartRefusal> {
-        self.begin_job(JobKind::RestoreCheck, target.existing(folder)?).await
+        self.begin_job(JobKind::RestoreCheck, target.existing(folder)?, None).await
     }
 
     /// Makes the restored HSM ready aside. Nothing of the present one is changed.

@@ -92,6 +92,9 @@ pub struct Job {
     pub ended: Option<UnixSeconds>,
     /// Where the backup lies, once it does.
     pub folder: Option<String>,
+    /// The one key that it is about; none if it is about all.
+    #[serde(default)]
+    pub key: Option<KeyName>,
 }
 
 /// Why a job was not begun.
@@ -280,6 +283,7 @@ impl Hsm {
         &self,
         kind: JobKind,
         folder: Folder,
+        key: Option<KeyName>,
     ) -> Result<Begun, StartRefusal> {
         let mut id = [0; 16];
         self.engine.random(&mut id)?;
@@ -291,6 +295,7 @@ impl Hsm {
             started: self.now(),
             ended: None,
             folder: None,
+            key,
         };
         let _turn = self.jobs.turn.lock().await;
         let with = {

@@ -16,12 +16,13 @@ impl Hsm {
     /// Begins to restore the permit's key from a backup.
     pub async fn begin_key_restore(
         &self,
-        _permit: &Permit<act::RestoreStart>,
+        permit: &Permit<act::RestoreStart>,
         _intent: &Recorded,
         target: &Target,
         folder: &str,
     ) -> Result<Begun, StartRefusal> {
-        self.begin_job(JobKind::KeyRestore, target.existing(folder)?).await
+        let key = permit.scope().key().cloned();
+        self.begin_job(JobKind::KeyRestore, target.existing(folder)?, key).await
     }
 
     /// Restores the permit's key. A key that was deleted when the backup was made comes back live.

@@ -43,6 +43,17 @@ impl Hsm {
         Ok(self.view(key, version))
     }
 
+    /// The version that is to be changed, so that the record of the change can say what it was.
+    pub fn key_to_update(
+        &self,
+        permit: &Permit<act::KeysWrite>,
+        selector: Selector,
+    ) -> Option<KeyView> {
+        let state = self.state.read();
+        let (key, version) = live_version(&state, key_of(permit.scope()), selector).ok()?;
+        Some(self.view(key, version))
+    }
+
     /// A deleted key's newest version, with the dates of its deletion.
     pub fn deleted_key(
         &self,

@@ -98,7 +98,11 @@ mod tests {
             fs::write(dir.path().join(FILE), record).unwrap();
         }
         let config = dir.path().join("node.toml");
-        let text = format!("listen = \"127.0.0.1:0\"\ndata_dir = {:?}\n", dir.path());
+        let text = format!(
+            "data_dir = {:?}\ndomain = \"hsm.example.org\"\nregion = \"eu-west\"\n\
+             [listen]\nhsm = \"127.0.0.1:8443\"\nmanagement = \"127.0.0.1:8445\"\n",
+            dir.path()
+        );
         fs::write(&config, text).unwrap();
         (dir, config)
     }
