@@ -386,6 +386,7 @@ mod tests {
             "casemate audit prove --old 1 --new 2",
             "casemate audit tail -f -n 3 --data-dir d",
             "casemate audit search --since 2026 --key k --result 403 --limit 5",
+            "casemate audit search --principal p --scope /keys/a*",
             "casemate audit usage --key k",
             "casemate backup verify b --domain d --key k.key --key l.key",
             "casemate backup verify b --node-folder f --against c --token-file t --work-dir w",

@@ -28,6 +28,12 @@ pub(crate) fn agents_own(facts: &Facts, scraped: bool) -> Vec<Family> {
             bit(facts.disk_low),
         ),
         single(
+            "casemate_audit_copy_missing",
+            "Whether calls are refused because the synchronous sink lacks a record.",
+            MetricKind::Gauge,
+            bit(facts.copy_missing),
+        ),
+        single(
             "casemate_partition_scraped",
             "Whether the partition told its counts for this answer.",
             MetricKind::Gauge,

@@ -20,6 +20,9 @@ pub struct Facts {
     /// Whether it refuses calls because the audit log's disk is nearly full.
     #[serde(default)]
     pub disk_low: bool,
+    /// Whether it refuses calls because the synchronous sink lacks a record.
+    #[serde(default)]
+    pub copy_missing: bool,
     /// Whether the HSM is active.
     #[serde(default)]
     pub activated: bool,

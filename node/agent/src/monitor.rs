@@ -4,7 +4,6 @@
 //! The partition has no network, so its counts are asked for over the channel, and checked before
 //! they are passed on.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +21,7 @@ use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::accept;
 use crate::directory::{Directory, Known};
@@ -34,6 +33,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Time for a partition to tell its counts. Prometheus waits 10 seconds unless told otherwise.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time in which an answer is taken to be read yet.
+const READING: Duration = Duration::from_secs(5);
 /// Questions to one partition at once.
 const QUESTIONS_MAX: usize = 8;
 
@@ -121,6 +122,40 @@ impl Questions {
     }
 }
 
+/// A connection that is served.
+struct Open {
+    task: JoinHandle<()>,
+    used: Arc<Mutex<Used>>,
+}
+
+/// Whether a connection is used, and since when it is as it is.
+struct Used {
+    under_way: bool,
+    answered: bool,
+    since: Instant,
+}
+
+impl Used {
+    fn new() -> Self {
+        Self { under_way: false, answered: false, since: Instant::now() }
+    }
+
+    fn begin(&mut self) {
+        (self.under_way, self.since) = (true, Instant::now());
+    }
+
+    fn end(&mut self) {
+        (self.under_way, self.answered, self.since) = (false, true, Instant::now());
+    }
+
+    /// Which one goes first: of those that nobody uses the one that has been so for longest, only
+    /// then one with an answer under way.
+    fn rank(&self) -> (bool, Instant) {
+        let is_read = self.answered && self.since.elapsed() < READING;
+        (self.under_way || is_read, self.since)
+    }
+}
+
 impl Monitor {
     /// Serves until told to stop.
     pub(crate) async fn serve(
@@ -128,21 +163,27 @@ impl Monitor {
         listener: TcpListener,
         mut stopping: watch::Receiver<bool>,
     ) {
-        let mut open: VecDeque<JoinHandle<()>> = VecDeque::new();
+        let mut open: Vec<Open> = Vec::new();
         while let Some((stream, _)) = accept::next(|| listener.accept(), &mut stopping).await {
-            open.retain(|connection| !connection.is_finished());
+            open.retain(|connection| !connection.task.is_finished());
             // The newest comes in: whoever only holds connections must not keep Prometheus out.
-            while open.len() >= self.connections_max {
-                open.pop_front().iter().for_each(JoinHandle::abort);
+            while open.len() >= self.connections_max.max(1) {
+                let last = open.iter().enumerate().min_by_key(|(_, one)| one.used.lock().rank());
+                let Some((at, _)) = last else { break };
+                open.swap_remove(at).task.abort();
             }
-            let monitor = Arc::clone(&self);
-            open.push_back(tokio::spawn(async move { monitor.connection(stream).await }));
+            let (monitor, used) = (Arc::clone(&self), Arc::new(Mutex::new(Used::new())));
+            let of = Arc::clone(&used);
+            let task = tokio::spawn(async move { monitor.connection(stream, &of).await });
+            open.push(Open { task, used });
         }
     }
 
-    async fn connection(&self, stream: TcpStream) {
+    async fn connection(&self, stream: TcpStream, used: &Mutex<Used>) {
         let service = service_fn(|request: Request<Incoming>| async move {
+            used.lock().begin();
             let answer = self.answer(request.method(), request.uri().path()).await;
+            used.lock().end();
             Ok::<_, Infallible>(answer.map(Full::new))
         });
         let connection = http1::Builder::new()
@@ -187,11 +228,14 @@ impl Monitor {
         let mut text = String::new();
         for known in all {
             let facts = known.facts.read();
-            if !facts.ready || facts.disk_low {
+            if !facts.ready || facts.disk_low || facts.copy_missing {
                 status = StatusCode::SERVICE_UNAVAILABLE;
             }
             let says = match (facts.ready, facts.last_end) {
                 (true, _) if facts.disk_low => "refuses calls: its disk is nearly full".to_owned(),
+                (true, _) if facts.copy_missing => {
+                    "refuses calls: its synchronous sink of the audit log lacks records".to_owned()
+                }
                 (true, _) => "ready".to_owned(),
                 (false, None) => "starting".to_owned(),
                 (false, Some(end)) => format!("not ready; its partition last ended: {end}"),
@@ -312,6 +356,32 @@ mod tests {
             Facts { hsm: "dev".to_owned(), ready: true, disk_low: true, ..Facts::default() };
         let (status, text) = get(&monitor(facts), "/readyz").await;
         assert!(status == 503 && text.contains("disk is nearly full"), "{text}");
+    }
+
+    #[test]
+    fn idle_connections_go_before_those_that_are_used() {
+        let idle = Used::new();
+        let mut asking = Used::new();
+        asking.since = idle.since - Duration::from_secs(60);
+        asking.begin();
+        asking.since = idle.since - Duration::from_secs(60);
+        assert!(idle.rank() < asking.rank(), "the one that is asking is older, and stays");
+        asking.end();
+        assert!(idle.rank() < asking.rank(), "its answer is being read");
+        asking.since -= READING;
+        let older = Used { since: asking.since - READING, ..Used::new() };
+        assert!(asking.rank() < idle.rank() && older.rank() < asking.rank());
+    }
+
+    #[tokio::test]
+    async fn a_missing_copy_is_not_ready() {
+        let facts =
+            Facts { hsm: "dev".to_owned(), ready: true, copy_missing: true, ..Facts::default() };
+        let monitor = monitor(facts);
+        let (status, text) = get(&monitor, "/readyz/dev").await;
+        assert!(status == 503 && text.contains("synchronous sink"), "{text}");
+        let (_, metrics) = get(&monitor, "/metrics").await;
+        assert!(metrics.contains("casemate_audit_copy_missing{hsm=\"dev\"} 1"), "{metrics}");
     }
 
     #[tokio::test]

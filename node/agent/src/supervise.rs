@@ -187,6 +187,7 @@ impl Supervisor {
             facts.partition_pid = None;
             facts.ready = false;
             facts.disk_low = false;
+            facts.copy_missing = false;
             if heard.anew {
                 return;
             }
@@ -294,6 +295,9 @@ impl Supervisor {
                 heard.passing = passing;
             }
             ToAgent::DiskLow { low } => self.facts.change(|facts| facts.disk_low = low),
+            ToAgent::CopyMissing { missing } => {
+                self.facts.change(|facts| facts.copy_missing = missing);
+            }
             ToAgent::Metrics { id, family } => self.facts.questions.part(id, family)?,
             ToAgent::MetricsEnd { id } => self.facts.questions.end(id),
             ToAgent::Inspected { id, shown } => self.facts.inspections.answer(id, shown),

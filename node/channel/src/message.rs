@@ -116,6 +116,11 @@ pub enum ToAgent {
         /// Whether it is.
         low: bool,
     },
+    /// Whether calls are refused because the synchronous sink lacks a record; said when it changes.
+    CopyMissing {
+        /// Whether it does.
+        missing: bool,
+    },
     /// A part of the answer to [`ToPartition::Metrics`].
     Metrics {
         /// The number from the question.

@@ -43,13 +43,24 @@ pub(crate) struct Courier {
     transfers: Arc<Transfers>,
     spans: Arc<Spans>,
     link: Mutex<Option<JoinHandle<()>>>,
+    /// The first record that somebody waited for in vain, until it is there.
+    missing: Mutex<Option<u64>>,
 }
 
 impl Courier {
     pub(crate) fn new(hsm: Door, log: Arc<dyn Log>, tracer: &Arc<Tracer>, origin: Origin) -> Self {
         let spans = Arc::new(Spans::new(Arc::clone(tracer)));
         let (table, transfers) = (Arc::default(), Arc::default());
-        Self { hsm, log, origin, table, transfers, spans, link: Mutex::default() }
+        Self {
+            hsm,
+            log,
+            origin,
+            table,
+            transfers,
+            spans,
+            link: Mutex::default(),
+            missing: Mutex::default(),
+        }
     }
 
     /// Who carries the objects of backups.
@@ -102,6 +113,22 @@ impl Courier {
         self.link.lock().as_ref().is_some_and(|link| !link.is_finished())
     }
 
+    /// Whether the synchronous sink lacks a record that somebody waited for in vain: until it has
+    /// that, or is synchronous no longer, others would wait in vain too.
+    pub(crate) fn copy_is_missing(&self) -> bool {
+        let mut missing = self.missing.lock();
+        let Some(sequence) = *missing else { return false };
+        let sinks = self.hsm.audit_sinks();
+        let lacks = sinks.synchronous().is_some_and(|name| {
+            let known = self.table.known(&sinks, name.as_str());
+            known.is_none_or(|known| known.report.upto < sequence)
+        });
+        if !lacks {
+            *missing = None;
+        }
+        lacks
+    }
+
     /// How far each sink is. One of which nothing was heard yet has nothing.
     pub(crate) async fn lags(&self) -> Vec<SinkLag> {
         let sinks = self.hsm.audit_sinks();
@@ -150,6 +177,7 @@ impl Copies for Courier {
             let copied = tokio::time::timeout(deadline, arrived).await.map_err(missing);
             if copied.is_err() {
                 step.fail();
+                self.missing.lock().get_or_insert(sequence);
             }
             copied
         })

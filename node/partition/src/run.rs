@@ -210,7 +210,7 @@ impl Partition {
         let mut anchor = tokio::time::interval(ANCHOR_INTERVAL);
         let mut anchored = Remember::new();
         let mut look = tokio::time::interval(TRAIL_INTERVAL);
-        let mut was_low = false;
+        let mut told = Refusing::default();
         loop {
             tokio::select! {
                 arrival = arrivals.recv() => match arrival {
@@ -236,16 +236,7 @@ impl Partition {
                 }
                 () = sentinel.astray() => return Err(Failure::Astray),
                 // It takes nothing until it is opened anew: the partition ends, its agent heals it.
-                _ = look.tick() => {
-                    if let Some(failure) = self.trail.failure() {
-                        return Err(failure.into());
-                    }
-                    let low = self.trail.is_low();
-                    if low != was_low {
-                        was_low = low;
-                        self.agent.tell(&ToAgent::DiskLow { low }).await?;
-                    }
-                }
+                _ = look.tick() => self.look(&mut told).await?,
                 _ = anchor.tick() => anchored.now(&self.trail, &self.door).await,
                 // On the main thread, which serves nobody.
                 _ = remember.tick() => {
@@ -258,7 +249,29 @@ impl Partition {
     }
 }
 
+/// What the agent was told of why calls are refused.
+#[derive(Default)]
+struct Refusing {
+    low: bool,
+    missing: bool,
+}
+
 impl Partition {
+    /// Looks whether the trail takes records and its copies arrive, and tells what has changed.
+    async fn look(&self, told: &mut Refusing) -> Result<(), Failure> {
+        if let Some(failure) = self.trail.failure() {
+            return Err(failure.into());
+        }
+        let (low, missing) = (self.trail.is_low(), self.courier.copy_is_missing());
+        if low != std::mem::replace(&mut told.low, low) {
+            self.agent.tell(&ToAgent::DiskLow { low }).await?;
+        }
+        if missing != std::mem::replace(&mut told.missing, missing) {
+            self.agent.tell(&ToAgent::CopyMissing { missing }).await?;
+        }
+        Ok(())
+    }
+
     /// Answers beside everything else: the agent may be slow to take it.
     fn show_metrics(&self, id: u64) {
         let (metrics, agent) = (Arc::clone(&self.metrics), Arc::clone(&self.agent));

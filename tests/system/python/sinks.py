@@ -17,6 +17,8 @@ import ssl
 import subprocess
 import threading
 import time
+import urllib.error
+import urllib.request
 
 from azure.storage.blob import ContainerClient, ContainerSasPermissions, generate_container_sas
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
@@ -329,6 +331,15 @@ def alerts(pager):
     check(not pager.wrong, "alerts are signed")
 
 
+def ready():
+    """What the management listener says of the HSM: status and text."""
+    try:
+        with urllib.request.urlopen(os.environ["CASEMATE_MANAGEMENT_URL"] + "/readyz") as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.read().decode()
+
+
 def synchronous(settings, web):
     settings["synchronous"], settings["synchronousDeadlineMs"] = "web", 3000
     call("PUT", "/audit/sinks", settings)
@@ -340,10 +351,19 @@ def synchronous(settings, web):
     web.manner = "refuses"
     refused = call("POST", "/rng", {"count": 1}, 503)
     check("'web'" in refused["error"]["message"], refused)
+    eventually(lambda: ready()[0] == 503, "an HSM that refuses is not ready")
+    check("synchronous sink" in ready()[1], ready())
+    web.manner = "takes"
+    eventually(lambda: ready()[0] == 200, "it is ready when the record has arrived, unasked")
+    call("POST", "/rng", {"count": 1})
+    web.manner = "refuses"
+    call("POST", "/rng", {"count": 1}, 503)
+    eventually(lambda: ready()[0] == 503, "it is not ready again")
     call("POST", "/keys/made-without-copy/create", {"kty": "EC"}, 503)
     # Who takes it out does not wait for it.
     settings["synchronous"] = None
     call("PUT", "/audit/sinks", settings)
+    eventually(lambda: ready()[0] == 200, "nothing is waited for any more")
     call("POST", "/rng", {"count": 1})
     call("GET", "/keys/made-without-copy", None, 404)
     web.manner = "takes"

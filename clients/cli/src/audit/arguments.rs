@@ -167,9 +167,16 @@ pub struct Filter {
     /// The Activity ID that an answer named, which is its header x-ms-request-id.
     #[arg(long, value_name = "ID")]
     pub activity: Option<String>,
-    /// Name of the key.
+    /// Name of the key: what was done with it, and rights at it or at a beginning of its name.
     #[arg(long, value_name = "NAME")]
     pub key: Option<String>,
+    /// Object id of whom a role was given to or taken from, whose tokens were cut off, or who was
+    /// asked about.
+    #[arg(long, value_name = "ID")]
+    pub principal: Option<String>,
+    /// Scope of a role that was given or taken, such as /keys/team-a-*.
+    #[arg(long, value_name = "SCOPE")]
+    pub scope: Option<String>,
     /// Name of the operation, such as KeySign.
     #[arg(long, value_name = "NAME")]
     pub operation: Option<String>,

@@ -40,7 +40,9 @@ impl Filter {
         let time = record["time"].as_str().unwrap_or_default();
         self.since.as_deref().is_none_or(|since| time >= since)
             && self.until.as_deref().is_none_or(|until| time < until)
-            && is(&self.key, &record["key"]["name"])
+            && self.key.as_deref().is_none_or(|wanted| is_about(record, wanted))
+            && is(&self.scope, &record["details"]["scope"])
+            && self.principal.as_deref().is_none_or(|wanted| is_of_principal(record, wanted))
             && is(&self.operation, &record["operationName"])
             && is(&self.activity, &record["activityId"])
             && self.caller.as_deref().is_none_or(|wanted| is_caller(record, wanted))
@@ -57,6 +59,32 @@ fn is_caller(record: &Value, wanted: &str) -> bool {
         .map(String::as_str)
         .chain([token])
         .any(|name| name.eq_ignore_ascii_case(wanted))
+}
+
+/// Whether the record is about the key, or about a right at it: at its name, or at a beginning of
+/// its name.
+fn is_about(record: &Value, wanted: &str) -> bool {
+    let wanted = wanted.to_ascii_lowercase();
+    let name = record["key"]["name"].as_str().unwrap_or_default().to_ascii_lowercase();
+    let scope = record["details"]["scope"].as_str().unwrap_or_default().to_ascii_lowercase();
+    let at = scope.strip_prefix("/keys/").filter(|at| !at.is_empty());
+    let covers = |at: &str| match at.strip_suffix('*') {
+        Some(begin) => wanted.starts_with(begin),
+        None => wanted == at,
+    };
+    !wanted.is_empty() && (name == wanted || at.is_some_and(covers))
+}
+
+/// Whether the record says that the principal gets or loses a role, has its tokens cut off, or is
+/// asked about.
+fn is_of_principal(record: &Value, wanted: &str) -> bool {
+    let details = &record["details"];
+    let named = details["principalId"].as_str().is_some_and(|id| id.eq_ignore_ascii_case(wanted));
+    let listed = details["assignments"].as_array().into_iter().flatten().any(|one| {
+        let id = one.as_str().and_then(|one| one.rsplit(' ').next()).unwrap_or_default();
+        id.eq_ignore_ascii_case(wanted)
+    });
+    named || listed
 }
 
 fn is_result(record: &Value, wanted: &str) -> bool {
@@ -125,6 +153,38 @@ mod tests {
             activity: some("5F6C1D3E-0000-4000-8000-000000000007"),
             ..Filter::default()
         }));
+    }
+
+    #[test]
+    fn rights_are_found_by_principal_scope_and_key() {
+        let principal = "00000000-0000-0000-0000-00000000000a";
+        let of = |details: Value| serde_json::json!({"details": details});
+        let at = |scope: &str| of(serde_json::json!({"principalId": principal, "scope": scope}));
+        let by_key = |name: &str| Filter { key: some(name), ..Filter::default() };
+        for (scope, key, found) in [
+            ("/keys/Pay-*", "pay-1", true),
+            ("/keys/pay-1", "PAY-1", true),
+            ("/keys/pay-*", "pay", false),
+            ("/keys/pay-1", "pay-12", false),
+            ("/keys", "pay-1", false),
+            ("/", "pay-1", false),
+            ("/keys/", "", false),
+            ("/keys/pay-1", "", false),
+        ] {
+            assert_eq!(by_key(key).fits(&at(scope)), found, "{scope} {key}");
+        }
+        let by_scope = |scope: &str| Filter { scope: some(scope), ..Filter::default() };
+        assert!(by_scope("/KEYS/pay-*").fits(&at("/keys/Pay-*")));
+        assert!(!by_scope("/keys").fits(&at("/keys/pay")) && !fits(&by_scope("/keys")));
+        let by_principal = |id: &str| Filter { principal: some(id), ..Filter::default() };
+        assert!(by_principal(&principal.to_uppercase()).fits(&at("/")));
+        let purged =
+            of(serde_json::json!({"assignments": [format!("n role r principal {principal}")]}));
+        assert!(by_principal(principal).fits(&purged));
+        for other in ["", "a", "00000000-0000-0000-0000-00000000000b", "r"] {
+            let filter = by_principal(other);
+            assert!(!filter.fits(&at("/")) && !filter.fits(&purged) && !fits(&filter), "{other}");
+        }
     }
 
     #[test]
