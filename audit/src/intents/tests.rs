@@ -39,9 +39,9 @@ fn another_change_of_the_same_thing_makes_it_contested() {
 fn an_open_intent_says_again_who_asked_and_for_what() {
     let (object_id, address) = (Uuid::from_u128(7), "192.0.2.1".parse().ok());
     let details = vec![
+        Detail { name: "number".into(), value: DetailValue::Number(-3) },
         Detail { name: "text".into(), value: DetailValue::Text("a\"b".to_owned()) },
         Detail { name: "texts".into(), value: DetailValue::Texts(vec!["é".to_owned()]) },
-        Detail { name: "number".into(), value: DetailValue::Number(-3) },
     ];
     let call = Call {
         request_uri: "/keys/pay",

@@ -37,7 +37,8 @@ pub struct BackupVerify {
     #[arg(long, value_name = "NAME", required_unless_present_any = ["domain", "node_folder"])]
     pub hsm: Option<String>,
     /// The file of that node.
-    #[arg(long, value_name = "FILE", default_value = "/etc/casemate/node.toml", requires = "hsm")]
+    #[arg(long, value_name = "FILE", default_value = "/etc/casemate/node.toml", requires = "hsm",
+          conflicts_with_all = ["node_folder", "domain"])]
     pub config: PathBuf,
     /// The folder of an HSM of the same domain, whose seal `seal.key` in it opens.
     #[arg(long, value_name = "DIR", conflicts_with = "hsm")]

@@ -303,11 +303,21 @@ impl<'a> Building<'a> {
         let was_there: HashSet<_> = present.iter().map(what).collect();
         let own = |one: &Assignment| administers(one) && self.principal.is_or_is_in(one.principal);
         let lacking = present.into_iter().filter(|one| !in_backup.contains(&what(one)));
-        let (kept, ended): (Vec<Assignment>, Vec<Assignment>) = lacking.partition(own);
+        let (kept, mut ended): (Vec<Assignment>, Vec<Assignment>) = lacking.partition(own);
         let new = self.assignments.iter().filter(|one| !was_there.contains(&what(one)));
-        let revived: Vec<Assignment> = new.cloned().collect();
+        let mut revived: Vec<Assignment> = new.cloned().collect();
         let names: HashSet<Uuid> = self.assignments.iter().map(|one| one.name).collect();
-        self.assignments.extend(kept.into_iter().filter(|one| !names.contains(&one.name)));
+        for mut one in kept {
+            // The backup has another one of that name: who restores keeps its own under a new one.
+            if names.contains(&one.name) {
+                ended.push(one.clone());
+                let mut name = [0; 16];
+                self.hsm.engine.random(&mut name)?;
+                one.name = uuid::Builder::from_random_bytes(name).into_uuid();
+                revived.push(one.clone());
+            }
+            self.assignments.push(one);
+        }
         if self.hsm.settings().separation == Separation::Refuse
             && let Some(duty) = kept_together(&self.definitions, &self.assignments)
         {

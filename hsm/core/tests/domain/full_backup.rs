@@ -151,9 +151,12 @@ pub(crate) async fn verifies(bench: &Bench, key: &str, signature: Vec<u8>) -> bo
 }
 
 pub(crate) async fn grant(bench: &Bench, who: Uuid, role: &str) -> Uuid {
+    grant_as(bench, Uuid::new_v4(), who, role).await
+}
+
+async fn grant_as(bench: &Bench, name: Uuid, who: Uuid, role: &str) -> Uuid {
     let permit = bench.permit::<act::RoleAssignmentsWrite>(ROOT, "/");
     let role = built_in_role_named(&format!("Managed HSM {role}")).unwrap().id;
-    let name = Uuid::new_v4();
     let request = NewAssignment { name, role, principal: who, groups_known: true };
     bench.hsm.assign_role(&permit, &bench.intent().await, request).await.unwrap();
     name
@@ -235,6 +238,20 @@ async fn another_hsm_of_the_domain_takes_it_and_keeps_its_own_administrator() {
     let foreign = Bench::in_domain(DOMAIN + 1).await;
     let failure = refused(&foreign, &shelf, &folder).await;
     assert!(failure.to_string().contains("another security domain"), "{failure}");
+}
+
+#[tokio::test]
+async fn who_restores_stays_an_administrator_whatever_the_backup_calls_its_assignments() {
+    let (bench, shelf) = (Bench::new().await, Shelf::default());
+    let (user, restorer) = (Uuid::from_u128(81), Uuid::from_u128(82));
+    let name = grant_as(&bench, Uuid::from_u128(83), user, "Crypto User").await;
+    let folder = back_up(&bench, &shelf).await;
+    take_away(&bench, name).await;
+    assert_eq!(grant_as(&bench, name, restorer, "Administrator").await, name);
+    let (bench, _, restored) = restore(bench, restorer, &shelf, &folder).await;
+    assert!(may_sign(&bench, user), "the backup's assignment is there");
+    assert!(bench.try_permit::<act::RoleAssignmentsWrite>(restorer, "/").is_ok());
+    assert!(restored.revived.contains(&restorer) && restored.ended.contains(&restorer));
 }
 
 #[tokio::test]
