@@ -82,10 +82,11 @@ async fn who_comes_with_a_cut_off_token_is_in_the_log() {
         assert_eq!(world.audit.count(), before + 1, "{method} {path}");
         let record = world.last_record();
         assert_eq!(record["operationName"], operation, "{record}");
-        let said = (&record["resultType"], &record["properties"]["httpStatusCode"]);
+        let said = (&record["resultType"], &record["httpStatusCode"]);
         assert_eq!(said, (&json!("Failed"), &json!(401)), "{record}");
-        assert_eq!(record["identity"]["objectId"], json!(ADMIN), "{record}");
-        assert_eq!(record["identity"]["tokenId"].as_str().map(str::len), Some(32), "{record}");
+        let identity = record["identity"].as_str().unwrap_or_default();
+        assert!(identity.contains(&ADMIN.to_string()), "{record}");
+        assert_eq!(record["tokenId"].as_str().map(str::len), Some(32), "{record}");
     }
     // Of a token that nobody vouches for, nothing is known.
     let mut forged = world.request(ADMIN, "GET", "/keys", "");

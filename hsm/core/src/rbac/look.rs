@@ -15,11 +15,12 @@ pub(super) fn is_plain(text: &str) -> bool {
         true => c.is_ascii_graphic() || c == ' ',
         false => (c.is_alphanumeric() || is_combining_mark(c)) && c.identifier_allowed(),
     };
+    let letters: String = text.chars().filter(|c| !c.is_ascii() || c.is_alphanumeric()).collect();
     let has_latin = text.contains(|c: char| c.is_ascii_alphabetic());
     text.chars().all(is_known)
         && text.nfc().eq(text.chars())
         && !(has_latin && text.contains(is_combining_mark))
-        && text.check_restriction_level(RestrictionLevel::HighlyRestrictive)
+        && letters.check_restriction_level(RestrictionLevel::HighlyRestrictive)
 }
 
 /// A text, ready to be compared with others by its looks.
