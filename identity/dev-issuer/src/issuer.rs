@@ -6,8 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::rand;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use casemate_token::{KeyFetch, KeyRing, TrustedIssuer};
 use http::{Method, Request, Response, StatusCode};
@@ -21,7 +19,7 @@ use crate::managed_identity;
 use crate::metadata;
 use crate::refusal::Refusal;
 use crate::replay::Replays;
-use crate::signing_key::SigningKey;
+use crate::signing_key::{SigningKey, secret_text};
 use crate::store::{DIRECTORY_FILE, FileMark, Folder};
 use crate::token_endpoint::Desk;
 use crate::user_info::user_info;
@@ -442,5 +440,5 @@ fn new_secret() -> Result<String, IssuerError> {
     let mut bytes = [0; 32];
     rand::fill(&mut bytes)
         .map_err(|_| IssuerError::Cryptography { action: "give random bytes" })?;
-    Ok(URL_SAFE_NO_PAD.encode(bytes))
+    Ok(secret_text(&bytes))
 }

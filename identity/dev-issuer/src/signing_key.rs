@@ -30,6 +30,12 @@ pub(crate) struct SigningKey {
     derivation: hmac::Key,
 }
 
+/// A secret as text. It begins with no dash, which a command line would take for an option, and
+/// says what it is to whoever finds it.
+pub(crate) fn secret_text(secret: &[u8]) -> String {
+    format!("dev-{}", URL_SAFE_NO_PAD.encode(secret))
+}
+
 impl SigningKey {
     /// Reads the key of the folder, or makes one.
     pub(crate) fn open(folder: &Folder, lock: &FolderLock) -> Result<Self, IssuerError> {
@@ -70,7 +76,7 @@ impl SigningKey {
 
     /// A secret that stays the same as long as the key does.
     pub(crate) fn derive_secret(&self, purpose: &str) -> String {
-        URL_SAFE_NO_PAD.encode(hmac::sign(&self.derivation, purpose.as_bytes()))
+        secret_text(hmac::sign(&self.derivation, purpose.as_bytes()).as_ref())
     }
 
     fn from_pkcs8(pkcs8: &[u8]) -> Option<Self> {

@@ -61,7 +61,8 @@ def the_sdk_gets_a_new_token_by_itself():
     equal(claims_of(answer.headers["WWW-Authenticate"]), wanted, "the challenge")
     # A token of the second of the call itself is refused too.
     time.sleep(max(0, cut["notBefore"] - time.time()) + 0.1)
-    with server_sees("KeyGet", 1):
+    # The refusal of the old token is recorded, and then the use.
+    with server_sees("KeyGet", 2):
         client.get_key("cut-off")
     equal(watched.claims, [wanted], "the SDK asked for a new token once")
 

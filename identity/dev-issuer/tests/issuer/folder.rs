@@ -94,7 +94,8 @@ fn files_are_for_their_owner_and_hold_no_secret() {
         files += 1;
     }
     assert_eq!(files, 3, "directory, key and lock, and nothing half-written");
-    assert!(secrets.iter().all(|secret| secret.len() == 43), "32 bytes each");
+    let is_secret = |secret: &String| secret.len() == 4 + 43 && secret.starts_with("dev-");
+    assert!(secrets.iter().all(is_secret), "32 bytes each, and no dash before");
 }
 
 #[test]
