@@ -1,7 +1,7 @@
 //! Why a record is not in the trail.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Why the trail could not be opened or did not take a record. Cloned to every caller whose record
@@ -73,6 +73,16 @@ pub enum TrailError {
         /// The file.
         file: PathBuf,
     },
+    /// A file lies among those of the records and is none of them.
+    #[error(
+        "{} lies among the files of the audit trail and is none of them: find out who put it \
+         there, move it out of the folder, and start this HSM again",
+        file.display()
+    )]
+    Stray {
+        /// The file.
+        file: PathBuf,
+    },
     /// The trail has fewer records than are remembered outside it.
     #[error(
         "the audit trail in {} has {found} of at least {expected} records: put the missing files \
@@ -108,4 +118,30 @@ pub enum TrailError {
     /// The trail was closed: the process is stopping.
     #[error("the audit trail is closed")]
     Closed,
+}
+
+impl TrailError {
+    /// The same of a folder that is found elsewhere from outside: a process that sees its own
+    /// folder as the root would name one that nobody else finds.
+    #[must_use]
+    pub fn placed(mut self, inside: &Path, outside: &Path) -> Self {
+        match &mut self {
+            Self::Full { dir: path, .. }
+            | Self::Failed { dir: path, .. }
+            | Self::Open { path, .. }
+            | Self::InUse { dir: path }
+            | Self::Damaged { file: path, .. }
+            | Self::Removed { file: path }
+            | Self::Stray { file: path }
+            | Self::Lost { dir: path, .. }
+            | Self::Altered { dir: path, .. }
+            | Self::Overloaded { dir: path } => {
+                if let Ok(rest) = path.strip_prefix(inside) {
+                    *path = outside.components().chain(rest.components()).collect();
+                }
+            }
+            Self::Closed => {}
+        }
+        self
+    }
 }

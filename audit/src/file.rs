@@ -179,11 +179,11 @@ pub(crate) fn name(first: u64) -> String {
     format!("audit-{first:020}.jsonl")
 }
 
-/// The number in a file's name, if it is one of ours.
+/// The number in a file's name, if it is one of ours: records are counted from 1.
 pub(crate) fn first_of(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("audit-")?.strip_suffix(".jsonl")?;
     let whole = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    whole.then(|| digits.parse().ok()).flatten()
+    whole.then(|| digits.parse().ok()).flatten().filter(|&first| first > 0)
 }
 
 /// The numbers of the first lines of all files, in order.

@@ -52,10 +52,10 @@ pub use loss::{
     GIVE_UP_BYTES_MAX, GIVE_UP_FILE, GiveUp, GiveUpError, LOSSES_MAX, Loss, WORDS_BYTES_MAX,
 };
 pub use memory::MemoryTrail;
-pub use merkle::{Frontier, Hash, hash_text};
+pub use merkle::{Consistency, Frontier, Hash, hash_text};
 pub use note::{NOTE_BYTES_MAX, NoteError, Signer, VerifierKey, sign};
 pub use origin::Origin;
-pub use prove::{Proof, ProveError, frontier, prove_consistency, prove_inclusion};
+pub use prove::{Proof, ProveError, consistency, frontier, prove_consistency, prove_inclusion};
 pub use read::{Cursor, Entry, ReadError, Reader};
 pub use record::{
     Call, Detail, DetailValue, Identity, KeyFacts, PermitFacts, Phase, Record, Verdict,

@@ -2,6 +2,7 @@
 //!
 //! Pure: bytes come in, hashes go out. What is read from or written to a disk is `tiles`' part.
 
+mod consistency;
 mod frontier;
 mod prove;
 mod tree;
@@ -10,6 +11,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
+pub use consistency::Consistency;
 pub use frontier::Frontier;
 pub(crate) use prove::{Hashes, consistency, inclusion, range};
 pub(crate) use tree::{Tile, Tree};
@@ -72,5 +74,7 @@ pub(crate) fn hashes_of(bytes: &[u8]) -> Option<Vec<Hash>> {
     rest.is_empty().then(|| hashes.to_vec())
 }
 
+#[cfg(test)]
+mod plain;
 #[cfg(test)]
 mod tests;

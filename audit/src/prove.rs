@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::Checkpoint;
-use crate::merkle::{self, Frontier, Hash, Hashes, TILE_LEAVES, leaf, perfect};
+use crate::merkle::{self, Consistency, Frontier, Hash, Hashes, TILE_LEAVES, leaf, perfect};
 use crate::tiles;
 use crate::{ReadError, Reader};
 
@@ -107,6 +107,21 @@ pub fn frontier(dir: &Path, size: u64) -> Result<Frontier, ReadError> {
     }
     let missing = ReadError::Missing { index: size, dir: dir.to_owned() };
     Frontier::new(size, roots).ok_or(missing)
+}
+
+/// The proof that the log with `new` records begins with the one of `old`, for a copy that ends
+/// there. No checkpoint is looked at: whoever checks the copy compares with one.
+///
+/// # Errors
+/// When `0 < old <= new` is not so, the log has fewer records, or cannot be read.
+pub fn consistency(dir: &Path, old: u64, new: u64) -> Result<Consistency, ReadError> {
+    let mut log = Log { dir: dir.to_owned(), reader: Reader::new(dir), last: None };
+    let missing = ReadError::Missing { index: new, dir: dir.to_owned() };
+    if old == 0 || old > new {
+        return Err(missing);
+    }
+    let hashes = merkle::consistency(&mut log, old, new)?;
+    Consistency::of(old, new, hashes).ok_or(missing)
 }
 
 fn open(dir: &Path) -> Result<(Checkpoint, Log), ProveError> {

@@ -3,10 +3,12 @@
 //! Only the last batch can be torn, for nothing is written before the one before it is synced.
 //! What follows the last whole line is cut off if it can be such a rest; if there is more of it,
 //! answered lines were damaged, and the trail is not opened. Nor is it with fewer records than are
-//! remembered, or with others.
+//! remembered, or with others, or with a file among its own that is none of them.
+
+mod strangers;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -53,12 +55,12 @@ pub(crate) fn open(dir: &Path, ledger: Ledger) -> Result<Recovered, TrailError> 
     if newest.is_none() && expected > 0 {
         return Err(lost(0));
     }
+    strangers::refuse(dir, &firsts, expected)?;
     let (mut file, next_sequence, cut_bytes) = newest_file(dir, newest, lock)?;
     let size = next_sequence - 1;
     if size < expected {
         return Err(lost(size));
     }
-    check_left_files(dir, &firsts, size)?;
     let tree = tree(dir, size, floor)?;
     let open_from = ledger.anchor.map_or(1, |anchor| anchor.open_from.max(1));
     let open = open_intents(dir, open_from, size)?;
@@ -98,35 +100,6 @@ fn newest_file(
     }
     let file = TrailFile::new(dir.to_owned(), file, first, scan.end, lock);
     Ok((file, scan.next_sequence, scan.cut_bytes))
-}
-
-/// Files that were left begin with the first record, follow each other, and end with their last.
-fn check_left_files(dir: &Path, firsts: &[u64], size: u64) -> Result<(), TrailError> {
-    let lost = |found| TrailError::Lost { dir: dir.to_owned(), expected: size, found };
-    if firsts.first().is_some_and(|&first| first != 1) {
-        return Err(lost(0));
-    }
-    for pair in firsts.windows(2) {
-        let &[first, next] = pair else { continue };
-        let path = dir.join(file::name(first));
-        if !ends_with(&path, next - 1).map_err(|source| failed(&path, source))? {
-            return Err(lost(first - 1));
-        }
-    }
-    Ok(())
-}
-
-/// Whether the file's last line is the record with this number.
-fn ends_with(path: &Path, sequence: u64) -> io::Result<bool> {
-    let mut file = File::open(path)?;
-    let limit = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(limit)))?;
-    let mut tail = Vec::new();
-    io::Read::take(file, limit).read_to_end(&mut tail)?;
-    let before = tail.strip_suffix(b"\n").unwrap_or_default();
-    let begin = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-    Ok(is_line(tail.get(begin..).unwrap_or_default(), sequence))
 }
 
 /// The tree over all records, checked against the floor. Tiles below the floor are believed if they

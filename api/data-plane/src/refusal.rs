@@ -486,6 +486,7 @@ fn trail(cause: &TrailError, after_change: bool) -> Problem {
         | TrailError::InUse { .. }
         | TrailError::Damaged { .. }
         | TrailError::Removed { .. }
+        | TrailError::Stray { .. }
         | TrailError::Lost { .. }
         | TrailError::Altered { .. } => {
             "The audit trail cannot be written; the operator must check its disk and restart the \

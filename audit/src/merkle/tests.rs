@@ -1,40 +1,14 @@
 //! The tree against the plain definition of RFC 6962.
 
+use super::plain::{Plain, root as plain_root};
 use super::*;
 
 fn entry(index: u64) -> Vec<u8> {
     format!("{{\"seq\":{}}}", index + 1).into_bytes()
 }
 
-/// The definition, as it stands in the RFC.
-fn plain_root(leaves: &[Hash]) -> Hash {
-    match leaves {
-        [] => sha256(b""),
-        [one] => *one,
-        many => {
-            let mut split = 1;
-            while split * 2 < many.len() {
-                split *= 2;
-            }
-            node(&plain_root(&many[..split]), &plain_root(&many[split..]))
-        }
-    }
-}
-
 fn leaves(size: u64) -> Vec<Hash> {
     (0..size).map(|index| leaf(&mut Vec::new(), &entry(index))).collect()
-}
-
-struct Plain(Vec<Hash>);
-
-impl Hashes for Plain {
-    type Error = std::convert::Infallible;
-
-    fn complete(&mut self, height: u32, index: u64) -> Result<Hash, Self::Error> {
-        let width = 1_usize << height;
-        let begin = usize::try_from(index).unwrap() * width;
-        Ok(plain_root(&self.0[begin..begin + width]))
-    }
 }
 
 /// The verification of RFC 9162, section 2.1.3.2.

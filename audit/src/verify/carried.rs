@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 /// What lines of a copy begin with.
-const BEGINS: [&str; 4] = ["{\"seq\":", "{\"certificate\":", "{\"checkpoint\":", "{\"frontier\":"];
+const BEGINS: [&str; 5] =
+    ["{\"seq\":", "{\"certificate\":", "{\"checkpoint\":", "{\"frontier\":", "{\"consistency\":"];
 /// What a line of OTLP in JSON begins with.
 const OTLP_BEGIN: &str = "{\"resourceLogs\":";
 /// Name of our structured data in a syslog message.

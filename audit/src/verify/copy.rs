@@ -1,6 +1,6 @@
-//! A sink's copy: JSON lines, records exactly as in the log; certificates, checkpoints and
-//! frontiers between them (`docs/design/audit.md`). One file, or a folder of files in whatever
-//! order.
+//! A sink's copy: JSON lines, records exactly as in the log; certificates, checkpoints, frontiers
+//! and proofs of consistency between them (`docs/design/audit.md`). One file, or a folder of files
+//! in whatever order.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
@@ -13,20 +13,21 @@ use nix::fcntl::OFlag;
 use super::stray::unreadable;
 use super::{Finding, Report, Terms};
 use crate::checkpoint::Head;
-use crate::merkle::{Frontier, Hash, leaf};
+use crate::merkle::{Consistency, Frontier, Hash, leaf};
 use crate::recover::LINE_BYTES_MAX;
 
 /// Most files of a copy.
 const FILES_MAX: usize = 1 << 20;
-/// Most different frontiers of a copy: one for each hour of fifteen years.
+/// Most different frontiers, and proofs, of a copy: one for each hour of fifteen years.
 const FRONTIERS_MAX: usize = 1 << 17;
 /// A record may come again this much later at most.
 const REPEAT_MAX: usize = 65_536;
 /// What a line begins with that is no record, and what its one member is called.
-const NOTES: [(&[u8], &str); 3] = [
+const NOTES: [(&[u8], &str); 4] = [
     (b"{\"certificate\":", "certificate"),
     (b"{\"checkpoint\":", "checkpoint"),
     (b"{\"frontier\":", "frontier"),
+    (b"{\"consistency\":", "consistency"),
 ];
 
 /// Checks a copy. By default its records must be tied to a signed root, and all be covered by it.
@@ -39,7 +40,7 @@ pub fn copy<'a>(from: &Path, terms: impl Into<Terms<'a>>) -> Report {
     each_line(&files, &mut report, |_, _, line, _| notes.see(line));
     report.settle_key(notes.certificate.as_deref(), terms.trust);
     let signed = notes.verified(&mut report);
-    let mut records = Records::new(&signed, &notes.frontiers);
+    let mut records = Records::new(&signed, &notes);
     records.seen = report.settle_seen(terms.seen);
     each_line(&files, &mut report, |file, offset, line, report| {
         if note_name(line).is_none() {
@@ -165,8 +166,11 @@ struct Notes {
     certificate: Option<String>,
     checkpoints: Vec<String>,
     frontiers: BTreeMap<u64, Frontier>,
+    /// By the smaller size and the larger.
+    proofs: BTreeMap<(u64, u64), Consistency>,
     broken: u64,
     broken_frontiers: u64,
+    broken_proofs: u64,
 }
 
 impl Notes {
@@ -174,6 +178,7 @@ impl Notes {
         let Some(name) = note_name(line) else { return };
         match (name, text(line, name)) {
             ("frontier", text) => self.see_frontier(text.and_then(|text| Frontier::read(&text))),
+            ("consistency", text) => self.see_proof(text.and_then(|text| Consistency::read(&text))),
             ("certificate", Some(note)) => self.certificate = Some(note),
             (_, Some(note)) => self.checkpoints.push(note),
             (_, None) => self.broken += 1,
@@ -193,6 +198,18 @@ impl Notes {
         }
     }
 
+    fn see_proof(&mut self, proof: Option<Consistency>) {
+        let place = proof.as_ref().map(Consistency::sizes);
+        let known = place.and_then(|place| self.proofs.get(&place));
+        match proof {
+            Some(new) if known == Some(&new) => {}
+            Some(new) if known.is_none() && self.proofs.len() < FRONTIERS_MAX => {
+                self.proofs.insert(new.sizes(), new);
+            }
+            _ => self.broken_proofs += 1,
+        }
+    }
+
     fn verified(&self, report: &mut Report) -> BTreeMap<u64, Hash> {
         let mut signed = BTreeMap::new();
         for _ in 0..self.broken {
@@ -200,6 +217,9 @@ impl Notes {
         }
         for _ in 0..self.broken_frontiers {
             report.find(Finding::Frontier);
+        }
+        for _ in 0..self.broken_proofs {
+            report.find(Finding::Consistency);
         }
         if self.checkpoints.is_empty() {
             report.find(Finding::NoCheckpoint);
@@ -229,6 +249,7 @@ fn text(line: &[u8], name: &str) -> Option<String> {
 struct Records<'a> {
     signed: &'a BTreeMap<u64, Hash>,
     frontiers: &'a BTreeMap<u64, Frontier>,
+    proofs: &'a BTreeMap<(u64, u64), Consistency>,
     /// What the asker has seen.
     seen: Option<(u64, Option<Hash>)>,
     /// The next `seq`; `None` before the first record.
@@ -248,10 +269,11 @@ struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    fn new(signed: &'a BTreeMap<u64, Hash>, frontiers: &'a BTreeMap<u64, Frontier>) -> Self {
+    fn new(signed: &'a BTreeMap<u64, Hash>, notes: &'a Notes) -> Self {
         Self {
             signed,
-            frontiers,
+            frontiers: &notes.frontiers,
+            proofs: &notes.proofs,
             seen: None,
             next: None,
             first: 1,
@@ -336,13 +358,32 @@ impl<'a> Records<'a> {
         if root.is_some_and(|root| root != edge.root()) {
             report.find(Finding::NotSeen { size });
         }
-        let Some(signed) = self.signed.get(&size) else { return };
-        if *signed == edge.root() {
-            self.head = Some(Head { size, root: *signed });
-            self.unsigned = 0;
-        } else {
-            report.find(Finding::Root { size });
+        let root = edge.root();
+        let mut holds = false;
+        if let Some(signed) = self.signed.get(&size) {
+            holds = *signed == root;
+            if !holds {
+                report.find(Finding::Root { size });
+            }
         }
+        for ((_, new), proof) in self.proofs.range((size, 0)..=(size, u64::MAX)) {
+            // Without a checkpoint of that size it proves nothing.
+            match self.signed.get(new) {
+                Some(signed) if proof.joins(&root, signed) => holds = true,
+                Some(_) | None => report.find(Finding::Consistency),
+            }
+        }
+        if holds {
+            self.head = Some(Head { size, root });
+            self.unsigned = 0;
+        }
+    }
+
+    /// The largest signed size beyond the end that no proof joins to it.
+    fn lacking(&self, end: u64) -> Option<u64> {
+        let is_joined = |size: u64| self.proofs.contains_key(&(end, size));
+        let mut beyond = self.signed.range(end.saturating_add(1)..).map(|(size, _)| *size);
+        beyond.rfind(|size| !is_joined(*size))
     }
 
     fn end(self, terms: Terms<'_>, report: &mut Report) {
@@ -351,13 +392,16 @@ impl<'a> Records<'a> {
         report.head = self.head;
         (report.untied, report.unsigned) = (self.untied, self.unsigned);
         let end = self.next.map_or(0, |next| next - 1);
-        if let Some((&expected, _)) = self.signed.last_key_value().filter(|(size, _)| **size > end)
-        {
+        if let Some(expected) = self.lacking(end) {
             report.find(Finding::Short { expected, found: end });
         }
         let outside = |size: &&u64| !(report.first..=end).contains(*size);
         for _ in 0..self.frontiers.keys().filter(outside).count() {
             report.find(Finding::Frontier);
+        }
+        let ends_within = |old: &u64| (report.first + 1..=end).contains(old);
+        for _ in 0..self.proofs.keys().filter(|(old, _)| !ends_within(old)).count() {
+            report.find(Finding::Consistency);
         }
         if self.untied > 0 && !terms.untied {
             report.find(Finding::Untied { first: self.first, records: self.untied });
@@ -365,7 +409,7 @@ impl<'a> Records<'a> {
         if self.unsigned > terms.unsigned_max && !self.signed.is_empty() {
             report.find(Finding::Behind { records: self.unsigned });
         }
-        let found = self.signed.last_key_value().map_or(0, |(size, _)| *size);
+        let found = self.signed.last_key_value().map_or(0, |(size, _)| (*size).min(end));
         if let Some((seen, _)) = self.seen.filter(|(seen, _)| *seen > found) {
             report.find(Finding::PutBack { seen, found });
         }

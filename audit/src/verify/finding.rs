@@ -95,6 +95,9 @@ pub enum Finding {
     /// A frontier that is none, or not that of the records.
     #[error("a frontier does not belong to the records that it stands before")]
     Frontier,
+    /// A proof of consistency that is none, or joins the records to no signed root.
+    #[error("a proof does not join the records that it stands behind to a signed root")]
+    Consistency,
     /// The log has less than the asker has seen signed.
     #[error("you have seen {seen} records signed, and now {found} are: the log was put back")]
     PutBack {

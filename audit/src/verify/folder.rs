@@ -3,6 +3,7 @@
 //! It may be written to meanwhile. The checkpoint is read first; what it covers must be there
 //! whole. Then the records seen beyond it must come under a checkpoint within a few seconds.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -43,6 +44,7 @@ pub fn folder<'a>(dir: &Path, terms: impl Into<Terms<'a>>) -> Report {
         full: Vec::new(),
         covered: 0,
         seen: report.settle_seen(terms.seen),
+        files: BTreeSet::new(),
     };
     if let Some(signed) = signed {
         scan.read(Some(signed), &mut report);
@@ -91,6 +93,8 @@ struct Scan {
     covered: u64,
     /// What the asker has seen: how many records, and the root over them if he has it.
     seen: Option<(u64, Option<Hash>)>,
+    /// The files that were read from their first record on, by its number.
+    files: BTreeSet<u64>,
 }
 
 impl Scan {
@@ -107,6 +111,7 @@ impl Scan {
                 Ok(None) => break,
                 Err(error) => return report.find(of_read(error)),
             }
+            self.note_file();
             self.compare_root_seen(report);
             self.check_left_file(before, report);
             self.check_tiles(signed.is_some(), report);
@@ -119,6 +124,12 @@ impl Scan {
         } else {
             self.covered = signed.size;
         }
+    }
+
+    /// After a record was read: where it is the first of its file, that file is one of ours.
+    fn note_file(&mut self) {
+        let begun = self.cursor.place().filter(|(first, _)| *first == self.cursor.index());
+        self.files.extend(begun.map(|(first, _)| first));
     }
 
     /// At the size that the asker has seen, the root must be the one that he has seen.
@@ -201,8 +212,10 @@ impl Scan {
     fn look_for_strays(&mut self, report: &mut Report) {
         let mut passing = None;
         for look in 1..=LOOKS {
-            while report.in_use && self.cursor.next_written().is_ok_and(|entry| entry.is_some()) {}
-            let strays = stray::look(&self.dir, self.cursor.index());
+            while report.in_use && self.cursor.next_written().is_ok_and(|entry| entry.is_some()) {
+                self.note_file();
+            }
+            let strays = stray::look(&self.dir, self.cursor.index(), &self.files);
             if !strays.found.is_empty() {
                 return strays.found.into_iter().for_each(|stray| report.find(stray));
             }
@@ -233,11 +246,11 @@ impl Scan {
         let (mut first, mut offset) = self.cursor.place().unwrap_or((1, 0));
         loop {
             let file = self.dir.join(file::name(first));
-            let next = all.iter().find(|&&other| other > first);
             if all.contains(&first) && !skip_lines(&file, &mut offset, &mut expected)? {
                 return Ok(Some(Finding::NotTheNext { file, offset, expected }));
             }
-            match next {
+            // What is named for records that were read is a stray, and found as one.
+            match all.iter().find(|&&other| other > first && other >= expected) {
                 // The next file was begun, perhaps just now.
                 Some(&found) if found == expected => (first, offset) = (found, 0),
                 Some(&found) => return Ok(Some(Finding::Gap { expected, found })),

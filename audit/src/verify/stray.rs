@@ -1,5 +1,6 @@
 //! What lies in the log's folder and does not belong there.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -38,9 +39,10 @@ pub(super) struct Passing {
     state: (u64, i64, i64),
 }
 
-/// What there is beside the log, if `size` records fill its tiles.
-pub(super) fn look(dir: &Path, size: u64) -> Strays {
-    let mut look = Look { dir, size, strays: Strays::default() };
+/// What there is beside the log, if `size` records fill its tiles and lie in files that begin with
+/// the records of these numbers.
+pub(super) fn look(dir: &Path, size: u64, files: &BTreeSet<u64>) -> Strays {
+    let mut look = Look { dir, size, files, strays: Strays::default() };
     look.look();
     look.strays
 }
@@ -48,6 +50,7 @@ pub(super) fn look(dir: &Path, size: u64) -> Strays {
 struct Look<'a> {
     dir: &'a Path,
     size: u64,
+    files: &'a BTreeSet<u64>,
     strays: Strays,
 }
 
@@ -66,11 +69,17 @@ impl Look<'_> {
                 TILE_FOLDER if facts.is_dir() => self.look_at_tiles(&path, 0),
                 LOCK_FILE if facts.is_file() && facts.len() == 0 => {}
                 CHECKPOINT_FILE | CERTIFICATE_FILE if facts.is_file() => {}
-                _ if facts.is_file() && first_of(name).is_some() => {}
+                _ if facts.is_file() && self.is_of_records(name) => {}
                 _ if facts.is_file() && is_new => self.passes(path, &facts),
                 _ => self.strays.found.push(Finding::Stray { path }),
             }
         }
+    }
+
+    /// Whether records were read from this file, or are to come: those it is named for are not
+    /// among those that were read elsewhere.
+    fn is_of_records(&self, name: &str) -> bool {
+        first_of(name).is_some_and(|first| first > self.size || self.files.contains(&first))
     }
 
     fn passes(&mut self, path: PathBuf, facts: &fs::Metadata) {

@@ -77,6 +77,10 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+fn is_of_records(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "jsonl")
+}
+
 fn is_clean(dir: &Path) -> bool {
     folder(dir, Some(&log_key())).is_clean()
 }
@@ -284,6 +288,54 @@ fn a_log_in_use_is_clean_and_a_forged_tail_is_not() {
     fs::write(&file, bytes).unwrap();
     let report = folder(dir.path(), Some(&log_key()));
     assert!(matches!(report.findings.as_slice(), [Finding::Unsigned { records: 1 }]));
+}
+
+#[test]
+fn a_file_named_like_one_of_the_log_is_none_of_it() {
+    let dir = written(300);
+    assert!(files(dir.path()).iter().filter(|path| is_of_records(path)).count() > 2);
+    let lines: Vec<String> = {
+        let mut cursor = Reader::new(dir.path()).from(0);
+        let mut lines = Vec::new();
+        while let Some(entry) = cursor.next(300).unwrap() {
+            lines.push(format!("{}\n", String::from_utf8(entry.bytes.to_vec()).unwrap()));
+        }
+        lines
+    };
+    for first in [0, 2, 50, 299, 300, 301, 302, u64::MAX] {
+        let at = usize::try_from(first.max(1) - 1).unwrap();
+        // Nothing, rubbish, and the very records that it is named for.
+        for text in [String::new(), "x\n".to_owned(), lines.iter().skip(at).cloned().collect()] {
+            // As after a rotation: the writer begins a file before it writes to it.
+            if first == 301 && text.is_empty() {
+                continue;
+            }
+            let name = dir.path().join(format!("audit-{first:020}.jsonl"));
+            assert!(!name.exists());
+            fs::write(&name, &text).unwrap();
+            let found = folder(dir.path(), Some(&log_key())).findings;
+            assert!(!found.is_empty(), "{first} with {text:?}");
+            if first <= 300 {
+                let stray = |one: &Finding| matches!(one, Finding::Stray { path } if *path == name);
+                assert!(found.iter().all(stray), "{first}: {found:?}");
+            }
+            fs::remove_file(&name).unwrap();
+        }
+    }
+    assert!(is_clean(dir.path()));
+}
+
+#[test]
+fn records_moved_to_a_file_that_does_not_begin_with_them_are_found() {
+    let dir = written(300);
+    let newest = files(dir.path()).into_iter().rfind(|path| is_of_records(path)).unwrap();
+    let text = fs::read_to_string(&newest).unwrap();
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    // All but the last two stay, and the last three lie in a file as well.
+    fs::write(&newest, lines[..lines.len() - 2].concat()).unwrap();
+    let moved = dir.path().join(format!("audit-{:020}.jsonl", 298));
+    fs::write(moved, lines[lines.len() - 3..].concat()).unwrap();
+    assert!(!is_clean(dir.path()));
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub const ENTRIES_BYTES_MAX: usize = 1024 * 1024;
 /// Longest configuration, in bytes.
 pub const CONFIGURATION_BYTES_MAX: usize = 384 * 1024;
 
-/// Longest checkpoint, certificate or frontier, in bytes.
+/// Longest checkpoint, certificate, frontier or proof, in bytes.
 pub const CHECKPOINT_BYTES_MAX: usize = 16 * 1024;
 
 /// Most spans in one frame.
@@ -130,6 +130,15 @@ pub enum ToCourier {
         /// The text; empty if the log could not be read.
         text: String,
     },
+    /// The answer to [`FromCourier::Consistency`]: the proof, as a copy writes it.
+    Consistency {
+        /// The size of the smaller tree.
+        old: u64,
+        /// The size of the larger one.
+        new: u64,
+        /// The text; empty if the log could not be read.
+        text: String,
+    },
 }
 
 /// From the courier to its partition.
@@ -148,6 +157,13 @@ pub enum FromCourier {
     Frontier {
         /// How many entries it is to be over.
         size: u64,
+    },
+    /// The proof that the tree only grew is wanted, for a piece of a copy that ended there.
+    Consistency {
+        /// How many entries the piece ends after.
+        old: u64,
+        /// How many a checkpoint is over.
+        new: u64,
     },
     /// How far a sink is.
     Delivered(Delivered),
@@ -209,6 +225,7 @@ const ENTRIES: u8 = 0x05;
 const CERTIFICATE: u8 = 0x06;
 const SPANS: u8 = 0x07;
 const FRONTIER: u8 = 0x08;
+const CONSISTENCY: u8 = 0x09;
 const FROM_HELLO: u8 = 0x81;
 const READ: u8 = 0x82;
 const DELIVERED: u8 = 0x83;
@@ -219,6 +236,7 @@ const FROM_PIECE: u8 = 0x91;
 const READ_SPANS: u8 = 0x84;
 const EXPORTED: u8 = 0x85;
 const FRONTIER_WANTED: u8 = 0x86;
+const CONSISTENCY_WANTED: u8 = 0x87;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -259,6 +277,9 @@ impl ToCourier {
             }
             Self::Frontier { size, text } => {
                 framed(FRONTIER, &[&size.to_be_bytes(), text.as_bytes()].concat())
+            }
+            Self::Consistency { old, new, text } => {
+                framed(CONSISTENCY, &[&two_numbers(*old, *new)[..], text.as_bytes()].concat())
             }
         }
     }
@@ -317,7 +338,13 @@ impl ToCourier {
                 let text = String::from_utf8(text.to_vec()).map_err(|_| bad())?;
                 Self::Frontier { size: number(size).ok_or_else(bad)?, text }
             }
-            CONFIGURATION | CERTIFICATE | CHECKPOINT | FRONTIER => return Err(bad()),
+            CONSISTENCY if body.len() <= 16 + CHECKPOINT_BYTES_MAX => {
+                let (sizes, text) = body.split_at_checked(16).ok_or_else(bad)?;
+                let (old, new) = numbers(sizes).ok_or_else(bad)?;
+                let text = String::from_utf8(text.to_vec()).map_err(|_| bad())?;
+                Self::Consistency { old, new, text }
+            }
+            CONFIGURATION | CERTIFICATE | CHECKPOINT | FRONTIER | CONSISTENCY => return Err(bad()),
             _ => return Err(CourierProtocolError::Kind { kind }),
         })
     }
@@ -335,6 +362,7 @@ impl FromCourier {
                 framed(READ, &body)
             }
             Self::Frontier { size } => framed(FRONTIER_WANTED, &size.to_be_bytes()),
+            Self::Consistency { old, new } => framed(CONSISTENCY_WANTED, &two_numbers(*old, *new)),
             Self::Delivered(delivered) => framed(DELIVERED, &json(delivered)),
             Self::Transferred(report) => framed(TRANSFERRED, &json(report)),
             Self::Piece { id, bytes } => {
@@ -366,6 +394,10 @@ impl FromCourier {
                 Self::Read { from: number(from).ok_or_else(bad)?, bytes_max }
             }
             FRONTIER_WANTED => Self::Frontier { size: number(body).ok_or_else(bad)? },
+            CONSISTENCY_WANTED => {
+                let (old, new) = numbers(body).ok_or_else(bad)?;
+                Self::Consistency { old, new }
+            }
             DELIVERED => Self::Delivered(bounded(body, REPORT_BYTES_MAX).ok_or_else(bad)?),
             TRANSFERRED => Self::Transferred(bounded(body, ORDER_BYTES_MAX).ok_or_else(bad)?),
             FROM_PIECE => {
@@ -459,6 +491,15 @@ fn piece(body: &[u8]) -> Option<(u64, Vec<u8>)> {
 
 fn number(body: &[u8]) -> Option<u64> {
     body.try_into().map(u64::from_be_bytes).ok()
+}
+
+fn two_numbers(one: u64, other: u64) -> [u8; 16] {
+    (u128::from(one) << 64 | u128::from(other)).to_be_bytes()
+}
+
+fn numbers(body: &[u8]) -> Option<(u64, u64)> {
+    let (one, other) = body.split_at_checked(8)?;
+    Some((number(one)?, number(other)?))
 }
 
 /// A value whose text is no longer than this, here and as it would be written by us: JSON has

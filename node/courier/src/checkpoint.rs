@@ -28,6 +28,14 @@ impl Checkpoint {
         let certificate = certificate.map(|text| json!({ "certificate": text }).to_string());
         certificate.into_iter().chain([json!({ "checkpoint": self.text }).to_string()]).collect()
     }
+
+    /// The lines that join a piece of a copy which has ended to this checkpoint, each with its
+    /// newline: the checkpoint's own, and the proof that its tree grew from what the piece ends at.
+    pub(crate) fn joint(&self, proof: &str) -> Vec<u8> {
+        let mut lines = self.lines();
+        lines.push(json!({ "consistency": proof }).to_string());
+        lines.into_iter().flat_map(|line| (line + "\n").into_bytes()).collect()
+    }
 }
 
 #[cfg(test)]
@@ -44,6 +52,8 @@ mod tests {
         assert_eq!(lines[0], "{\"certificate\":\"title\\n\"}");
         assert!(lines[1].starts_with("{\"checkpoint\":\"casemate/dev\\n42\\n"));
         assert!(!lines[1].contains('\n'));
+        let joint = format!("{}\n{}\n{{\"consistency\":\"7\\n42\\n\"}}\n", lines[0], lines[1]);
+        assert_eq!(checkpoint.joint("7\n42\n"), joint.as_bytes());
     }
 
     #[test]

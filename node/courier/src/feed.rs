@@ -74,10 +74,14 @@ pub(crate) struct Feed {
 /// Spans, and the number of the configuration that they were asked for.
 type Spans = (u64, Vec<Span>);
 
+/// The sizes that a proof joins, and its text.
+type Proof = ((u64, u64), String);
+
 #[derive(Debug)]
 struct Reading {
     answers: mpsc::Receiver<Chunk>,
     frontiers: mpsc::Receiver<(u64, String)>,
+    proofs: mpsc::Receiver<Proof>,
     last: Option<Arc<Chunk>>,
 }
 
@@ -111,6 +115,7 @@ pub(crate) struct Inbox {
     answers: mpsc::Sender<Chunk>,
     spans: mpsc::Sender<Spans>,
     frontiers: mpsc::Sender<(u64, String)>,
+    proofs: mpsc::Sender<Proof>,
     certificate: Option<String>,
 }
 
@@ -120,14 +125,21 @@ pub(crate) fn attend(stream: UnixStream) -> (Feed, Inbox) {
     let (reach, reach_seen) = watch::channel(Reach::default());
     let (answers, answered) = mpsc::channel(ANSWERS_MAX);
     let (frontiers, frontiers_answered) = mpsc::channel(ANSWERS_MAX);
+    let (proofs, proofs_answered) = mpsc::channel(ANSWERS_MAX);
     let (spans, spans_seen) = mpsc::channel(ANSWERS_MAX);
     let (send, sending) = mpsc::channel(OUTGOING_MAX);
     tokio::spawn(write_all(outgoing, sending));
-    let reading = Reading { answers: answered, frontiers: frontiers_answered, last: None };
+    let reading = Reading {
+        answers: answered,
+        frontiers: frontiers_answered,
+        proofs: proofs_answered,
+        last: None,
+    };
     let reading = Arc::new(Mutex::new(reading));
     let spans_seen = Arc::new(Mutex::new(spans_seen));
     let feed = Feed { reach: reach_seen, outgoing: send, reading, spans: spans_seen };
-    (feed, Inbox { stream: incoming, reach, answers, frontiers, spans, certificate: None })
+    let (stream, certificate) = (incoming, None);
+    (feed, Inbox { stream, reach, answers, frontiers, proofs, spans, certificate })
 }
 
 async fn write_all(mut stream: OwnedWriteHalf, mut frames: mpsc::Receiver<FromCourier>) {
@@ -169,6 +181,11 @@ impl Feed {
             (None, Some(fitting)) => Ok(Batch::of_checkpoint(next, fitting)),
             (None, None) => Err(Gone),
         }
+    }
+
+    /// The newest checkpoint, whatever any sink has of what it is over.
+    pub(crate) fn newest(&self) -> Option<Arc<Checkpoint>> {
+        self.reach.borrow().checkpoint.clone()
     }
 
     /// Tells the partition how far a sink is. Waits while earlier reports are not taken.
@@ -215,6 +232,20 @@ impl Feed {
             let (at, text) = reading.frontiers.recv().await.ok_or(Gone)?;
             // Another one is the answer to a request that was given up.
             if at == size {
+                return Ok((!text.is_empty()).then_some(text));
+            }
+        }
+    }
+
+    /// The proof that the tree over `new` entries grew from that over `old`, as a copy writes it;
+    /// none if the partition could not read its log.
+    pub(crate) async fn consistency(&self, old: u64, new: u64) -> Result<Option<String>, Gone> {
+        let mut reading = self.reading.lock().await;
+        self.outgoing.send(FromCourier::Consistency { old, new }).await.map_err(|_| Gone)?;
+        loop {
+            let (of, text) = reading.proofs.recv().await.ok_or(Gone)?;
+            // Another one is the answer to a request that was given up.
+            if of == (old, new) {
                 return Ok((!text.is_empty()).then_some(text));
             }
         }
@@ -288,6 +319,9 @@ impl Inbox {
                 }
                 ToCourier::Frontier { size, text } => {
                     let _unwanted = self.frontiers.try_send((size, text));
+                }
+                ToCourier::Consistency { old, new, text } => {
+                    let _unwanted = self.proofs.try_send(((old, new), text));
                 }
             }
         }

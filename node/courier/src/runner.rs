@@ -20,6 +20,8 @@ const IDLE_SAVE: Duration = Duration::from_secs(1);
 /// Longest reason in a report, in bytes.
 const REASON_BYTES_MAX: usize = 512;
 
+const LATE: SinkFailure = SinkFailure::Deadline { seconds: DELIVERY_TIMEOUT.as_secs() };
+
 /// One sink at work.
 pub(crate) struct Runner {
     generation: u64,
@@ -58,6 +60,7 @@ impl Runner {
             let checkpoint = batch.checkpoint.as_ref().map(|checkpoint| checkpoint.size);
             self.cursor.advance(batch.end(), checkpoint);
             self.report(None, 0).await;
+            self.join_ended().await;
             self.save(false);
         }
         self.save(true);
@@ -92,7 +95,7 @@ impl Runner {
             let failure = match handed {
                 Ok(Ok(())) => return None,
                 Ok(Err(failure)) => failure,
-                Err(_) => SinkFailure::Deadline { seconds: DELIVERY_TIMEOUT.as_secs() },
+                Err(_) => LATE,
             };
             failures += 1;
             let reason = chain(&failure);
@@ -118,6 +121,33 @@ impl Runner {
             }
         }
         batch
+    }
+
+    /// Joins pieces that have ended to the newest checkpoint. What fails is tried again after the
+    /// next batch: no entry waits for it.
+    async fn join_ended(&mut self) {
+        let Some(checkpoint) = self.feed.newest() else { return };
+        loop {
+            let mut joints = Vec::new();
+            for size in self.carrier.pieces_ended(checkpoint.size) {
+                let asked = self.feed.consistency(size, checkpoint.size);
+                match timeout(DELIVERY_TIMEOUT, asked).await {
+                    Ok(Ok(Some(proof))) => joints.push((size, checkpoint.joint(&proof))),
+                    _ => {
+                        tracing::warn!(sink = self.name, size, "there is no proof");
+                        break;
+                    }
+                }
+            }
+            if joints.is_empty() {
+                return;
+            }
+            let joined = timeout(DELIVERY_TIMEOUT, self.carrier.join(joints)).await;
+            if let Err(error) = joined.unwrap_or(Err(LATE)) {
+                tracing::warn!(sink = self.name, "a piece is not joined yet: {}", chain(&error));
+                return;
+            }
+        }
     }
 
     async fn report(&self, error: Option<String>, failures: u32) {

@@ -90,6 +90,24 @@ impl Carrier {
         }
     }
 
+    /// After how many entries pieces have ended that may be read alone and are joined to no
+    /// checkpoint yet: some of those that one of this size can be over.
+    pub(crate) fn pieces_ended(&self, size: u64) -> Vec<u64> {
+        match self {
+            Self::File(sink) => sink.ended(size),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Adds the lines that join a piece to a checkpoint to those pieces that end after so many
+    /// entries each.
+    pub(crate) async fn join(&mut self, joints: Vec<(u64, Vec<u8>)>) -> Result<(), SinkFailure> {
+        match self {
+            Self::File(sink) => sink.join(joints).await,
+            _ => Ok(()),
+        }
+    }
+
     /// Hands a batch over; after a failure the very same batch is handed over again. When this has
     /// answered, the sink has it.
     pub(crate) async fn deliver(&mut self, batch: &Batch) -> Result<(), SinkFailure> {

@@ -187,6 +187,7 @@ impl Failure {
                 TrailError::Open { .. }
                 | TrailError::InUse { .. }
                 | TrailError::Damaged { .. }
+                | TrailError::Stray { .. }
                 | TrailError::Lost { .. }
                 | TrailError::Altered { .. },
             )

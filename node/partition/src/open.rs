@@ -246,8 +246,10 @@ pub(crate) async fn trail(
     losses: &[Loss],
 ) -> Result<Trail, Failure> {
     let folder = audit_folder(start);
-    let trail = Trail::open(&folder, &origin(start, hsm, &resource_id(start)), ledger, millis())?;
-    trail.call_it(&start.shown_folder.join(AUDIT_FOLDER));
+    let shown = start.shown_folder.join(AUDIT_FOLDER);
+    let opened = Trail::open(&folder, &origin(start, hsm, &resource_id(start)), ledger, millis());
+    let trail = opened.map_err(|error| error.placed(&folder, &shown))?;
+    trail.call_it(&shown);
     trail.keep_free(start.limits.disk_reserve_bytes);
     trail.follow_usage(&start.folder.join(USAGE_FILE))?;
     trail.tell_of(losses, &Reader::new(&folder)).await?;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::{Frontier, frontier};
+use crate::{Frontier, consistency, frontier};
 
 fn note(name: &str, text: String) -> String {
     serde_json::json!({ name: text }).to_string()
@@ -142,6 +142,81 @@ fn pieces_with_a_frontier_each_are_clean_alone_and_together() {
     assert!(matches!(gap.findings[..], [Finding::Gap { expected: 121, found: 257 }]));
     fs::remove_file(folder.path().join("c")).unwrap();
     assert!(copy(folder.path(), Some(&log_key())).is_clean(), "old files go");
+}
+
+fn proof_line(dir: &Path, old: u64, new: u64) -> String {
+    note("consistency", consistency(dir, old, new).unwrap().text())
+}
+
+#[test]
+fn a_piece_that_ends_before_a_checkpoint_is_joined_to_it_by_a_proof() {
+    let dir = written(300);
+    let lines = shipped(dir.path());
+    let (certificate, checkpoint) = (lines[0].clone(), lines[301].clone());
+    for (from, end) in [(0, 1), (0, 128), (7, 200), (255, 256), (256, 257), (100, 299), (7, 300)] {
+        let at = |index: u64| usize::try_from(index).unwrap();
+        let mut piece = vec![frontier_line(dir.path(), from)];
+        piece.extend_from_slice(&lines[at(from) + 1..=at(end)]);
+        piece.extend([certificate.clone(), checkpoint.clone()]);
+        let without = copy_of(&piece, &log_key());
+        let is_short = |one: &Finding| matches!(one, Finding::Short { expected: 300, .. });
+        assert_eq!(without.findings.iter().any(is_short), end < 300, "{:?}", without.findings);
+        piece.push(proof_line(dir.path(), end, 300));
+        let report = copy_of(&piece, &log_key());
+        assert!(report.is_clean(), "{from} to {end}: {:?}", report.findings);
+        assert_eq!((report.head.unwrap().size, report.unsigned), (end, 0));
+        assert!(copy_of(&piece, &identity_key()).is_clean());
+        // With it, every alteration shows; and it is of this end and this root alone.
+        for line in 0..piece.len() {
+            let mut altered = piece.clone();
+            altered[line] = altered[line].replacen('1', "2", 1);
+            let is_the_same = altered == piece;
+            assert!(is_the_same || !copy_of(&altered, &log_key()).is_clean(), "line {line}");
+            altered = piece.clone();
+            altered.remove(line);
+            // With the very end signed, the proof says nothing more.
+            let is_needless = (end == 300 && line == piece.len() - 1) || (from == 0 && line == 0);
+            assert_eq!(copy_of(&altered, &log_key()).is_clean(), is_needless, "without {line}");
+        }
+    }
+}
+
+#[test]
+fn a_proof_of_something_else_is_a_finding() {
+    let (dir, other) = (written(300), written(200));
+    let lines = shipped(dir.path());
+    let whole = |proof: String| {
+        let mut copy = lines.clone();
+        copy.push(proof);
+        copy_of(&copy, &log_key()).findings
+    };
+    assert!(whole(proof_line(dir.path(), 77, 300)).is_empty(), "true, and of no use here");
+    let good = consistency(dir.path(), 77, 300).unwrap().text();
+    for wrong in [
+        proof_line(dir.path(), 77, 299),
+        proof_line(other.path(), 77, 200),
+        note("consistency", good.replacen("77", "78", 1)),
+        note("consistency", good.replacen("300", "301", 1)),
+        note("consistency", good.replace('\n', "\n\n")),
+        note("consistency", String::new()),
+        "{\"consistency\":77}".to_owned(),
+        note("consistency", good.clone()).replace('}', ",\"x\":1}"),
+    ] {
+        let findings = whole(wrong.clone());
+        assert!(matches!(findings[..], [Finding::Consistency]), "{wrong}: {findings:?}");
+    }
+    // A copy without the records that it ends at.
+    let mut later = vec![lines[0].clone(), frontier_line(dir.path(), 100)];
+    later.extend_from_slice(&lines[101..]);
+    assert!(copy_of(&later, &log_key()).is_clean());
+    for old in [77, 100] {
+        let mut with = later.clone();
+        with.push(proof_line(dir.path(), old, 300));
+        assert!(matches!(copy_of(&with, &log_key()).findings[..], [Finding::Consistency]), "{old}");
+    }
+    for (old, new) in [(0, 1), (2, 1), (1, 301), (0, 0)] {
+        assert!(consistency(dir.path(), old, new).is_err(), "{old} to {new}");
+    }
 }
 
 #[test]

@@ -39,6 +39,8 @@ fn to_courier() -> Vec<ToCourier> {
         ToCourier::Spans { generation: 4, spans: vec![span()] },
         ToCourier::Frontier { size: 1, text: "1\nroot\n".to_owned() },
         ToCourier::Frontier { size: u64::MAX, text: String::new() },
+        ToCourier::Consistency { old: 1, new: u64::MAX, text: "1\n2\nproof\n".to_owned() },
+        ToCourier::Consistency { old: u64::MAX, new: 1, text: String::new() },
     ]
 }
 
@@ -79,7 +81,8 @@ fn from_courier() -> Vec<FromCourier> {
         report(Outcome::Refused("no".to_owned())),
         FromCourier::Piece { id: 9, bytes: vec![1, 2, 3] },
     ];
-    [FromCourier::Hello, read, frontier, spans].into_iter().chain(reports).collect()
+    let consistency = FromCourier::Consistency { old: 7, new: u64::MAX };
+    [FromCourier::Hello, read, frontier, consistency, spans].into_iter().chain(reports).collect()
 }
 
 #[test]
@@ -104,6 +107,22 @@ fn every_message_comes_back_and_no_cut_one_is_taken_for_it() {
 
 fn to_owned(message: &ToCourier) -> ToCourier {
     ToCourier::decode(&message.encode()).unwrap()
+}
+
+#[test]
+fn a_proof_of_no_shape_is_refused() {
+    let fits = [&[CONSISTENCY][..], &[0; 16], &[b'x'; CHECKPOINT_BYTES_MAX]].concat();
+    assert!(ToCourier::decode(&fits).is_ok());
+    for frame in [
+        vec![CONSISTENCY; 16],
+        [&[CONSISTENCY][..], &[0; 16], &[0xff]].concat(),
+        [&fits[..], b"x"].concat(),
+    ] {
+        assert!(ToCourier::decode(&frame).is_err(), "{frame:?}");
+    }
+    for length in [1, 9, 16, 18] {
+        assert!(FromCourier::decode(&vec![CONSISTENCY_WANTED; length]).is_err(), "{length}");
+    }
 }
 
 #[test]

@@ -91,33 +91,38 @@ fn hook(name: &str, receiver: &Receiver, authority: &Authority) -> Value {
     at(name, "webhook", "/audit", receiver, authority)
 }
 
-/// The entries of a copy, and the sizes of its checkpoints, of which none is over what comes later.
+/// The entries of a copy, and the sizes of its checkpoints. One that is over what comes later
+/// stands where a piece has ended, with the proof that joins it to the piece.
 fn entries(copy: &str) -> (Vec<String>, Vec<u64>) {
     let (mut entries, mut sizes, mut certified) = (Vec::new(), Vec::new(), false);
-    let mut frontier_at = None;
+    let (mut frontier_at, mut joined) = (None, None);
     for line in copy.lines() {
         let value: Value = serde_json::from_str(line).unwrap();
+        let so_far = u64::try_from(entries.len()).unwrap();
         if value["certificate"] == CERTIFICATE {
             certified = true;
-            continue;
-        }
-        if let Some(frontier) = value["frontier"].as_str() {
+        } else if let Some(frontier) = value["frontier"].as_str() {
             let size = frontier.strip_suffix("\nroots\n").expect("it is as it was told");
             frontier_at = Some(size.parse::<u64>().unwrap());
-            continue;
-        }
-        if let Some(size) = frontier_at.take() {
-            assert_eq!(value["seq"], size + 1, "it stands before the record after it");
-        }
-        match value["checkpoint"].as_str() {
-            None => entries.push(line.to_owned()),
-            Some(text) => {
-                let size = text.lines().nth(1).unwrap().parse().unwrap();
-                assert!(certified, "a checkpoint comes with its certificate");
-                assert_eq!(text, checkpoint(size), "the checkpoint is as it was signed");
-                assert!(size <= u64::try_from(entries.len()).unwrap(), "{size}");
+        } else if let Some(proof) = value["consistency"].as_str() {
+            let signed = joined.take().or(sizes.last().copied()).expect("behind a checkpoint");
+            assert_eq!(proof, format!("{so_far}\n{signed}\nproof\n"), "of this end");
+        } else if let Some(text) = value["checkpoint"].as_str() {
+            assert_eq!(joined, None, "what is over more stands before its proof");
+            let size = text.lines().nth(1).unwrap().parse().unwrap();
+            assert!(certified, "a checkpoint comes with its certificate");
+            assert_eq!(text, checkpoint(size), "the checkpoint is as it was signed");
+            if size > so_far {
+                joined = Some(size);
+            } else {
                 sizes.push(size);
             }
+        } else {
+            assert_eq!(joined, None, "what is over more stands before its proof");
+            if let Some(size) = frontier_at.take() {
+                assert_eq!(value["seq"], size + 1, "it stands before the record after it");
+            }
+            entries.push(line.to_owned());
         }
     }
     (entries, sizes)

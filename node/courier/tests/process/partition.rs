@@ -193,6 +193,11 @@ impl Courier {
                         let text = format!("{size}\nroots\n");
                         let _gone = out.send(ToCourier::Frontier { size, text });
                     }
+                    FromCourier::Consistency { old, new } => {
+                        let Some(out) = answers.upgrade() else { return };
+                        let text = format!("{old}\n{new}\nproof\n");
+                        let _gone = out.send(ToCourier::Consistency { old, new, text });
+                    }
                     FromCourier::Transferred(_) | FromCourier::Piece { .. } => {
                         unreachable!("nothing was to be transferred")
                     }

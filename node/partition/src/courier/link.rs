@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use casemate_audit::ReadError;
 use casemate_audit_sinks::Sinks;
 use casemate_channel::courier::{
     CourierProtocolError, ENTRIES_BYTES_MAX, FromCourier, ToCourier, read_frame, write_frame,
@@ -56,6 +57,7 @@ enum Request {
     Lines { from: u64, bytes_max: u32 },
     Spans { generation: u64 },
     Frontier { size: u64 },
+    Consistency { old: u64, new: u64 },
 }
 
 /// What the courier was told last.
@@ -116,7 +118,12 @@ impl Link {
                             ToCourier::Spans { generation, spans }
                         }
                         Some(Request::Frontier { size }) => {
-                            ToCourier::Frontier { size, text: self.frontier(size).await }
+                            let text = self.tie(move |log| log.frontier(size)).await;
+                            ToCourier::Frontier { size, text }
+                        }
+                        Some(Request::Consistency { old, new }) => {
+                            let text = self.tie(move |log| log.consistency(old, new)).await;
+                            ToCourier::Consistency { old, new, text }
                         }
                     };
                     write_frame(&mut outgoing, &answer.encode()).await?;
@@ -177,11 +184,13 @@ impl Link {
         }
     }
 
-    /// The right edge of the tree; empty if the log cannot be read.
-    async fn frontier(&self, size: u64) -> String {
-        let read = self.read(move |log| log.frontier(size)).await;
-        let told =
-            |error: &casemate_audit::ReadError| tracing::error!("{}", crate::failure::chain(error));
+    /// What ties a piece of a copy to the tree; empty if the log cannot be read.
+    async fn tie(
+        &self,
+        read: impl FnOnce(&dyn Log) -> Result<String, ReadError> + Send + 'static,
+    ) -> String {
+        let told = |error: &ReadError| tracing::error!("{}", crate::failure::chain(error));
+        let read = self.read(read).await;
         read.and_then(|read| read.inspect_err(told).ok()).unwrap_or_default()
     }
 
@@ -227,6 +236,7 @@ async fn listen(
             }
             FromCourier::Read { from, bytes_max } => Request::Lines { from, bytes_max },
             FromCourier::Frontier { size } => Request::Frontier { size },
+            FromCourier::Consistency { old, new } => Request::Consistency { old, new },
             FromCourier::ReadSpans { generation } => Request::Spans { generation },
         };
         if ask.send(request).await.is_err() {

@@ -30,6 +30,10 @@ pub(crate) trait Log: Send + Sync {
 
     /// The right edge of the tree over so many committed entries, as a copy writes it. Reads files.
     fn frontier(&self, size: u64) -> Result<String, ReadError>;
+
+    /// The proof that the tree over `new` committed entries grew from that over `old`, as a copy
+    /// writes it. Reads files.
+    fn consistency(&self, old: u64, new: u64) -> Result<String, ReadError>;
 }
 
 /// The log of the trail in a folder.
@@ -45,6 +49,12 @@ impl TrailLog {
     pub(crate) fn new(trail: Trail, folder: &Path) -> Arc<Self> {
         let (reader, folder) = (Reader::new(folder), folder.to_owned());
         Arc::new(Self { trail, folder, reader, cursor: Mutex::default() })
+    }
+
+    /// Whether so many entries are committed.
+    fn holds(&self, size: u64) -> Result<(), ReadError> {
+        let missing = || ReadError::Missing { index: size - 1, dir: self.folder.clone() };
+        if size > self.trail.durable() { Err(missing()) } else { Ok(()) }
     }
 }
 
@@ -93,11 +103,13 @@ impl Log for TrailLog {
     }
 
     fn frontier(&self, size: u64) -> Result<String, ReadError> {
-        if size > self.committed() {
-            let dir = self.folder.clone();
-            return Err(ReadError::Missing { index: size - 1, dir });
-        }
+        self.holds(size)?;
         casemate_audit::frontier(&self.folder, size).map(|frontier| frontier.text())
+    }
+
+    fn consistency(&self, old: u64, new: u64) -> Result<String, ReadError> {
+        self.holds(new)?;
+        casemate_audit::consistency(&self.folder, old, new).map(|proof| proof.text())
     }
 }
 
@@ -167,6 +179,11 @@ mod tests {
         assert_eq!(log.frontier(0).unwrap(), "0\n");
         assert!(log.frontier(20).unwrap().starts_with("20\n"));
         assert!(log.frontier(21).is_err() && log.frontier(u64::MAX).is_err());
+        assert!(log.consistency(7, 20).unwrap().starts_with("7\n20\n"));
+        assert_eq!(log.consistency(20, 20).unwrap(), "20\n20\n");
+        for (old, new) in [(7, 21), (21, 21), (0, 20), (8, 7), (1, u64::MAX)] {
+            assert!(log.consistency(old, new).is_err(), "{old} to {new}");
+        }
         let size = log.checkpoint().map(|note| note.lines().nth(1).map(str::to_owned));
         assert_eq!(size, Some(Some("20".to_owned())), "closed with a checkpoint over all");
     }

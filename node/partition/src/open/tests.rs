@@ -17,7 +17,7 @@ mod rotation;
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::ledger::Remember;
+use crate::ledger::{Remember, Remembered};
 use crate::seal::Sealing;
 
 struct Inline;
@@ -260,6 +260,28 @@ async fn a_trail_that_is_gone_or_older_than_remembered_is_not_begun_anew() {
         assert_eq!((failure.code(), failure.lasts()), ("audit", true), "{}", failure.text());
         assert!(matches!(failure, Failure::Audit(TrailError::Lost { .. })));
     }
+}
+
+#[tokio::test]
+async fn a_strangers_file_in_the_trail_is_named_and_nothing_is_given_up_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut message = start(&dir, Some(settings()));
+    remembered(&message).await;
+    message.shown_folder = "/where/it/lies".into();
+    for first in [0_u64, 7_000, u64::MAX] {
+        let name = format!("audit-{first:020}.jsonl");
+        let stray = dir.path().join(AUDIT_FOLDER).join(&name);
+        fs::write(&stray, "x").unwrap();
+        let (hsm, _, ledger) = open_all(&message).await.unwrap();
+        let failure = trail(&message, &Door::from(&hsm), ledger, &[]).await.err().unwrap();
+        assert_eq!((failure.code(), failure.lasts()), ("audit", true), "{}", failure.text());
+        assert!(failure.text().contains(&format!("/where/it/lies/{AUDIT_FOLDER}/{name} ")));
+        let kept = Remembered::default();
+        let failure = crate::loss::or_given_up(&message, &hsm, &kept, failure).await;
+        assert!(matches!(failure, Failure::Audit(TrailError::Stray { .. })), "{}", failure.text());
+        fs::remove_file(stray).unwrap();
+    }
+    remembered(&message).await;
 }
 
 #[tokio::test]

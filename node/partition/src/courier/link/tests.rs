@@ -48,6 +48,11 @@ impl Log for Numbers {
         let missing = ReadError::Missing { index: size, dir: "numbers".into() };
         if size > self.committed() { Err(missing) } else { Ok(format!("{size}\nroots\n")) }
     }
+
+    fn consistency(&self, old: u64, new: u64) -> Result<String, ReadError> {
+        let missing = ReadError::Missing { index: new, dir: "numbers".into() };
+        if new > self.committed() { Err(missing) } else { Ok(format!("{old}\n{new}\nproof\n")) }
+    }
 }
 
 struct Played {
@@ -143,6 +148,16 @@ async fn a_courier_hears_who_what_and_how_far_and_reads_what_is_committed() {
             _ => None,
         };
         assert_eq!(played.hear_until(frontier).await, text);
+    }
+    for (old, new, text) in [(7, 9, "7\n9\nproof\n"), (7, 11, "")] {
+        played.say(&FromCourier::Consistency { old, new }).await;
+        let proof = |message| match message {
+            ToCourier::Consistency { old: from, new: to, text } if (from, to) == (old, new) => {
+                Some(text)
+            }
+            _ => None,
+        };
+        assert_eq!(played.hear_until(proof).await, text);
     }
     played.log.0.store(500_000, Ordering::SeqCst);
     let all = played.read(0, u32::MAX).await;
