@@ -13,13 +13,13 @@ use casemate_hsm::keys::{
     VerifyRequest,
 };
 use casemate_hsm::rbac::{NewAssignment, act, built_in_role_named};
-use casemate_hsm::{CommitRefusal, Separation, Settings};
+use casemate_hsm::{CommitRefusal, Settings};
 use uuid::Uuid;
 
-use crate::bench::{Bench, DOMAIN, ROOT, oct, settings};
+use crate::bench::{Bench, ROOT, oct, settings};
 use crate::shelf::{Beside, Shelf};
 
-const EC: KeySpec = KeySpec::Ec(Curve::P256);
+pub(crate) const EC: KeySpec = KeySpec::Ec(Curve::P256);
 
 pub(crate) fn target() -> Target {
     Target::new("https://a.example/c", "sig=1").unwrap()
@@ -81,8 +81,8 @@ pub(crate) async fn restore(
 }
 
 pub(crate) struct Restored {
-    revived: Vec<Uuid>,
-    ended: Vec<Uuid>,
+    pub(crate) revived: Vec<Uuid>,
+    pub(crate) ended: Vec<Uuid>,
 }
 
 impl Restored {
@@ -154,7 +154,7 @@ pub(crate) async fn grant(bench: &Bench, who: Uuid, role: &str) -> Uuid {
     grant_as(bench, Uuid::new_v4(), who, role).await
 }
 
-async fn grant_as(bench: &Bench, name: Uuid, who: Uuid, role: &str) -> Uuid {
+pub(crate) async fn grant_as(bench: &Bench, name: Uuid, who: Uuid, role: &str) -> Uuid {
     let permit = bench.permit::<act::RoleAssignmentsWrite>(ROOT, "/");
     let role = built_in_role_named(&format!("Managed HSM {role}")).unwrap().id;
     let request = NewAssignment { name, role, principal: who, groups_known: true };
@@ -221,56 +221,6 @@ async fn backups_of_one_second_lie_beside_each_other() {
     }
     let bench = bench.restart().await;
     assert!(folders.insert(back_up(&bench, &shelf).await), "jobs outlive a restart");
-}
-
-#[tokio::test]
-async fn another_hsm_of_the_domain_takes_it_and_keeps_its_own_administrator() {
-    let (bench, shelf) = (Bench::new().await, Shelf::default());
-    bench.make("a", EC).await;
-    let user = Uuid::from_u128(80);
-    grant(&bench, user, "Crypto User").await;
-    let signed = sign(&bench, "a").await;
-    let folder = back_up(&bench, &shelf).await;
-    let other = Bench::with_roles(settings(), &["Administrator"]).await;
-    let (other, _, restored) = restore(other, ROOT, &shelf, &folder).await;
-    assert!(may_sign(&other, user) && restored.revived.contains(&user));
-    assert!(verifies(&other, "a", signed).await);
-    let foreign = Bench::in_domain(DOMAIN + 1).await;
-    let failure = refused(&foreign, &shelf, &folder).await;
-    assert!(failure.to_string().contains("another security domain"), "{failure}");
-}
-
-#[tokio::test]
-async fn who_restores_stays_an_administrator_whatever_the_backup_calls_its_assignments() {
-    let (bench, shelf) = (Bench::new().await, Shelf::default());
-    let (user, restorer) = (Uuid::from_u128(81), Uuid::from_u128(82));
-    let name = grant_as(&bench, Uuid::from_u128(83), user, "Crypto User").await;
-    let folder = back_up(&bench, &shelf).await;
-    take_away(&bench, name).await;
-    assert_eq!(grant_as(&bench, name, restorer, "Administrator").await, name);
-    let (bench, _, restored) = restore(bench, restorer, &shelf, &folder).await;
-    assert!(may_sign(&bench, user), "the backup's assignment is there");
-    assert!(bench.try_permit::<act::RoleAssignmentsWrite>(restorer, "/").is_ok());
-    assert!(restored.revived.contains(&restorer) && restored.ended.contains(&restorer));
-}
-
-#[tokio::test]
-async fn who_is_no_administrator_restores_keys_and_leaves_rights_alone() {
-    let (bench, shelf) = (Bench::new().await, Shelf::default());
-    bench.make("a", EC).await;
-    let restorer = Uuid::from_u128(90);
-    let (goes, comes) = (Uuid::from_u128(91), Uuid::from_u128(92));
-    let removed = grant(&bench, goes, "Crypto User").await;
-    let folder = back_up(&bench, &shelf).await;
-    take_away(&bench, removed).await;
-    grant(&bench, comes, "Crypto User").await;
-    grant(&bench, restorer, "Restore User").await;
-    purge(&bench, "a").await;
-    let (bench, job, restored) = restore(bench, restorer, &shelf, &folder).await;
-    assert!(read(&bench, "a").is_some());
-    assert!(!may_sign(&bench, goes) && may_sign(&bench, comes), "rights are as they were");
-    assert!(restored.revived.is_empty() && restored.ended.is_empty());
-    assert!(job.details.contains("as they were"), "{}", job.details);
 }
 
 #[tokio::test]
@@ -439,20 +389,6 @@ async fn purge_protection_is_stronger_than_a_restore() {
     let (bench, ..) = restore(bench, ROOT, &shelf, &folder).await;
     let permit = bench.permit::<act::DeletedKeysRead>(ROOT, "/keys/b");
     assert!(bench.hsm.deleted_key(&permit).is_ok(), "deleted keys are part of it");
-}
-
-#[tokio::test]
-async fn duties_that_are_kept_apart_are_not_put_together_by_a_restore() {
-    let (bench, shelf) =
-        (Bench::with_roles(settings(), &["Administrator"]).await, Shelf::default());
-    let both = Uuid::from_u128(33);
-    grant(&bench, both, "Crypto User").await;
-    grant(&bench, both, "Crypto Officer").await;
-    let folder = back_up(&bench, &shelf).await;
-    let apart = Settings { separation: Separation::Refuse, ..settings() };
-    let other = Bench::with_roles(apart, &["Administrator"]).await;
-    let failure = refused(&other, &shelf, &folder).await;
-    assert!(matches!(failure, JobFailure::KeptApart(_)), "{failure}");
 }
 
 #[tokio::test]

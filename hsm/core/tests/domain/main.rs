@@ -8,6 +8,7 @@ mod definitions;
 mod deletion;
 mod explain;
 mod full_backup;
+mod full_backup_rights;
 mod gcm;
 mod increments;
 mod key_backup;
