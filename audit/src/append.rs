@@ -59,7 +59,7 @@ impl Append {
     }
 
     /// A record that nobody keeps: what the benchmark compares with.
-    #[cfg(feature = "null-sink")]
+    #[cfg(feature = "no-records")]
     pub(crate) fn dropped() -> Self {
         static DONE: std::sync::LazyLock<Arc<Batch>> = std::sync::LazyLock::new(|| {
             let batch = Batch::default();

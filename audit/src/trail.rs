@@ -182,7 +182,7 @@ impl Trail {
 
     /// Puts the record in line at once; the future answers when it is durable.
     pub fn append(&self, record: &Record<'_>) -> Append {
-        #[cfg(feature = "null-sink")]
+        #[cfg(feature = "no-records")]
         if record.phase == Phase::Use {
             return Append::dropped();
         }

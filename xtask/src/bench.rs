@@ -1,12 +1,14 @@
 //! `cargo xtask bench`: hands over to the package that measures.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::failure::Failure;
 use crate::run::run;
 use crate::workspace::Workspace;
 
 const PACKAGE: &str = "casemate-bench";
+/// Features that drop audit records, in place of writing them or before they are made.
+const DROPPING: [&str; 2] = ["null-sink", "no-records"];
 
 /// Builds the executable and runs the benchmark with the arguments given.
 pub(crate) fn bench(workspace: &Workspace, args: &[String]) -> Result<(), Failure> {
@@ -15,22 +17,22 @@ pub(crate) fn bench(workspace: &Workspace, args: &[String]) -> Result<(), Failur
         return Err(Failure::NoPackage { package: PACKAGE });
     }
     let build = ["build", "--release", "--locked", "--package", "casemate"];
-    let (binary, null) = (workspace.target().join("release/casemate"), null_sink(workspace));
-    // First what must not stay where the product lies.
-    run(workspace.cargo().args(build).args(["--features", "null-sink"]))?;
-    copy(&binary, &null)?;
+    let binary = workspace.target().join("release/casemate");
+    let without = |feature: &str| workspace.target().join(format!("release/casemate-{feature}"));
+    // First what must not stay where the product lies: the executables that the audit log is
+    // compared with.
+    for feature in DROPPING {
+        run(workspace.cargo().args(build).args(["--features", feature]))?;
+        copy(&binary, &without(feature))?;
+    }
     run(workspace.cargo().args(build))?;
     run(workspace
         .cargo()
         .args(["run", "--release", "--locked", "--package", PACKAGE, "--"])
         .args(args)
-        .env("CASEMATE_NULL_SINK_BIN", null)
+        .env("CASEMATE_NULL_SINK_BIN", without(DROPPING[0]))
+        .env("CASEMATE_NO_RECORDS_BIN", without(DROPPING[1]))
         .env("CASEMATE_BIN", binary))
-}
-
-/// The executable that drops the audit records of uses: what the audit log is compared with.
-fn null_sink(workspace: &Workspace) -> PathBuf {
-    workspace.target().join("release/casemate-null-sink")
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), Failure> {

@@ -52,7 +52,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs a confined process as a partition until it is told to stop.
 pub(crate) fn run(boot: Boot) -> Result<(), Failure> {
-    if cfg!(feature = "null-sink") {
+    if cfg!(any(feature = "null-sink", feature = "no-records")) {
         tracing::error!("this build drops audit records: it is for the benchmark and no other use");
     }
     let runtime = Builder::new_multi_thread()
