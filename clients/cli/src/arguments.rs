@@ -51,6 +51,15 @@ pub enum Command {
         #[command(flatten)]
         node: NodeFile,
     },
+    /// Show and exchange the TLS certificate of an HSM of a running node, while it serves.
+    Tls {
+        /// What to do.
+        #[command(subcommand)]
+        command: TlsCommand,
+        /// Which node.
+        #[command(flatten)]
+        node: NodeFile,
+    },
     /// Show what protects a running HSM, what does not, and what to do about it.
     Doctor(DataDir),
     /// Read and check an audit log, whether its HSM runs or not.
@@ -205,6 +214,46 @@ pub enum SealCommand {
     Change,
     /// Show which seal is in force, as JSON.
     Show,
+}
+
+/// What can be done with the TLS of an HSM. The private key never leaves it.
+#[derive(Debug, Subcommand)]
+pub enum TlsCommand {
+    /// Show the certificate in force, as JSON.
+    Show {
+        /// The HSM's name.
+        name: String,
+    },
+    /// Make a key in the HSM, and print the request for its certificate, PEM. Nothing changes until
+    /// that is installed.
+    Request {
+        /// The HSM's name.
+        name: String,
+    },
+    /// Use the certificate that came of the last request.
+    Install {
+        /// The HSM's name.
+        name: String,
+        /// The HSM's certificate and those that signed it, in this order, PEM.
+        #[arg(long, value_name = "PEM")]
+        chain: PathBuf,
+    },
+    /// Use a certificate whose key was made elsewhere.
+    Import {
+        /// The HSM's name.
+        name: String,
+        /// The HSM's certificate and those that signed it, in this order, PEM.
+        #[arg(long, value_name = "PEM")]
+        chain: PathBuf,
+        /// Its key, PEM, in a file of mode 0600. Destroy the file afterwards.
+        #[arg(long, value_name = "PEM")]
+        key: PathBuf,
+    },
+    /// Go back to a certificate of the node's own CA, and forget the other with its key.
+    Reset {
+        /// The HSM's name.
+        name: String,
+    },
 }
 
 /// How an HSM begins.
@@ -382,6 +431,11 @@ mod tests {
             "casemate audit verify --losses-max 1 --data-dir d",
             "casemate audit accept-loss --data-dir d --records 7 --by ada --reason why",
             "casemate audit unwrap messages",
+            "casemate tls show alpha --config c",
+            "casemate tls request alpha",
+            "casemate tls install alpha --chain c.pem",
+            "casemate tls import alpha --chain c.pem --key k.pem",
+            "casemate tls reset alpha",
             "casemate audit prove --index 0",
             "casemate audit prove --old 1 --new 2",
             "casemate audit tail -f -n 3 --data-dir d",
@@ -420,6 +474,11 @@ mod tests {
             "casemate dev identity add-member g",
             "casemate partition now",
             "casemate seal",
+            "casemate tls",
+            "casemate tls request",
+            "casemate tls install alpha",
+            "casemate tls import alpha --chain c.pem",
+            "casemate tls import alpha --key k.pem",
             "casemate seal change passphrase",
             "casemate audit",
             "casemate audit verify --from a --data-dir d",

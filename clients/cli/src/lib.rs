@@ -11,7 +11,7 @@ mod security_domain;
 
 pub use arguments::{
     Arguments, Command, DataDir, DevArguments, DevCommand, EngineChoice, HsmCommand, HsmCreate,
-    IdentityCommand, NodeFile, SealCommand, TokenArguments, parse_error_code,
+    IdentityCommand, NodeFile, SealCommand, TlsCommand, TokenArguments, parse_error_code,
 };
 pub use audit::{AuditCommand, AuditError, AuditPlace, audit};
 pub use backup::{BackupCommand, BackupVerify, TokenFileError, token_file};

@@ -1,10 +1,11 @@
-//! Asking a partition what its HSM says of itself.
+//! Asking a partition what its HSM says of itself, and ordering what concerns its TLS.
 
 use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use casemate_channel::ToPartition;
+use casemate_channel::{TlsOrder, ToPartition};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -27,6 +28,25 @@ pub(crate) struct Inspections {
 impl Inspections {
     /// What the HSM behind this link says of itself; none if it says nothing now.
     pub(crate) async fn ask(&self, link: &HsmLink) -> Option<Value> {
+        self.put(link, |id| ToPartition::Inspect { id }, None).await
+    }
+
+    /// What came of an order about its TLS.
+    pub(crate) async fn order(
+        &self,
+        link: &HsmLink,
+        order: TlsOrder,
+        key: Option<BorrowedFd<'_>>,
+    ) -> Option<Value> {
+        self.put(link, |id| ToPartition::Tls { id, order }, key).await
+    }
+
+    async fn put(
+        &self,
+        link: &HsmLink,
+        question: impl FnOnce(u64) -> ToPartition,
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> Option<Value> {
         let end = link.now()?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (tell, told) = oneshot::channel();
@@ -39,7 +59,7 @@ impl Inspections {
             waiting.insert(id, tell);
         }
         let asked = async {
-            end.send(&ToPartition::Inspect { id }, None).await.ok()?;
+            end.send(&question(id), descriptor).await.ok()?;
             told.await.ok()
         };
         let answer = timeout(ANSWER_TIMEOUT, asked).await.ok().flatten();

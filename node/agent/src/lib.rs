@@ -54,8 +54,8 @@ pub use folder::FolderError;
 pub use limits::{LimitChange, LimitRefusal};
 pub use node::{
     AskError, ChangeError, CommandError, ConfigRefusal, CreationRefusal, HsmCommand, NewHsm,
-    NodeError, ReadSealError, RecordError, SealCommand, SealRefusal, SealsError, SetError, hsm,
-    key_file_seal, node, node_seal, seal_in_force,
+    NodeError, ReadSealError, RecordError, SealCommand, SealRefusal, SealsError, SetError,
+    TlsCommand, TlsError, TlsQuestion, hsm, key_file_seal, node, node_seal, seal_in_force, tls,
 };
 pub use options::{DevOptions, OptionRefusal, RETENTION_DAYS_DEFAULT, default_data_dir};
 pub use process::{COURIER_COMMAND, PARTITION_COMMAND};

@@ -12,6 +12,7 @@ mod record;
 mod seal;
 mod seals;
 mod set;
+mod tls;
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -27,7 +28,7 @@ use tokio::sync::watch;
 
 pub use self::ask::AskError;
 pub use self::change_seal::ChangeError;
-pub use self::command::{CommandError, HsmCommand, SealCommand, hsm, node_seal};
+pub use self::command::{CommandError, HsmCommand, SealCommand, TlsCommand, hsm, node_seal, tls};
 pub use self::config::ConfigRefusal;
 pub use self::creation::{CreationRefusal, NewHsm};
 pub use self::read_seal::{ReadSealError, key_file_seal, seal_in_force};
@@ -35,6 +36,7 @@ pub use self::record::RecordError;
 pub use self::seal::SealRefusal;
 pub use self::seals::SealsError;
 pub use self::set::SetError;
+pub use self::tls::{TlsError, TlsQuestion};
 
 use self::config::NodeConfig;
 use self::local::NodeLocal;

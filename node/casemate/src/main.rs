@@ -10,13 +10,15 @@ use std::process::ExitCode;
 
 use casemate_agent::{
     COURIER_COMMAND, DevOptions, Engine, HsmCommand as Managed, LimitChange, NewHsm,
-    PARTITION_COMMAND, Pkcs11, RESEAL_COMMAND, Rotate, SealCommand as Sealing, default_data_dir,
-    dev, doctor, hsm, key_file_seal, node, node_seal, rotate, seal_in_force,
+    PARTITION_COMMAND, Pkcs11, RESEAL_COMMAND, Rotate, SealCommand as Sealing,
+    TlsCommand as Securing, default_data_dir, dev, doctor, hsm, key_file_seal, node, node_seal,
+    rotate, seal_in_force, tls,
 };
 use casemate_cli::{
     Arguments, AuditCommand, BackupCommand, BackupVerify, Command, DevArguments, DevCommand,
     EngineChoice, HsmCommand, IdentityCommand, RotateArguments, SealCommand, SecurityDomainCommand,
-    TokenArguments, audit, identity, open_domain, parse_error_code, security_domain, token_file,
+    TlsCommand, TokenArguments, audit, identity, open_domain, parse_error_code, security_domain,
+    token_file,
 };
 use casemate_engine_soft::ceremony::SoftPrimitives;
 use casemate_rehearse::{DomainSource, Rehearsal};
@@ -61,21 +63,18 @@ fn act(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Dev { run, command: None } => Ok(dev(&options(*run), &mut out)?),
         Command::Node(node_file) => Ok(node(&node_file.config, &mut out)?),
         Command::Hsm { command, node } => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            Ok(runtime.block_on(hsm(&node.config, managed(command), &mut out))?)
+            Ok(runtime()?.block_on(hsm(&node.config, managed(command), &mut out))?)
         }
         Command::Seal { command, node } => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            Ok(runtime.block_on(node_seal(&node.config, sealing(command), &mut out))?)
+            Ok(runtime()?.block_on(node_seal(&node.config, sealing(command), &mut out))?)
         }
-        Command::Doctor(folder) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            Ok(runtime.block_on(doctor(folder.data_dir, &mut out))?)
+        Command::Tls { command, node } => {
+            Ok(runtime()?.block_on(tls(&node.config, securing(command), &mut out))?)
         }
+        Command::Doctor(folder) => Ok(runtime()?.block_on(doctor(folder.data_dir, &mut out))?),
         Command::Audit { command } => read_audit(&command),
         Command::SecurityDomain { command: SecurityDomainCommand::Rotate(asked) } => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            Ok(runtime.block_on(rotate(&rotation(asked), &mut out))?)
+            Ok(runtime()?.block_on(rotate(&rotation(asked), &mut out))?)
         }
         Command::Backup { command: BackupCommand::Verify(order) } => verify_backup(*order),
         Command::SecurityDomain { command } => {
@@ -84,6 +83,10 @@ fn act(command: Command) -> Result<(), Box<dyn Error>> {
         // Taken by main already; the word is known to the parser so that nothing else has it.
         Command::Partition | Command::Courier | Command::Reseal => Ok(()),
     }
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 fn read_audit(command: &AuditCommand) -> Result<(), Box<dyn Error>> {
@@ -113,13 +116,22 @@ fn verify_backup(order: BackupVerify) -> Result<(), Box<dyn Error>> {
         domain,
         work_dir: order.work_dir,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(casemate_rehearse::verify(&rehearsal, &mut io::stdout()))?)
+    Ok(runtime()?.block_on(casemate_rehearse::verify(&rehearsal, &mut io::stdout()))?)
 }
 
 fn add_identity(command: &IdentityCommand) -> Result<(), Box<dyn Error>> {
     let default: PathBuf = default_data_dir().unwrap_or_default();
     Ok(identity(command, || default, &mut io::stdout())?)
+}
+
+fn securing(command: TlsCommand) -> (String, Securing) {
+    match command {
+        TlsCommand::Show { name } => (name, Securing::Show),
+        TlsCommand::Request { name } => (name, Securing::Request),
+        TlsCommand::Install { name, chain } => (name, Securing::Install { chain }),
+        TlsCommand::Import { name, chain, key } => (name, Securing::Import { chain, key }),
+        TlsCommand::Reset { name } => (name, Securing::Reset),
+    }
 }
 
 fn sealing(command: SealCommand) -> Sealing {

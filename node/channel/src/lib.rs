@@ -18,6 +18,7 @@ mod metrics;
 mod packet;
 mod seal;
 mod start;
+mod tls;
 pub mod transfer;
 
 pub use chain::chain;
@@ -26,6 +27,7 @@ pub use message::{Listener, ToAgent, ToPartition};
 pub use metrics::{Family, MetricKind, PARTS_MAX, SAMPLES_PER_PART_MAX, Sample};
 pub use seal::{Guard, Reseal, Resealed, Seal, Slot};
 pub use start::{Confine, Creation, Engine, ExternalName, Limits, Pkcs11, Start};
+pub use tls::TlsOrder;
 
 /// The version of the messages. Both ends come from one executable, so another one is an error.
 pub const VERSION: u32 = 1;

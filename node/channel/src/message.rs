@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::metrics::Family;
 use crate::start::Start;
+use crate::tls::TlsOrder;
 
 /// From the agent to the partition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,13 @@ pub enum ToPartition {
     Inspect {
         /// Number of the question, repeated in the answer.
         id: u64,
+    },
+    /// The HSM's TLS is to be shown or changed; a key that is brought comes as a descriptor.
+    Tls {
+        /// Number of the question, repeated in the answer, which is [`ToAgent::Inspected`].
+        id: u64,
+        /// What is to be done.
+        order: TlsOrder,
     },
     /// Finish what runs, answer nothing new, and end.
     Stop,
@@ -133,11 +141,11 @@ pub enum ToAgent {
         /// The number from the question.
         id: u64,
     },
-    /// The answer to [`ToPartition::Inspect`].
+    /// The answer to [`ToPartition::Inspect`] or [`ToPartition::Tls`].
     Inspected {
         /// The number from the question.
         id: u64,
-        /// State, sealed settings, domain, holders; no secret.
+        /// State, sealed settings, domain, holders; or what came of an order. No secret.
         shown: serde_json::Value,
     },
     /// The last message after [`ToPartition::Stop`].
@@ -151,6 +159,7 @@ impl ToPartition {
         match self {
             Self::Connection { .. } | Self::Courier => true,
             Self::Dialed { error, .. } => error.is_none(),
+            Self::Tls { order, .. } => matches!(order, TlsOrder::Import { .. }),
             Self::Start(_)
             | Self::Certificate { .. }
             | Self::Metrics { .. }

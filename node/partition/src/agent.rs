@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use casemate_channel::{ChannelError, PartitionEnd, ToAgent, ToPartition};
+use casemate_channel::{ChannelError, PartitionEnd, TlsOrder, ToAgent, ToPartition};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -38,6 +38,8 @@ pub(crate) enum Arrival {
     Metrics(u64),
     /// What the HSM says of itself is wanted, under this number.
     Inspect(u64),
+    /// The HSM's TLS is to be shown or changed, under this number.
+    Tls(u64, TlsOrder, Option<OwnedFd>),
     /// The partition shall finish and end.
     Stop,
 }
@@ -143,6 +145,7 @@ impl Agent {
             ToPartition::Courier => descriptor.map(|stream| Arrival::Courier { stream }),
             ToPartition::Metrics { id } => Some(Arrival::Metrics(id)),
             ToPartition::Inspect { id } => Some(Arrival::Inspect(id)),
+            ToPartition::Tls { id, order } => Some(Arrival::Tls(id, order, descriptor)),
             ToPartition::Stop => Some(Arrival::Stop),
             ToPartition::Dialed { id, error } => {
                 let waiting = self.dials.lock().remove(&id);

@@ -131,7 +131,8 @@ fn certified(
     Ok(Certified { key, renew_at })
 }
 
-fn names_of(certificate: &X509Certificate<'_>) -> BTreeSet<String> {
+/// Host names and addresses that a certificate is for, lower case.
+pub(crate) fn names_of(certificate: &X509Certificate<'_>) -> BTreeSet<String> {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else {
         return BTreeSet::new();
     };

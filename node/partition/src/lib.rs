@@ -30,6 +30,7 @@ mod loss;
 mod metrics;
 mod open;
 mod outside;
+mod own_certificate;
 mod places;
 mod pool;
 mod record_cipher;

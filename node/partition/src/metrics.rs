@@ -22,6 +22,7 @@ use crate::agent::Agent;
 use crate::courier::Courier;
 use crate::places::Places;
 use crate::pool::NicedPool;
+use crate::tls::Tls;
 
 /// Counts that the partition itself makes.
 #[derive(Default)]
@@ -50,6 +51,7 @@ pub(crate) struct Metrics {
     pub(crate) places: Arc<Places>,
     pub(crate) courier: Arc<Courier>,
     pub(crate) tracer: Arc<Tracer>,
+    pub(crate) tls: Arc<Tls>,
 }
 
 /// Adds one.
@@ -78,6 +80,7 @@ impl Metrics {
         families.extend(self.of_work());
         families.extend(self.of_admission());
         families.extend(self.of_traces());
+        families.push(self.of_tls());
         families
     }
 
@@ -139,6 +142,20 @@ impl Metrics {
                 u64::try_from(self.door.now().0).unwrap_or_default(),
             ),
         ]
+    }
+
+    fn of_tls(&self) -> Family {
+        let (source, not_after) = self.tls.in_force();
+        let end = u64::try_from(not_after).unwrap_or_default();
+        Family {
+            kind: MetricKind::Gauge,
+            ..of_words(
+                "casemate_tls_certificate_not_after_seconds",
+                "End of the TLS certificate in force, in Unix seconds, by its source.",
+                "source",
+                [(source.name(), end)],
+            )
+        }
     }
 
     fn of_traces(&self) -> Vec<Family> {

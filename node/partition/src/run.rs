@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use casemate_audit::{Ledger, Loss, Trail};
-use casemate_channel::{Start, ToAgent};
+use casemate_channel::{Start, TlsOrder, ToAgent};
 use casemate_data_plane::{Backups, Config, DataPlane, ExternalName, Limits, Serving};
 use casemate_engine_pkcs11::Token;
+use casemate_engine_soft::domain::RecordCipher;
 use casemate_hsm::security_domain::NotActivated;
 use casemate_hsm::{Clock, Door, Hsm};
 use casemate_token::{GroupSource, Groups, TrustSettings, TrustedIssuer, Validator};
@@ -113,11 +115,7 @@ impl Partition {
     ) -> Result<Self, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let load = Load::new(start.threads);
-        let bounds = Bounds {
-            all_max: start.limits.pool_queue_max,
-            caller_max: start.limits.caller_pool_queue_max,
-        };
-        let pool = NicedPool::start(cores, bounds, Arc::clone(&load)).map_err(Failure::Threads)?;
+        let pool = pool(start, cores, &load)?;
         let mut seal = seal(start, sealing, &*clock)?;
         open::settle(start, &mut seal).await?;
         let keys = open::keys(&seal, memory_is_locked, token)?;
@@ -146,19 +144,22 @@ impl Partition {
         let serving = serving(active.clone(), hsm);
         let told = Told { trail: &trail, courier: &courier, tracer: &tracer, aside: &aside };
         let plane = plane(start, serving, callers, told, &keeper, &remembered.losses)?;
-        let folder = start.folder.clone();
-        let names = certificate_names(start);
-        let (tls, renew_at) =
-            Tls::open(Arc::clone(agent), keys.files, folder, names, clock.now()).await?;
-        tokio::spawn(Arc::clone(&tls).keep_fresh(renew_at, clock));
+        let tls = tls(start, agent, keys.files, clock).await?;
         tend(active.as_ref(), &trail, &keeper);
-        let server = Server::new(Arc::clone(&plane), tls, load, Arc::clone(&counts), &start.limits);
-        let (places, of) = (Arc::clone(server.places()), door.clone());
+        let (of, with) = (Arc::clone(&plane), Arc::clone(&counts));
+        let server = Server::new(of, Arc::clone(&tls), load, with, &start.limits);
         let activated = active.is_some();
-        let copies = Arc::clone(&courier);
-        let metrics =
-            Metrics { counts, plane, door: of, hsm: active, pool, places, courier: copies, tracer };
-        let metrics = Arc::new(metrics);
+        let metrics = Arc::new(Metrics {
+            counts,
+            plane,
+            door: door.clone(),
+            hsm: active,
+            pool,
+            places: Arc::clone(server.places()),
+            courier: Arc::clone(&courier),
+            tracer,
+            tls,
+        });
         let stop_grace = Duration::from_millis(start.limits.stop_grace_ms);
         let agent = Arc::clone(agent);
         Ok(Self {
@@ -221,6 +222,7 @@ impl Partition {
                         let shown = inspect(&self.door, &*self.keeper);
                         self.agent.tell(&ToAgent::Inspected { id, shown }).await?;
                     }
+                    Some(Arrival::Tls(id, order, key)) => self.order_tls(id, order, key),
                     Some(Arrival::Stop) => return Ok(()),
                     None => return Err(Failure::AgentGone),
                 },
@@ -272,6 +274,18 @@ impl Partition {
         Ok(())
     }
 
+    /// Carried out beside everything else: a certificate may have to be signed.
+    fn order_tls(&self, id: u64, order: TlsOrder, key: Option<OwnedFd>) {
+        let (tls, trail, agent) =
+            (Arc::clone(&self.metrics.tls), self.trail.clone(), Arc::clone(&self.agent));
+        tokio::spawn(async move {
+            let shown = tls.order(order, key, &trail).await;
+            if let Err(error) = agent.tell(&ToAgent::Inspected { id, shown }).await {
+                tracing::warn!("{}", chain(&error));
+            }
+        });
+    }
+
     /// Answers beside everything else: the agent may be slow to take it.
     fn show_metrics(&self, id: u64) {
         let (metrics, agent) = (Arc::clone(&self.metrics), Arc::clone(&self.agent));
@@ -298,6 +312,28 @@ async fn trail(
         agent.tell(&ToAgent::Anew).await?;
     }
     Err(failure)
+}
+
+/// The threads for what is costly.
+fn pool(start: &Start, cores: usize, load: &Arc<Load>) -> Result<Arc<NicedPool>, Failure> {
+    let bounds = Bounds {
+        all_max: start.limits.pool_queue_max,
+        caller_max: start.limits.caller_pool_queue_max,
+    };
+    NicedPool::start(cores, bounds, Arc::clone(load)).map_err(Failure::Threads)
+}
+
+/// The TLS, and the care for it.
+async fn tls(
+    start: &Start,
+    agent: &Arc<Agent>,
+    cipher: Arc<RecordCipher>,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<Tls>, Failure> {
+    let (folder, names) = (start.folder.clone(), certificate_names(start));
+    let tls = Tls::open(Arc::clone(agent), cipher, folder, names, clock).await?;
+    tokio::spawn(Arc::clone(&tls).keep_fresh());
+    Ok(tls)
 }
 
 /// The HSM in its state.

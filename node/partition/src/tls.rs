@@ -1,23 +1,37 @@
-//! The server's TLS: which versions and protocols, and a certificate that is renewed while it runs.
+//! The server's TLS: which versions and protocols, and a certificate that is renewed or exchanged
+//! while it runs. `docs/design/tls.md` says which one is used.
 
 use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use casemate_audit::{Call, Detail, DetailValue, Phase, Record, Trail, TrailError, Verdict};
+use casemate_channel::TlsOrder;
+use casemate_engine_soft::ceremony::SoftPrimitives;
 use casemate_engine_soft::domain::RecordCipher;
 use casemate_hsm::{Clock, UnixSeconds};
+use casemate_quorum::Primitives;
+use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
-use rustls::sign::SingleCertAndKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use serde_json::{Value, json};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::agent::Agent;
-use crate::certificate::{CertificateError, Certified, Maker};
+use crate::certificate::{CertificateError, Maker, names_of};
 use crate::failure::chain;
+use crate::own_certificate::{Brought, Own, OwnPlace, OwnRefusal};
 
 /// How often the certificate's age is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(600);
+/// From so many seconds before its end an own certificate is warned of,
+const WARN_BEFORE_S: i64 = 30 * 86_400;
+/// once in so many seconds.
+const WARN_EVERY_S: i64 = 86_400;
 
 /// HTTP/2 as it is named in the TLS hello.
 pub(crate) const H2: &[u8] = b"h2";
@@ -29,7 +43,64 @@ pub(crate) struct Tls {
     cipher: Arc<RecordCipher>,
     folder: PathBuf,
     names: BTreeSet<String>,
+    clock: Arc<dyn Clock>,
     config: ArcSwap<ServerConfig>,
+    shown: Mutex<Shown>,
+    /// One change at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// Where the certificate in force comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The node's own authority.
+    Node,
+    /// The operator.
+    Own,
+}
+
+/// The certificate in force.
+#[derive(Clone, Debug)]
+struct Shown {
+    source: Source,
+    facts: Facts,
+    /// Addresses of the HSM that it does not name.
+    not_named: Vec<String>,
+    /// When the node's is renewed.
+    renew_at: UnixSeconds,
+}
+
+/// What a certificate says.
+#[derive(Clone, Debug, Default)]
+struct Facts {
+    sha256: String,
+    subject: String,
+    issuer: String,
+    names: Vec<String>,
+    not_before: i64,
+    not_after: i64,
+}
+
+/// Why an order was not carried out.
+#[derive(Debug, thiserror::Error)]
+enum OrderError {
+    #[error(transparent)]
+    Own(#[from] OwnRefusal),
+    #[error("the HSM's certificate could not be exchanged")]
+    Certificate(#[from] CertificateError),
+    #[error("it could not be recorded, so nothing was changed")]
+    NotRecorded(#[from] TrailError),
+    #[error("the key's file did not come along")]
+    NoKey,
+}
+
+impl Source {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Own => "own",
+        }
+    }
 }
 
 impl Tls {
@@ -39,13 +110,21 @@ impl Tls {
         cipher: Arc<RecordCipher>,
         folder: PathBuf,
         names: BTreeSet<String>,
-        now: UnixSeconds,
-    ) -> Result<(Arc<Self>, UnixSeconds), CertificateError> {
-        let maker = Maker { agent: &agent, cipher: &cipher, folder: &folder, names: &names };
-        let certified = maker.stored_or_new(now).await?;
-        let config = ArcSwap::new(config(&certified)?);
-        let tls = Self { agent, cipher, folder, names, config };
-        Ok((Arc::new(tls), certified.renew_at))
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, CertificateError> {
+        let own = OwnPlace { cipher: &cipher, folder: &folder, names: &names }.stored();
+        let (key, shown) = match own {
+            Some(own) => shown_own(own),
+            None => {
+                let maker =
+                    Maker { agent: &agent, cipher: &cipher, folder: &folder, names: &names };
+                let certified = maker.stored_or_new(clock.now()).await?;
+                shown_node(certified.key, certified.renew_at)
+            }
+        };
+        let (config, shown) = (ArcSwap::new(config(key)?), Mutex::new(shown));
+        let turn = tokio::sync::Mutex::default();
+        Ok(Arc::new(Self { agent, cipher, folder, names, clock, config, shown, turn }))
     }
 
     /// What a new connection is accepted with.
@@ -53,35 +132,189 @@ impl Tls {
         self.config.load_full()
     }
 
-    /// Renews the certificate whenever it is time. Never ends.
-    pub(crate) async fn keep_fresh(
-        self: Arc<Self>,
-        mut renew_at: UnixSeconds,
-        clock: Arc<dyn Clock>,
-    ) {
+    /// Where the certificate in force comes from, and its end in Unix seconds.
+    pub(crate) fn in_force(&self) -> (Source, i64) {
+        let shown = self.shown.lock();
+        (shown.source, shown.facts.not_after)
+    }
+
+    /// Renews the node's certificate whenever it is time, and warns of the end of an own one. Never
+    /// ends.
+    pub(crate) async fn keep_fresh(self: Arc<Self>) {
+        let mut warned_at = i64::MIN;
         loop {
             tokio::time::sleep(LOOK_INTERVAL).await;
-            if clock.now() < renew_at {
+            let now = self.clock.now();
+            let Shown { source, facts, renew_at, .. } = self.shown.lock().clone();
+            let is_due = match source {
+                Source::Node => now >= renew_at,
+                Source::Own => now.0 >= facts.not_after - WARN_BEFORE_S,
+            };
+            if !is_due {
                 continue;
             }
-            match self.renew().await {
-                Ok(at) => renew_at = at,
-                Err(error) => tracing::warn!("{}; tried again later", chain(&error)),
+            let says = match source {
+                Source::Node => match self.back_to_node().await {
+                    Ok(()) => continue,
+                    Err(error) => format!("{}; tried again later", chain(&error)),
+                },
+                Source::Own => format!(
+                    "the HSM's own TLS certificate ends at {} (Unix seconds): run `casemate tls \
+                     request`, have it signed, and `casemate tls install` it",
+                    facts.not_after
+                ),
+            };
+            if now.0 >= warned_at.saturating_add(WARN_EVERY_S) {
+                warned_at = now.0;
+                tracing::warn!("{says}");
             }
         }
     }
 
-    async fn renew(&self) -> Result<UnixSeconds, CertificateError> {
+    /// Carries out an order; what came of it, for whoever ordered it.
+    pub(crate) async fn order(
+        &self,
+        order: TlsOrder,
+        key: Option<OwnedFd>,
+        trail: &Trail,
+    ) -> Value {
+        let _turn = self.turn.lock().await;
+        match self.carry_out(order, key, trail).await {
+            Ok(result) => json!({ "result": result }),
+            Err(error) => json!({ "error": chain(&error) }),
+        }
+    }
+
+    async fn carry_out(
+        &self,
+        order: TlsOrder,
+        key: Option<OwnedFd>,
+        trail: &Trail,
+    ) -> Result<Value, OrderError> {
+        match order {
+            TlsOrder::Show => {}
+            TlsOrder::Request => {
+                record(trail, "TlsKeyRequested", &[]).await?;
+                return Ok(json!({ "request": self.place().request()? }));
+            }
+            TlsOrder::Install { chain_pem } => {
+                let brought = self.place().requested(&chain_pem, self.clock.now())?;
+                self.use_own(brought, trail).await?;
+            }
+            TlsOrder::Import { chain_pem } => {
+                let key = key.ok_or(OrderError::NoKey)?;
+                let brought = self.place().brought(&chain_pem, key, self.clock.now())?;
+                self.use_own(brought, trail).await?;
+            }
+            TlsOrder::Reset => {
+                record(trail, "TlsCertificateReset", &[]).await?;
+                self.back_to_node().await?;
+                self.place().forget()?;
+            }
+        }
+        Ok(self.show())
+    }
+
+    async fn use_own(&self, brought: Brought, trail: &Trail) -> Result<(), OrderError> {
+        let (key, shown) = shown_own(brought.own.clone());
+        let config = config(key)?;
+        record(trail, "TlsCertificateSet", &shown.facts.details()).await?;
+        self.place().keep(&brought)?;
+        self.config.store(config);
+        *self.shown.lock() = shown;
+        Ok(())
+    }
+
+    async fn back_to_node(&self) -> Result<(), CertificateError> {
         let Self { agent, cipher, folder, names, .. } = self;
         let certified = Maker { agent, cipher, folder, names }.new_one().await?;
-        self.config.store(config(&certified)?);
-        Ok(certified.renew_at)
+        let (key, shown) = shown_node(certified.key, certified.renew_at);
+        self.config.store(config(key)?);
+        *self.shown.lock() = shown;
+        Ok(())
+    }
+
+    fn place(&self) -> OwnPlace<'_> {
+        OwnPlace { cipher: &self.cipher, folder: &self.folder, names: &self.names }
+    }
+
+    fn show(&self) -> Value {
+        let Shown { source, facts, not_named, renew_at } = self.shown.lock().clone();
+        let renewed = (source == Source::Node).then_some(renew_at.0);
+        json!({
+            "source": source.name(),
+            "certificateSha256": facts.sha256,
+            "subject": facts.subject,
+            "issuer": facts.issuer,
+            "names": facts.names,
+            "addressesNotNamed": not_named,
+            "notBefore": facts.not_before,
+            "notAfter": facts.not_after,
+            "renewedByItselfAt": renewed,
+            "requested": self.place().is_requested(),
+        })
     }
 }
 
+fn shown_own(own: Own) -> (CertifiedKey, Shown) {
+    let Own { key, not_named } = own;
+    let facts = Facts::of(&key);
+    let renew_at = UnixSeconds(facts.not_after);
+    (key, Shown { source: Source::Own, facts, not_named, renew_at })
+}
+
+fn shown_node(key: CertifiedKey, renew_at: UnixSeconds) -> (CertifiedKey, Shown) {
+    let facts = Facts::of(&key);
+    (key, Shown { source: Source::Node, facts, not_named: Vec::new(), renew_at })
+}
+
+impl Facts {
+    /// Of the first certificate; nothing of one that cannot be read, which is never used.
+    fn of(key: &CertifiedKey) -> Self {
+        let Some(leaf) = key.cert.first() else { return Self::default() };
+        let Ok((_, facts)) = X509Certificate::from_der(leaf) else { return Self::default() };
+        let digest = SoftPrimitives.sha256(leaf);
+        Self {
+            sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            subject: facts.subject().to_string(),
+            issuer: facts.issuer().to_string(),
+            names: names_of(&facts).into_iter().collect(),
+            not_before: facts.validity().not_before.timestamp(),
+            not_after: facts.validity().not_after.timestamp(),
+        }
+    }
+
+    fn details(&self) -> [Detail; 3] {
+        [
+            detail("certificateSha256", DetailValue::Text(self.sha256.clone())),
+            detail("notAfter", DetailValue::Number(self.not_after)),
+            detail("names", DetailValue::Texts(self.names.clone())),
+        ]
+    }
+}
+
+fn detail(name: &'static str, value: DetailValue) -> Detail {
+    Detail { name: name.into(), value }
+}
+
+/// Records an order before it is carried out.
+async fn record(trail: &Trail, operation: &str, details: &[Detail]) -> Result<(), TrailError> {
+    let call = Call { details, ..Call::default() };
+    let appended = trail.append(&Record {
+        phase: Phase::Service,
+        operation,
+        call: &call,
+        verdict: Verdict::Success,
+        permit: None,
+        key: None,
+        intent: None,
+    });
+    appended.await.map(drop)
+}
+
 /// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1, tickets, no early data.
-fn config(certified: &Certified) -> Result<Arc<ServerConfig>, CertificateError> {
-    let resolver = SingleCertAndKey::from(certified.key.clone());
+fn config(key: CertifiedKey) -> Result<Arc<ServerConfig>, CertificateError> {
+    let resolver = SingleCertAndKey::from(key);
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(CertificateError::Tls)?

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::config::{ConfigRefusal, NodeConfig};
 use super::creation::NewHsm;
+use super::tls::TlsQuestion;
 use crate::local::ask_patiently;
 
 /// How long most answers are waited for.
@@ -40,6 +41,13 @@ pub(crate) enum Question {
         /// Which.
         name: String,
     },
+    /// Show or change the TLS of one.
+    Tls {
+        /// Which.
+        name: String,
+        /// What is to be done.
+        order: Box<TlsQuestion>,
+    },
     /// What is known of all.
     List,
     /// Bring all under the seal that the node's file names.
@@ -57,6 +65,7 @@ impl Question {
             | Self::Delete { .. }
             | Self::Show { .. }
             | Self::Inspect { .. }
+            | Self::Tls { .. }
             | Self::List
             | Self::ShowSeal => ANSWER_TIMEOUT,
         }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::ask::{AskError, Question, ask_node};
 use super::creation::NewHsm;
+use super::tls::TlsQuestion;
 use crate::say::say;
 
 /// How long a new HSM is waited for.
@@ -55,6 +56,29 @@ pub enum SealCommand {
     Show,
 }
 
+/// What is to be done with the TLS of an HSM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsCommand {
+    /// Show the certificate in force.
+    Show,
+    /// Make a key and a request for a certificate.
+    Request,
+    /// Use the certificate of the request.
+    Install {
+        /// The file of the chain.
+        chain: PathBuf,
+    },
+    /// Use a certificate and its key.
+    Import {
+        /// The file of the chain.
+        chain: PathBuf,
+        /// The file of the key.
+        key: PathBuf,
+    },
+    /// Go back to the node's authority.
+    Reset,
+}
+
 /// Why it was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
@@ -64,6 +88,15 @@ pub enum CommandError {
     /// The file of roots.
     #[error("{path} cannot be read; give the PEM file of the CA of the issuer's certificate")]
     Roots {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// A file of certificates.
+    #[error("{path} cannot be read; give the path of a PEM file", path = path.display())]
+    Pem {
         /// The file.
         path: PathBuf,
         /// What the system said.
@@ -130,6 +163,43 @@ pub async fn node_seal(
     let answer = ask_node(config, &question).await?;
     writeln!(out, "{answer:#}")?;
     Ok(out.flush()?)
+}
+
+/// The same for the TLS of one. A request is printed as it is sent to an authority.
+///
+/// # Errors
+/// When there is no node, a file cannot be read, or the HSM says no; its certificate is then the
+/// one before.
+pub async fn tls(
+    config: &Path,
+    (name, command): (String, TlsCommand),
+    out: &mut dyn Write,
+) -> Result<(), CommandError> {
+    let order = match command {
+        TlsCommand::Show => TlsQuestion::Show,
+        TlsCommand::Request => TlsQuestion::Request,
+        TlsCommand::Install { chain } => TlsQuestion::Install { chain: pem(&chain)? },
+        TlsCommand::Import { chain, key } => {
+            let unread = |cause| CommandError::Pem { path: key.clone(), cause };
+            let key = std::path::absolute(&key).map_err(unread)?;
+            TlsQuestion::Import { chain: pem(&chain)?, key }
+        }
+        TlsCommand::Reset => TlsQuestion::Reset,
+    };
+    let answer = ask_node(config, &Question::Tls { name, order: Box::new(order) }).await?;
+    match answer.get("request").and_then(Value::as_str) {
+        Some(request) => write!(out, "{request}")?,
+        None => writeln!(out, "{answer:#}")?,
+    }
+    Ok(out.flush()?)
+}
+
+fn pem(path: &Path) -> Result<String, CommandError> {
+    let fails = |cause| CommandError::Pem { path: path.to_owned(), cause };
+    if std::fs::metadata(path).map_err(fails)?.len() > ROOTS_BYTES_MAX {
+        return Err(fails(std::io::ErrorKind::FileTooLarge.into()));
+    }
+    std::fs::read_to_string(path).map_err(fails)
 }
 
 fn roots(path: &Path) -> Result<String, CommandError> {

@@ -31,6 +31,7 @@ impl NodeLocal {
             Question::Delete { name } => self.hsms.delete(&name).await,
             Question::Show { name } => self.hsms.show(&name),
             Question::Inspect { name } => self.hsms.inspect(&name).await,
+            Question::Tls { name, order } => self.hsms.tls(&name, *order).await,
             Question::List => Ok(self.hsms.list()),
             Question::ChangeSeal => self.hsms.change_seal().await,
             Question::ShowSeal => Ok(self.hsms.show_seal()),

@@ -17,6 +17,7 @@ use super::config::NodeConfig;
 use super::creation::{CreationRefusal, NewHsm};
 use super::record::{self, HSMS_MAX, HsmRecord, RecordError};
 use super::seals::{SLOTS, Seals, SealsError, Term};
+use super::tls::TlsError;
 use crate::authority::Authority;
 use crate::clock::now;
 use crate::courier::CourierPlace;
@@ -75,6 +76,9 @@ pub enum SetError {
     /// It does not answer.
     #[error("the HSM {0} does not answer now; `casemate hsm show {0}` says how it is")]
     Silent(String),
+    /// Its TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Its record.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -177,6 +181,14 @@ impl HsmSet {
         let running = self.running.lock();
         let hsm = running.get(&name).ok_or(SetError::NoSuchHsm(name))?;
         Ok(self.shown(hsm))
+    }
+
+    /// The way to one, and what is asked of it.
+    pub(crate) fn reached(&self, name: &str) -> Result<(Arc<HsmLink>, Arc<SharedFacts>), SetError> {
+        let name = name.to_ascii_lowercase();
+        let running = self.running.lock();
+        let hsm = running.get(&name).ok_or(SetError::NoSuchHsm(name))?;
+        Ok((Arc::clone(&hsm.link), Arc::clone(&hsm.facts)))
     }
 
     /// What one says of itself, with what is known of it here.
