@@ -291,6 +291,12 @@ pub struct HsmCreate {
     /// Forbid that deleted keys are purged before their retention ends.
     #[arg(long)]
     pub purge_protection: bool,
+    /// Where the HSM's keys live, for ever [default: software].
+    #[arg(long, value_enum)]
+    pub engine: Option<EngineChoice>,
+    /// The token, if they live in one.
+    #[command(flatten)]
+    pub token: TokenArguments,
 }
 
 /// Where keys live.

@@ -161,6 +161,7 @@ fn managed(command: HsmCommand) -> Managed {
                 outbound: create.outbound,
                 retention_days: create.retention_days,
                 purge_protection: create.purge_protection,
+                engine: engine(create.engine, create.token).unwrap_or_default(),
             }),
         },
     }

@@ -24,10 +24,23 @@ fn claims(token: &str) -> Value {
 
 /// Makes an HSM whose administrator is the app of `dev`.
 pub fn create(node: &Node, dev: &Dev, name: &str) -> Value {
+    create_with(node, dev, name, &[])
+}
+
+/// The same with more words of the command.
+pub fn create_with(node: &Node, dev: &Dev, name: &str, more: &[&str]) -> Value {
+    let words = create_words(dev, name);
+    let words: Vec<&str> = words.iter().map(String::as_str).chain(more.iter().copied()).collect();
+    node.hsm_json(&words)
+}
+
+/// The words that make it.
+#[must_use]
+pub fn create_words(dev: &Dev, name: &str) -> Vec<String> {
     let (issuer, tenant) = issuer(dev);
     let admin = claims(&dev.token())["oid"].as_str().expect("an oid").to_owned();
     let ca = dev.ca().display().to_string();
-    node.hsm_json(&[
+    [
         "create",
         name,
         "--tenant",
@@ -42,7 +55,9 @@ pub fn create(node: &Node, dev: &Dev, name: &str) -> Value {
         "https://managedhsm.azure.net",
         "--retention-days",
         "7",
-    ])
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 /// Gives its security domain to the officers of `dev`.

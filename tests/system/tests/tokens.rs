@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use casemate_system_tests::python;
+use casemate_system_tests::{nodes, python};
 use casemate_test_kit::process::eventually;
 use casemate_test_kit::scan::Scanner;
 use casemate_test_kit::softhsm::{LABEL, SoftHsm, module};
-use casemate_test_kit::{Dev, Options};
+use casemate_test_kit::{Dev, Node, Options};
 use serde_json::{Value, json};
 
 /// `casemate dev` with its keys in this token.
@@ -256,4 +256,49 @@ fn a_start_without_its_token_says_what_is_missing() {
     *told = pin.display().to_string();
     let failed = Dev::try_start(wrong).expect_err("others may read the PIN");
     assert!(failed.log.contains("chmod 600"), "{failed:?}");
+}
+
+#[test]
+fn an_hsm_of_a_node_keeps_its_keys_in_a_token_of_its_own() {
+    let (dev, token) = (Dev::fresh(), SoftHsm::new());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let conf = token.conf();
+    let given = [("SOFTHSM2_CONF", conf.as_path())];
+    let text = |path: &Path| path.display().to_string();
+    let (module, pin, own) = (text(&module()), text(&token.pin_file()), text(token.folder()));
+    let words = ["--engine", "pkcs11", "--pkcs11-module", &module, "--pkcs11-token", LABEL];
+    let more = ["--pkcs11-pin-file", &pin, "--pkcs11-path", &own, "--pkcs11-env", "SOFTHSM2_CONF"];
+    let words = [&words[..], &more].concat();
+    let node = Node::start_with(folder.path(), "", &given);
+    let made = nodes::create_with(&node, &dev, "alpha", &words);
+    assert_eq!(made["engine"], "pkcs11", "{made}");
+    let second = [
+        &nodes::create_words(&dev, "beta")[..],
+        &words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>(),
+    ]
+    .concat();
+    let second: Vec<&str> = second.iter().map(String::as_str).collect();
+    let refused = node.hsm(&second);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("that of the HSM alpha"), "{said}");
+    nodes::activate(&node, &dev, "alpha");
+    nodes::let_use_keys(&node, &dev, "alpha");
+    let mut rest = nodes::client(&node, &dev, "alpha");
+    let made = json!({ "kty": "EC-HSM", "crv": "P-256" });
+    let key = rest.call("POST", "/keys/signer/create", &made).expect("an answer");
+    let key = key.expect_ok("signer")["key"].clone();
+    let signature = |node: &Node| {
+        let body = json!({ "alg": "ES256", "value": URL_SAFE_NO_PAD.encode([7; 32]) });
+        let answer = nodes::client(node, &dev, "alpha").call("POST", "/keys/signer/sign", &body);
+        answer.expect("an answer").expect_ok("sign")["value"].as_str().expect("text").to_owned()
+    };
+    assert!(openssl_takes(&dev, &key, &signature(&node)));
+    assert_eq!(node.hsm_json(&["inspect", "alpha"])["hsm"]["engine"], "pkcs11");
+    node.stop();
+    let node = Node::start_with(folder.path(), "", &given);
+    let ready = || node.hsm_json(&["show", "alpha"])["state"] == "ready";
+    assert!(eventually(Duration::from_secs(20), ready), "{}", node.log());
+    assert!(openssl_takes(&dev, &key, &signature(&node)), "the engine is remembered");
+    node.stop();
+    dev.stop();
 }

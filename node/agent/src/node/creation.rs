@@ -1,5 +1,8 @@
 //! `casemate hsm create`: the first settings of an HSM, checked before anything is made.
 
+use std::path::PathBuf;
+
+use casemate_channel::Engine;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
@@ -16,6 +19,8 @@ const ADMINISTRATORS_MAX: usize = 16;
 const FURTHER_MAX: usize = 16;
 /// Longest URL or name, in bytes.
 const TEXT_BYTES_MAX: usize = 2048;
+/// Longest label of a token, in bytes (PKCS #11, `CK_TOKEN_INFO`).
+const LABEL_BYTES_MAX: usize = 32;
 /// The one role of first administrators; whoever holds it gives the others.
 const FIRST_ROLES: [&str; 1] = ["Managed HSM Administrator"];
 
@@ -45,6 +50,9 @@ pub struct NewHsm {
     pub retention_days: Option<u32>,
     /// Whether deleted keys stay until then, whoever asks.
     pub purge_protection: bool,
+    /// Where its keys live, for ever.
+    #[serde(default)]
+    pub engine: Engine,
 }
 
 /// Why no HSM is made.
@@ -76,9 +84,29 @@ pub enum CreationRefusal {
     /// Not a host with a port.
     #[error("{0:?} is no host with a port, such as login.example.org:443")]
     Host(String),
+    /// A path that depends on where the program was started.
+    #[error("{0:?} depends on where the program is started; write the whole path, from / on")]
+    Relative(PathBuf),
+    /// A label that no token can have.
+    #[error("the token's label is {0:?}; write the one it was initialised with, 1 to 32 bytes")]
+    Label(String),
     /// Retention out of range.
     #[error("{0} days of retention are not possible; use 7 to 90")]
     Retention(u32),
+}
+
+/// What can be known of a token from the words alone.
+fn check_engine(engine: &Engine) -> Result<(), CreationRefusal> {
+    let Engine::Pkcs11(place) = engine else { return Ok(()) };
+    let fixed = [&place.module, &place.pin_file];
+    let mut paths = fixed.into_iter().chain(&place.paths);
+    if let Some(path) = paths.find(|path| !path.is_absolute()) {
+        return Err(CreationRefusal::Relative(path.clone()));
+    }
+    match (1..=LABEL_BYTES_MAX).contains(&place.token.len()) {
+        true => Ok(()),
+        false => Err(CreationRefusal::Label(place.token.clone())),
+    }
 }
 
 impl NewHsm {
@@ -87,6 +115,7 @@ impl NewHsm {
         if !is_hsm_name(&self.name) {
             return Err(CreationRefusal::Name(self.name.clone()));
         }
+        check_engine(&self.engine)?;
         let issuer = https("the issuer", &self.issuer)?;
         let usual =
             format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
@@ -179,6 +208,7 @@ fn https(what: &'static str, text: &str) -> Result<Url, CreationRefusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use casemate_channel::Pkcs11;
 
     fn new_hsm() -> NewHsm {
         let key = rcgen::generate_simple_self_signed(vec!["ca.example".to_owned()]).unwrap();
@@ -194,7 +224,33 @@ mod tests {
             outbound: Vec::new(),
             retention_days: None,
             purge_protection: true,
+            engine: Engine::Software,
         }
+    }
+
+    fn token(label: &str, path: &str) -> Engine {
+        Engine::Pkcs11(Pkcs11 {
+            module: "/m.so".into(),
+            token: label.to_owned(),
+            pin_file: "/pin".into(),
+            paths: vec![path.into()],
+            environment: Vec::new(),
+            daemon: false,
+        })
+    }
+
+    #[test]
+    fn a_token_is_named_by_whole_paths_and_its_label() {
+        assert_eq!(check_engine(&token("one", "/var/tokens")), Ok(()));
+        let relative = check_engine(&token("one", "tokens")).unwrap_err();
+        assert!(relative.to_string().contains("whole path"), "{relative}");
+        for label in ["", &"x".repeat(33)] {
+            assert!(matches!(check_engine(&token(label, "/t")), Err(CreationRefusal::Label(_))));
+        }
+        let text = serde_json::to_string(&new_hsm()).unwrap();
+        let without = text.replace(",\"engine\":\"software\"", "");
+        assert_ne!(text, without);
+        assert_eq!(serde_json::from_str::<NewHsm>(&without).unwrap(), new_hsm());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the node remembers of one HSM: never a key, never a record, only what was made when.
 
+use casemate_channel::Engine;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -22,6 +23,9 @@ pub(crate) struct HsmRecord {
     pub(crate) created_at: i64,
     /// Its partition's own user, once the agent has run as root.
     pub(crate) user: Option<u32>,
+    /// Where its keys live; settled when it was made.
+    #[serde(default)]
+    pub(crate) engine: Engine,
     /// The first settings, until they are sealed in it; from then on they are nowhere else.
     pub(crate) settings: Option<Value>,
 }
@@ -68,9 +72,9 @@ pub enum RecordError {
 }
 
 impl HsmRecord {
-    pub(crate) fn new(name: &str, created_at: i64, settings: Value) -> Self {
-        let settings = Some(settings);
-        Self { format: FORMAT, name: name.to_owned(), created_at, user: None, settings }
+    pub(crate) fn new(name: &str, created_at: i64, settings: Value, engine: Engine) -> Self {
+        let (name, settings) = (name.to_owned(), Some(settings));
+        Self { format: FORMAT, name, created_at, user: None, engine, settings }
     }
 
     /// Makes it durable.
@@ -135,7 +139,8 @@ mod tests {
     fn records_come_back_by_name() {
         let (_parent, folder) = folder();
         assert!(HsmRecord::all(&folder).unwrap().is_empty());
-        let [beta, alpha] = ["beta", "alpha"].map(|name| HsmRecord::new(name, 7, json!({"a": 1})));
+        let [beta, alpha] = ["beta", "alpha"]
+            .map(|name| HsmRecord::new(name, 7, json!({"a": 1}), Engine::Software));
         beta.save(&folder).unwrap();
         alpha.save(&folder).unwrap();
         assert_eq!(HsmRecord::all(&folder).unwrap(), [alpha, beta]);
@@ -147,14 +152,14 @@ mod tests {
         folder.make("hsm/alpha").unwrap();
         let error = HsmRecord::all(&folder).unwrap_err();
         assert!(error.to_string().contains("hsms/alpha.json"), "{error}");
-        HsmRecord::new("alpha", 7, json!({})).save(&folder).unwrap();
+        HsmRecord::new("alpha", 7, json!({}), Engine::Software).save(&folder).unwrap();
         assert_eq!(HsmRecord::all(&folder).unwrap().len(), 1);
     }
 
     #[test]
     fn foreign_records_are_refused() {
         let (_parent, folder) = folder();
-        HsmRecord::new("alpha", 7, json!({})).save(&folder).unwrap();
+        HsmRecord::new("alpha", 7, json!({}), Engine::Software).save(&folder).unwrap();
         let good = folder.read("hsms/alpha.json").unwrap().unwrap();
         for bad in ["", "{}", "[]", &good.replace("alpha", "beta"), &good.replace(": 1,", ": 2,")] {
             folder.write("hsms/alpha.json", bad.as_bytes()).unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use casemate_channel::{Confine, Creation, ExternalName, Seal, Start, VERSION, chain};
+use casemate_channel::{Confine, Creation, Engine, ExternalName, Seal, Start, VERSION, chain};
 use casemate_control_plane::Activation;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -76,6 +76,14 @@ pub enum SetError {
     /// It does not answer.
     #[error("the HSM {0} does not answer now; `casemate hsm show {0}` says how it is")]
     Silent(String),
+    /// Its token is another's.
+    #[error("the token {token:?} is that of the HSM {hsm}; initialise one for this HSM alone")]
+    TokenTaken {
+        /// The token's label.
+        token: String,
+        /// Whose it is.
+        hsm: String,
+    },
     /// Its TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -140,7 +148,8 @@ impl HsmSet {
         if self.running.lock().len() >= HSMS_MAX {
             return Err(RecordError::TooMany.into());
         }
-        let record = HsmRecord::new(&name, now(), settings);
+        self.refuse_token_of_another(&asked.engine)?;
+        let record = HsmRecord::new(&name, now(), settings, asked.engine);
         // First the record: an HSM's folder without one would stop the node's next start.
         record.save(&self.folder)?;
         say(format_args!("creating HSM {name}"));
@@ -244,6 +253,26 @@ impl HsmSet {
         }
     }
 
+    /// One token, one HSM: each has a wrapping key of its own there.
+    fn refuse_token_of_another(&self, engine: &Engine) -> Result<(), SetError> {
+        let Engine::Pkcs11(wanted) = engine else { return Ok(()) };
+        let running = self.running.lock();
+        let mut hsms = running.values();
+        let taken = hsms.find(|hsm| match &hsm.record.engine {
+            Engine::Pkcs11(taken) => {
+                (&taken.module, &taken.token) == (&wanted.module, &wanted.token)
+            }
+            Engine::Software => false,
+        });
+        match taken {
+            Some(hsm) => Err(SetError::TokenTaken {
+                token: wanted.token.clone(),
+                hsm: hsm.record.name.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
     fn shown(&self, hsm: &Running) -> Value {
         let facts = hsm.facts.read();
         let state = match (facts.ready, hsm.supervised.is_finished(), &facts.last_end) {
@@ -258,6 +287,10 @@ impl HsmSet {
             "activated": facts.activated,
             "url": self.url(&hsm.record.name),
             "seal": self.seals.current().seal.shown(),
+            "engine": match &hsm.record.engine {
+                Engine::Software => "software",
+                Engine::Pkcs11(_) => "pkcs11",
+            },
             "created": hsm.record.created_at,
             "restarts": facts.restarts,
             "process": facts.partition_pid,
@@ -326,6 +359,11 @@ impl HsmSet {
             let user = *record.user.get_or_insert_with(users::pick);
             record.save(&self.folder)?;
             users::give(&folder, user).map_err(fails("give to its user", &folder))?;
+            if let Engine::Pkcs11(place) = &record.engine {
+                for path in &place.paths {
+                    users::give(path, user).map_err(fails("give to the HSM's user", path))?;
+                }
+            }
             (Confine { root: Some(folder), uid_gid: Some((user, user)) }, PathBuf::from("/"))
         } else {
             (Confine::default(), folder)
@@ -339,7 +377,7 @@ impl HsmSet {
             names: ["managedhsm", "vault"].map(name).to_vec(),
             named_port: self.port,
             seal: self.seals.seal(&self.seals.current(), &record.name, &seen)?,
-            engine: casemate_channel::Engine::default(),
+            engine: record.engine.clone(),
             folder: seen,
             create: settings.map(|settings| Creation { settings, development: false }),
             limits: self.limits.partition.clone(),
