@@ -1,16 +1,17 @@
 //! Rules over the stream of records. Pure: time is what the records say, so the same records give
 //! the same alerts however often they are looked at.
 
-use std::collections::{HashMap, VecDeque};
+mod counts;
+
+use std::collections::HashMap;
 
 use casemate_audit_sinks::{Burst, Rules};
 use serde_json::json;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Moment};
 use crate::feed::Origin;
 
-/// Subjects that are remembered; beyond, the one that was quiet longest is forgotten.
-const SUBJECTS_MAX: usize = 4_096;
+use counts::{Burster, Table, Threshold};
 
 /// Something somebody should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,15 +32,16 @@ pub(crate) struct Alert {
 /// What is remembered of the stream.
 pub(crate) struct Watch {
     rules: Rules,
-    subjects: HashMap<(&'static str, String), Seen>,
+    tables: HashMap<&'static str, Table>,
 }
 
-#[derive(Default)]
-struct Seen {
-    /// When, in seconds; as many as the rule counts.
-    at: VecDeque<i64>,
-    /// No further alert before this time.
-    quiet_until: i64,
+/// A rule that a record falls under.
+struct Found {
+    rule: &'static str,
+    subject: String,
+    /// The key that it is counted with, where the rule looks at keys and the key is there.
+    key: Option<String>,
+    when: When,
 }
 
 /// The mark of a record by which a caller granted a role to themselves.
@@ -55,6 +57,7 @@ const TOKEN_CUT_OFF: &str = "tokenCutOff";
 const LOG_TROUBLE: &str = "logTrouble";
 const FAILED_AUTHORIZATION: &str = "failedAuthorization";
 const FAILED_DECRYPTION: &str = "failedDecryption";
+const SINK_REMOVED: &str = "sinkRemoved";
 
 /// When a record that falls under a rule is an alert.
 #[derive(Clone, Copy)]
@@ -67,7 +70,7 @@ enum When {
 
 impl Watch {
     pub(crate) fn new(rules: Rules) -> Self {
-        Self { rules, subjects: HashMap::new() }
+        Self { rules, tables: HashMap::new() }
     }
 
     /// Looks at the next record.
@@ -77,13 +80,13 @@ impl Watch {
             return Vec::new();
         }
         let found = self.matching(entry);
-        let alerts = found.into_iter().filter_map(|(rule, subject, when)| {
-            let count = match when {
-                When::Always => 1,
-                When::Often(burst) => self.count(rule, &subject, burst, entry)?,
+        let alerts = found.into_iter().filter_map(|found| {
+            let (count, subject) = match found.when {
+                When::Always => (1, found.subject),
+                When::Often(burst) => (burst.count, self.count(&found, burst, entry)?),
             };
             Some(Alert {
-                rule,
+                rule: found.rule,
                 index,
                 subject,
                 count,
@@ -96,34 +99,37 @@ impl Watch {
     }
 
     /// The rules that this record falls under, each with its subject.
-    fn matching(&self, entry: &Entry) -> Vec<(&'static str, String, When)> {
-        const ONCE: When = When::Often(Burst { count: 1, within_seconds: 1 });
+    fn matching(&self, entry: &Entry) -> Vec<Found> {
+        let mut found = self.changes(entry);
+        found.extend(self.failures(entry));
+        found
+    }
+
+    /// What was done, and who tried to have the security domain.
+    fn changes(&self, entry: &Entry) -> Vec<Found> {
         let rules = &self.rules;
         let operation = entry.text("operationName");
-        // Key names are the same in any case, and who calls chooses how to spell them.
-        let key = || entry.inner("key", "name").to_ascii_lowercase();
         let is_change = entry.text("phase") == "outcome" && entry.succeeded();
         let is_role =
             operation.starts_with("RoleAssignment") || operation.starts_with("RoleDefinition");
         // By the service itself: what a restore brings back or ends.
         let is_done = matches!(entry.text("phase"), "outcome" | "service") && entry.succeeded();
         let is_role_change = is_role && is_done;
-        let is_export = operation == "SecurityDomainBackup";
-        let is_decryption = matches!(operation, "KeyDecrypt" | "KeyUnwrap");
-        let status = entry.number("httpStatusCode").unwrap_or_default();
-        let failed = entry.text("resultType") == "Failed";
         let mut found = Vec::new();
-        if rules.security_domain_export && is_export {
-            found.push((SECURITY_DOMAIN_EXPORT, entry.caller(), When::Always));
+        if rules.security_domain_export && operation == "SecurityDomainBackup" {
+            // Whoever is refused may ask again at will: that must hold up no other alert.
+            let when = if entry.succeeded() { When::Always } else { When::ONCE };
+            found.push(Found::new(SECURITY_DOMAIN_EXPORT, entry.caller(), when));
         }
         if rules.role_change && is_role_change {
-            found.push((ROLE_CHANGE, entry.text("requestUri").to_owned(), When::Always));
+            let path = entry.text("requestUri").to_owned();
+            found.push(Found::new(ROLE_CHANGE, path, When::Always));
         }
         if rules.self_grant && is_role_change && entry.is_marked(GRANT_TO_ONESELF) {
-            found.push((SELF_GRANT, entry.caller(), When::Always));
+            found.push(Found::new(SELF_GRANT, entry.caller(), When::Always));
         }
         if rules.key_purge && operation == "KeyPurge" && entry.succeeded() {
-            found.push((KEY_PURGE, key(), When::Always));
+            found.push(Found::new(KEY_PURGE, key_of(entry), When::Always));
         }
         for (is_on, rule, wanted, subject) in [
             (rules.sink_change, SINK_CHANGE, "AuditSinksSet", "caller"),
@@ -133,65 +139,81 @@ impl Watch {
             if is_on && is_change && operation == wanted {
                 let told = entry.inner("details", subject);
                 let subject = if told.is_empty() { entry.caller() } else { told.to_owned() };
-                found.push((rule, subject, When::Always));
+                found.push(Found::new(rule, subject, When::Always));
             }
-        }
-        if rules.log_trouble && entry.text("phase") == "service" && failed {
-            found.push((LOG_TROUBLE, operation.to_owned(), ONCE));
-        }
-        if let Some(burst) = rules.failed_authorization.filter(|_| matches!(status, 401 | 403)) {
-            found.push((FAILED_AUTHORIZATION, entry.caller(), When::Often(burst)));
-        }
-        let wrong = is_decryption && failed && (400..500).contains(&status) && status != 403;
-        if let Some(burst) = rules.failed_decryption.filter(|_| wrong) {
-            found.push((
-                FAILED_DECRYPTION,
-                format!("{} {}", entry.caller(), key()),
-                When::Often(burst),
-            ));
         }
         found
     }
 
-    /// Notes the record; how many there were, if that is an alert.
-    fn count(
-        &mut self,
-        rule: &'static str,
-        subject: &str,
-        burst: Burst,
-        entry: &Entry,
-    ) -> Option<u32> {
-        let now = entry.moment().map_or(0, crate::entry::Moment::seconds);
-        let wanted = usize::try_from(burst.count).unwrap_or(usize::MAX).max(1);
-        self.make_room();
-        let seen = self.subjects.entry((rule, subject.to_owned())).or_default();
-        seen.at.push_back(now);
-        if seen.at.len() > wanted {
-            seen.at.pop_front();
+    /// What failed or was refused.
+    fn failures(&self, entry: &Entry) -> Vec<Found> {
+        let rules = &self.rules;
+        let operation = entry.text("operationName");
+        let is_decryption = matches!(operation, "KeyDecrypt" | "KeyUnwrap");
+        let status = entry.number("httpStatusCode").unwrap_or_default();
+        let failed = entry.text("resultType") == "Failed";
+        let mut found = Vec::new();
+        if rules.log_trouble && entry.text("phase") == "service" && failed {
+            found.push(Found::new(LOG_TROUBLE, operation.to_owned(), When::ONCE));
         }
-        let oldest = seen.at.front().copied().unwrap_or(now);
-        let within = i64::from(burst.within_seconds);
-        if seen.at.len() < wanted || now - oldest > within || now < seen.quiet_until {
-            return None;
+        if let Some(burst) = rules.failed_authorization.filter(|_| matches!(status, 401 | 403)) {
+            found.push(Found::new(FAILED_AUTHORIZATION, entry.caller(), When::Often(burst)));
         }
-        seen.quiet_until = now.saturating_add(i64::from(self.rules.quiet_seconds));
-        seen.at.clear();
-        Some(burst.count)
+        // Neither what was not allowed, nor what was turned away before anybody looked at it.
+        let is_answer = (400..500).contains(&status) && !matches!(status, 401 | 403 | 429);
+        let wrong = is_decryption && failed && is_answer;
+        if let Some(burst) = rules.failed_decryption.filter(|_| wrong) {
+            // Who calls can make up any number of names of keys that are not there.
+            let key = (status != 404).then(|| key_of(entry));
+            let when = When::Often(burst);
+            found.push(Found { key, ..Found::new(FAILED_DECRYPTION, entry.caller(), when) });
+        }
+        found
     }
 
-    fn make_room(&mut self) {
-        if self.subjects.len() < SUBJECTS_MAX {
-            return;
-        }
-        let last = |seen: &Seen| seen.at.back().copied().max(Some(seen.quiet_until));
-        let oldest = self.subjects.iter().min_by_key(|(_, seen)| last(seen));
-        if let Some(oldest) = oldest.map(|(subject, _)| subject.clone()) {
-            self.subjects.remove(&oldest);
+    /// Notes the record; whom or what it is about, if that is an alert.
+    fn count(&mut self, found: &Found, burst: Burst, entry: &Entry) -> Option<String> {
+        let now = entry.moment().map_or(0, Moment::seconds);
+        let threshold = Threshold { burst, quiet_seconds: self.rules.quiet_seconds };
+        let table = self.tables.entry(found.rule).or_default();
+        let key = found.key.as_deref();
+        match (table.note(&found.subject, key, now, threshold)?, key) {
+            (Burster::CallerWithKey, Some(key)) => Some(format!("{} {key}", found.subject)),
+            (Burster::CallerWithKey | Burster::Caller, _) => Some(found.subject.clone()),
         }
     }
 }
 
+impl When {
+    /// The first, and then a quiet time.
+    const ONCE: Self = Self::Often(Burst { count: 1, within_seconds: 1 });
+}
+
+impl Found {
+    fn new(rule: &'static str, subject: String, when: When) -> Self {
+        Self { rule, subject, key: None, when }
+    }
+}
+
+/// The key; names are the same in any case, and who calls chooses how to spell them.
+fn key_of(entry: &Entry) -> String {
+    entry.inner("key", "name").to_ascii_lowercase()
+}
+
 impl Alert {
+    /// That a sink of alerts is no more what it was, and from which record on it told of nothing.
+    pub(crate) fn removed(sink: &str, index: u64, now: Moment) -> Self {
+        Self {
+            rule: SINK_REMOVED,
+            index,
+            subject: sink.to_owned(),
+            count: 1,
+            time: now.text(),
+            operation: "AuditSinksSet".to_owned(),
+            caller: String::new(),
+        }
+    }
+
     /// The message.
     pub(crate) fn body(&self, origin: &Origin) -> Vec<u8> {
         let message = json!({
@@ -212,5 +234,7 @@ impl Alert {
     }
 }
 
+#[cfg(test)]
+mod suppression;
 #[cfg(test)]
 mod tests;

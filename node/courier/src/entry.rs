@@ -18,6 +18,12 @@ impl Entry {
         Self(serde_json::from_slice(line).unwrap_or(Value::Null))
     }
 
+    /// The line again.
+    #[cfg(test)]
+    pub(crate) fn line(&self) -> String {
+        self.0.to_string()
+    }
+
     /// A member that is text; empty if there is none.
     pub(crate) fn text(&self, name: &str) -> &str {
         self.0.get(name).and_then(Value::as_str).unwrap_or_default()
@@ -74,6 +80,11 @@ impl Moment {
     pub(crate) fn hour(self) -> (i32, u8, u8, u8) {
         let utc = self.0.to_offset(time::UtcOffset::UTC);
         (utc.year(), u8::from(utc.month()), utc.day(), utc.hour())
+    }
+
+    /// By RFC 3339.
+    pub(crate) fn text(self) -> String {
+        self.0.format(&Rfc3339).unwrap_or_default()
     }
 
     /// The present.

@@ -22,6 +22,7 @@ mod checkpoint;
 mod cursor;
 mod entry;
 mod failure;
+mod farewell;
 mod feed;
 mod https;
 mod life;

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use crate::boot::Boot;
 use crate::cursor::{self, Cursor};
 use crate::failure::{Failure, SinkFailure, chain};
+use crate::farewell::Farewells;
 use crate::feed::{Feed, News, Origin, attend};
 use crate::runner::Runner;
 use crate::sinks::Carrier;
@@ -42,6 +43,8 @@ async fn live(folder: PathBuf, stream: StdUnixStream, roots: Roots) -> Result<()
     let (feed, mut inbox) = attend(stream);
     let mut origin = Origin::default();
     let mut running = JoinSet::new();
+    let mut farewells = Farewells::default();
+    let mut before = None;
     let carrier = Carrying::begin(&folder, roots, feed.clone());
     let heard = loop {
         match inbox.next().await {
@@ -57,8 +60,12 @@ async fn live(folder: PathBuf, stream: StdUnixStream, roots: Roots) -> Result<()
                     tracing::error!("the settings of the sinks are not whole; none runs");
                     continue;
                 };
+                if let Some(before) = &before {
+                    farewells.say(&folder, &origin, before, &sinks);
+                }
                 let crew = Crew { folder: &folder, origin: &origin, feed: &feed, generation };
                 crew.start(&sinks, &mut running).await?;
+                before = Some(sinks);
             }
         }
     };

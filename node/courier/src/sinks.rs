@@ -15,7 +15,7 @@ use crate::batch::{Batch, Bounds};
 use crate::failure::SinkFailure;
 use crate::feed::Origin;
 
-use alerts::AlertSink;
+pub(crate) use alerts::AlertSink;
 use azure_blob::AzureBlobSink;
 use file::FileSink;
 use otlp::OtlpSink;

@@ -52,17 +52,32 @@ impl AlertSink {
         }
         self.seen = self.seen.max(batch.end());
         while let Some(alert) = self.waiting.front() {
-            let body = alert.body(&self.origin);
             let id = format!("{}-{}-{}", self.origin.id(), alert.rule, alert.index);
-            let request = Request::post(self.https.endpoint().path())
-                .header(CONTENT_TYPE, "application/json");
-            let request = self.signer.sign(request, &id, Moment::now().seconds(), &body);
-            let request =
-                request.body(Full::new(Bytes::from(body))).map_err(|_| SinkFailure::Secret)?;
-            self.https.send(request).await?;
+            let body = alert.body(&self.origin);
+            self.send(&id, body).await?;
             self.waiting.pop_front();
         }
         Ok(())
+    }
+
+    /// Tells the receiver that it is told no more, once: nobody waits for it, and nobody would be
+    /// there to try again.
+    pub(crate) async fn take_leave(mut self, name: &str, next: u64) -> Result<(), SinkFailure> {
+        let now = Moment::now();
+        let alert = Alert::removed(name, next, now);
+        // The time, since what is replaced twice stands at the same record.
+        let id = format!("{}-{}-{}", self.origin.id(), alert.rule, now.nanoseconds());
+        let body = alert.body(&self.origin);
+        self.send(&id, body).await
+    }
+
+    async fn send(&mut self, id: &str, body: Vec<u8>) -> Result<(), SinkFailure> {
+        let request =
+            Request::post(self.https.endpoint().path()).header(CONTENT_TYPE, "application/json");
+        let request = self.signer.sign(request, id, Moment::now().seconds(), &body);
+        let request =
+            request.body(Full::new(Bytes::from(body))).map_err(|_| SinkFailure::Secret)?;
+        self.https.send(request).await.map(drop)
     }
 
     pub(crate) fn hang_up(&mut self) -> Option<u64> {

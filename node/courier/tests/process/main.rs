@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
+mod farewell;
 mod partition;
 mod receivers;
 
@@ -57,6 +58,12 @@ fn main() -> ExitCode {
         }),
         ("alerts_are_signed_messages", &mut || {
             runtime.block_on(alerts_are_signed_messages());
+        }),
+        ("a_receiver_of_alerts_hears_that_it_is_taken_out", &mut || {
+            runtime.block_on(farewell::a_receiver_of_alerts_hears_that_it_is_taken_out());
+        }),
+        ("a_receiver_that_is_gone_holds_up_no_change", &mut || {
+            runtime.block_on(farewell::a_receiver_that_is_gone_holds_up_no_change());
         }),
         ("spans_go_to_the_collector", &mut || {
             runtime.block_on(spans_go_to_the_collector());
