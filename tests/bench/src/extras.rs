@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::client::Target;
 use crate::load::spell;
 use crate::measure::{Plan, hsm_target};
-use crate::{Outcome, backup, cpu, report};
+use crate::{Outcome, backup, cpu, domain, report};
 
 /// A line of the second table.
 pub(crate) struct Extra {
@@ -22,6 +22,7 @@ pub(crate) fn all(plan: &Plan) -> Outcome<Vec<Extra>> {
         return Ok(Vec::new());
     }
     let mut extras = Vec::new();
+    domain::activation(&mut extras)?;
     let scratch = tempfile_dir()?;
     let dev = Dev::start(Options::in_dir(&scratch));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -43,6 +44,7 @@ pub(crate) fn all(plan: &Plan) -> Outcome<Vec<Extra>> {
         &format!("{} MiB", bytes >> 20),
     ));
     backup::measure(&dev, plan.keys, &scratch, &mut extras)?;
+    domain::rotation(&dev, plan.keys, &mut extras)?;
     dev.stop();
     let begun = Instant::now();
     let dev = Dev::start(Options::in_dir(&scratch));

@@ -11,6 +11,7 @@ mod backup;
 mod bare;
 mod client;
 mod cpu;
+mod domain;
 mod extras;
 mod load;
 mod measure;
