@@ -205,7 +205,7 @@ fn a_key_that_is_brought_is_sealed_and_what_does_not_fit_is_refused() {
         (Dev::fresh(), tempfile::tempdir().expect("a temporary folder"), Authority::new());
     let node = Node::start(folder.path());
     create(&node, &dev, HSM);
-    let name = format!("DNS:{HSM}.managedhsm.{DOMAIN}");
+    let name = format!("DNS:{HSM}.managedhsm.{DOMAIN},DNS:*.vault.{DOMAIN}");
     let chain = authority.sign(&authority.key(&name), "20").display().to_string();
     let key = authority.path("own.key").display().to_string();
     let import = ["import", HSM, "--chain", &chain, "--key", &key];
@@ -213,7 +213,10 @@ fn a_key_that_is_brought_is_sealed_and_what_does_not_fit_is_refused() {
     refused(&node, &import, "chmod 600");
     fs::set_permissions(&key, Permissions::from_mode(0o600)).expect("ours");
     refused(&node, &["import", HSM, "--chain", &key, "--key", &key], "must be PEM");
-    refused(&node, &["import", HSM, "--chain", &chain, "--key", &chain], "one PEM key");
+    let no_key = authority.path("no.key").display().to_string();
+    fs::copy(&chain, &no_key).expect("the folder can be written");
+    fs::set_permissions(&no_key, Permissions::from_mode(0o600)).expect("ours");
+    refused(&node, &["import", HSM, "--chain", &chain, "--key", &no_key], "one PEM key");
     refused(&node, &["import", HSM, "--chain", &chain, "--key", "/nowhere/key"], "whole path");
     refused(&node, &["import", "beta", "--chain", &chain, "--key", &key], "no HSM beta");
     let own = told(&node, &import);
