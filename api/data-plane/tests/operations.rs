@@ -17,6 +17,9 @@ const ELSEWHERE: &[&str] = &[
     "RoleAssignmentRestored",
     "RoleAssignmentDropped",
     "SecurityDomainEpochLeft",
+    "TlsKeyRequested",
+    "TlsCertificateSet",
+    "TlsCertificateReset",
 ];
 
 /// The names that the code's functions called `operation` give.
