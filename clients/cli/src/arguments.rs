@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::audit::AuditCommand;
 use crate::backup::BackupCommand;
+use crate::migrate::MigrateCommand;
 use crate::security_domain::SecurityDomainCommand;
 
 /// An open, self-hosted Managed HSM that speaks the Azure Key Vault Managed HSM API.
@@ -73,6 +74,12 @@ pub enum Command {
         /// What to do with it.
         #[command(subcommand)]
         command: BackupCommand,
+    },
+    /// Plan how the keys of another vault or HSM get into one of Casemate.
+    Migrate {
+        /// What to do.
+        #[command(subcommand)]
+        command: MigrateCommand,
     },
     /// Work with a security domain's file and officers' keys.
     SecurityDomain {
@@ -450,6 +457,8 @@ mod tests {
             "casemate audit usage --key k",
             "casemate backup verify b --domain d --key k.key --key l.key",
             "casemate backup verify b --node-folder f --against c --token-file t --work-dir w",
+            "casemate migrate plan https://a.vault.azure.net --token-file t --out p",
+            "casemate migrate plan u --token-file t --out p --ca c --keep a --keep b",
             "casemate backup verify b --hsm alpha",
             "casemate backup verify b --hsm alpha --config c",
         ] {
@@ -501,6 +510,10 @@ mod tests {
             "casemate audit prove --new 1",
             "casemate audit tail -n 100001",
             "casemate audit search --since yesterday",
+            "casemate migrate",
+            "casemate migrate plan u",
+            "casemate migrate plan u --token-file t",
+            "casemate migrate plan u --out p",
             "casemate backup",
             "casemate backup verify",
             "casemate backup verify b",

@@ -7,6 +7,7 @@ mod arguments;
 mod audit;
 mod backup;
 mod identity;
+mod migrate;
 mod security_domain;
 
 pub use arguments::{
@@ -16,6 +17,7 @@ pub use arguments::{
 pub use audit::{AuditCommand, AuditError, AuditPlace, audit};
 pub use backup::{BackupCommand, BackupVerify, TokenFileError, token_file};
 pub use identity::{IdentityError, identity};
+pub use migrate::{MigrateCommand, MigratePlan};
 pub use security_domain::{
     RotateArguments, SecurityDomainCommand, SecurityDomainError, open_domain, security_domain,
 };

@@ -6,6 +6,7 @@
 
 mod accept;
 mod activate;
+mod asker;
 mod audit_key;
 mod authority;
 mod backoff;
@@ -45,6 +46,7 @@ mod state;
 mod supervise;
 mod users;
 
+pub use asker::{HttpsAsker, Told};
 pub use authority::AuthorityError;
 pub use casemate_channel::{Engine, Pkcs11};
 pub use dev::{DevError, dev};

@@ -3,6 +3,8 @@
 //! A partition or a courier is chosen before anything else is set up, since it must confine itself
 //! while it has one thread.
 
+mod migrate;
+
 use std::error::Error;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -16,9 +18,9 @@ use casemate_agent::{
 };
 use casemate_cli::{
     Arguments, AuditCommand, BackupCommand, BackupVerify, Command, DevArguments, DevCommand,
-    EngineChoice, HsmCommand, IdentityCommand, RotateArguments, SealCommand, SecurityDomainCommand,
-    TlsCommand, TokenArguments, audit, identity, open_domain, parse_error_code, security_domain,
-    token_file,
+    EngineChoice, HsmCommand, IdentityCommand, MigrateCommand, RotateArguments, SealCommand,
+    SecurityDomainCommand, TlsCommand, TokenArguments, audit, identity, open_domain,
+    parse_error_code, security_domain, token_file,
 };
 use casemate_engine_soft::ceremony::SoftPrimitives;
 use casemate_rehearse::{DomainSource, Rehearsal};
@@ -75,6 +77,9 @@ fn act(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Audit { command } => read_audit(&command),
         Command::SecurityDomain { command: SecurityDomainCommand::Rotate(asked) } => {
             Ok(runtime()?.block_on(rotate(&rotation(asked), &mut out))?)
+        }
+        Command::Migrate { command: MigrateCommand::Plan(order) } => {
+            runtime()?.block_on(migrate::migrate(*order, &mut out))
         }
         Command::Backup { command: BackupCommand::Verify(order) } => verify_backup(*order),
         Command::SecurityDomain { command } => {

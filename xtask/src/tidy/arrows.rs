@@ -28,6 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("audit/sinks", &[]),
     // The share ceremony, and offline verification.
     ("clients/cli", &["api/wire", "audit", "hsm/quorum"]),
+    ("clients/migrate", &[]),
     // A suite names its port alone; the crates that pass it use it in their tests only.
     ("engines/conformance", &["engines/port"]),
     // Verification, the checks of imports and the sealing to a place are the software engine's.

@@ -1,0 +1,20 @@
+//! `casemate migrate plan`: what a vault or a managed HSM holds, read through its own API, and what
+//! is to be done so that a managed HSM of Casemate can take over.
+//!
+//! No key leaves a vault or an HSM of Azure. So a plan says of each key whether a new one in its
+//! place will do, whether what was encrypted under it must be wrapped anew, or whether the same key
+//! must come, which only its owner can bring.
+//!
+//! What it does not do: it changes nothing at the source or anywhere else, and it opens no socket;
+//! whoever uses it asks.
+//!
+//! Invariants: nothing is asked of another host than the source's; every list is bounded; what
+//! could not be read is named in the plan.
+
+mod commands;
+mod names;
+mod plan;
+mod read;
+
+pub use plan::{Plan, PlannedKey, Way, plan};
+pub use read::{Answer, Ask, AskFailure, Found, FoundKey, FoundVersion, MigrateError, read};
