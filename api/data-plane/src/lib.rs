@@ -38,6 +38,7 @@ mod plane;
 mod query;
 mod random;
 mod refusal;
+mod refusals;
 mod render;
 mod request_id;
 mod role_assignments;
