@@ -8,7 +8,7 @@
 //! Who has too many under way is refused with 429 until some have ended; nobody else notices.
 
 use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -49,7 +49,7 @@ impl<T: Default> Row<T> {
         Self { hash: RandomState::new(), places }
     }
 
-    fn place(&self, caller: Uuid) -> usize {
+    fn place(&self, caller: impl Hash) -> usize {
         let hash = self.hash.hash_one(caller) % u64::try_from(PLACES).unwrap_or(1);
         usize::try_from(hash).unwrap_or(0)
     }
@@ -59,7 +59,7 @@ impl<T: Default> Row<T> {
     }
 
     /// The caller's place.
-    pub(crate) fn of(&self, caller: Uuid) -> &T {
+    pub(crate) fn of(&self, caller: impl Hash) -> &T {
         self.count(self.place(caller))
     }
 }

@@ -17,6 +17,7 @@ mod audit_usage;
 mod authenticate;
 mod authority;
 mod body;
+mod budget;
 mod copies;
 mod crypto;
 mod cut_off;

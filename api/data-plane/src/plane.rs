@@ -13,6 +13,7 @@ use http::HeaderValue;
 use tokio::sync::Semaphore;
 
 use crate::admission::Admission;
+use crate::budget::Budget;
 use crate::copies::Copies;
 use crate::jobs::Backups;
 use crate::meter::Meter;
@@ -84,6 +85,11 @@ pub struct ExternalName {
 
 /// Most backups of keys that are taken in at the same time: their bodies are the longest.
 pub(crate) const BACKUPS_AT_ONCE_MAX: usize = 16;
+
+/// Refused tokens that have a line in the process's log each, of one address: so many at once.
+const TOKEN_LINES_MAX: usize = 100;
+/// The same in a minute, in the long run. All are counted as answers with 401.
+const TOKEN_LINES_PER_MINUTE_MAX: usize = 20;
 
 /// Bounds of the data plane.
 #[derive(Clone, Copy, Debug)]
@@ -182,6 +188,8 @@ pub struct DataPlane {
     pub(crate) meter: Meter,
     pub(crate) admission: Arc<Admission>,
     pub(crate) refusals: Refusals,
+    /// Lines of the process's log about refused tokens, for each address.
+    pub(crate) token_lines: Budget,
     /// Room for the bodies of backups.
     pub(crate) backup_room: Arc<Semaphore>,
 }
@@ -253,6 +261,7 @@ impl DataPlane {
             limits,
             request_ids: RequestIds::new(),
             meter: Meter::default(),
+            token_lines: Budget::new(TOKEN_LINES_MAX, TOKEN_LINES_PER_MINUTE_MAX),
             admission: Admission::new(limits.caller_requests_max),
             refusals: Refusals::new(
                 limits.caller_refusals_max,

@@ -6,8 +6,7 @@
 //! who it was and how many there were, so nothing goes unnoticed. What a permit was given for,
 //! and whatever came of it, is recorded in any case.
 //!
-//! The budget has no table of callers: each is counted in two places, as in
-//! [`admission`](crate::admission). Only those beyond their budgets are remembered, up to a number.
+//! Only those beyond their budgets are remembered, up to a number.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -19,25 +18,17 @@ use casemate_token::Caller;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use crate::admission::Row;
+use crate::budget::Budget;
 
 /// Callers whose refusals are counted each for himself; those of others are counted together.
 pub(crate) const COUNTED_CALLERS_MAX: usize = 1_024;
 
-const MINUTE_NS: u64 = 60_000_000_000;
-const SECOND_NS: u64 = 1_000_000_000;
 /// The longest time that a caller is told to wait, in seconds.
 const RETRY_S_MAX: u64 = 60;
 
 /// The budgets of all callers, and what is beyond them.
 pub(crate) struct Refusals {
-    began: Instant,
-    /// For each place, when its budget is whole again, in nanoseconds since the beginning.
-    rows: [Row<AtomicU64>; 2],
-    /// What one refusal takes from the budget, in nanoseconds until it is there again.
-    each_ns: u64,
-    /// What the budget has beside the one that is asked for.
-    rest_ns: u64,
+    budget: Budget,
     counted: AtomicU64,
     overdrawn: Mutex<HashMap<Whose, Overdrawn>>,
 }
@@ -88,13 +79,8 @@ pub(crate) struct TooManyRefused {
 impl Refusals {
     /// For so many at once, and so many a minute in the long run.
     pub(crate) fn new(at_once_max: usize, per_minute_max: usize) -> Self {
-        let number = |limit: usize| u64::try_from(limit).unwrap_or(u64::MAX).max(1);
-        let each_ns = MINUTE_NS / number(per_minute_max);
         Self {
-            began: Instant::now(),
-            rows: [Row::new(), Row::new()],
-            each_ns,
-            rest_ns: each_ns.saturating_mul(number(at_once_max) - 1),
+            budget: Budget::new(at_once_max, per_minute_max),
             counted: 0.into(),
             overdrawn: Mutex::default(),
         }
@@ -102,8 +88,7 @@ impl Refusals {
 
     /// Takes a refusal of this caller from his budget.
     pub(crate) fn take(&self, caller: &Arc<Caller>, peer: IpAddr) -> Recording {
-        let now_ns = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        if self.has_room(caller.object_id, now_ns) {
+        if self.budget.take(caller.object_id) {
             return Recording::Each;
         }
         let mut overdrawn = self.overdrawn.lock();
@@ -118,21 +103,6 @@ impl Refusals {
         let who = is_told_apart.then(|| (Arc::clone(caller), peer));
         overdrawn.insert(whose, Overdrawn { count: 0, since: Instant::now(), who });
         Recording::Begins(whose)
-    }
-
-    fn has_room(&self, caller: Uuid, now_ns: u64) -> bool {
-        let places = self.rows.each_ref().map(|row| row.of(caller));
-        // Another one's refusals would have to be in both places to be taken for his.
-        let [one, other] = places.map(|place| place.load(Ordering::Relaxed));
-        if one.min(other).saturating_sub(now_ns) > self.rest_ns {
-            return false;
-        }
-        for place in places {
-            let later = |whole_at: u64| Some(whole_at.max(now_ns).saturating_add(self.each_ns));
-            // The closure always has a value.
-            let _before = place.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
-        }
-        true
     }
 
     /// What was counted since the last time, to be recorded; none, and it is forgotten, if nothing
@@ -168,7 +138,7 @@ impl Refusals {
 
     /// What a caller is told whose refusals are counted.
     pub(crate) fn too_many(&self) -> TooManyRefused {
-        let seconds = self.each_ns.div_ceil(SECOND_NS).clamp(1, RETRY_S_MAX);
+        let seconds = self.budget.each_s().clamp(1, RETRY_S_MAX);
         TooManyRefused { retry_s: u16::try_from(seconds).unwrap_or(1) }
     }
 
@@ -182,41 +152,11 @@ impl Refusals {
 mod tests {
     use super::*;
 
-    const SECOND: u64 = SECOND_NS;
-
-    fn admitted(refusals: &Refusals, caller: u128, now_ns: u64, calls: usize) -> usize {
-        (0..calls).filter(|_| refusals.has_room(Uuid::from_u128(caller), now_ns)).count()
-    }
-
     #[test]
-    fn so_many_at_once_and_so_many_a_minute() {
-        let refusals = Refusals::new(50, 120);
-        assert_eq!(admitted(&refusals, 1, 0, 10_000), 50);
-        assert_eq!(admitted(&refusals, 1, SECOND / 4, 10_000), 0, "not before it is there");
-        assert_eq!(admitted(&refusals, 1, 10 * SECOND, 10_000), 20);
-        assert_eq!(admitted(&refusals, 1, 1_000 * SECOND, 10_000), 50, "no more is saved up");
-        let hour: usize =
-            (0..3_600).map(|second| admitted(&refusals, 2, second * SECOND, 1_000)).sum();
-        assert!((7_200..=7_250).contains(&hour), "{hour}");
-    }
-
-    #[test]
-    fn a_storm_takes_nothing_from_others_budgets() {
-        let refusals = Refusals::new(5, 1);
-        assert_eq!(admitted(&refusals, 1, 0, 100_000), 5);
-        for other in 2..500 {
-            assert_eq!(admitted(&refusals, other, 0, 1), 1, "{other}");
-        }
-    }
-
-    #[test]
-    fn the_widest_limits_bound_nothing_and_the_narrowest_let_one_pass() {
-        let all = Refusals::new(usize::MAX, usize::MAX);
-        assert_eq!(admitted(&all, 1, 0, 10_000), 10_000);
-        for narrow in [Refusals::new(1, 1), Refusals::new(0, 0)] {
-            assert_eq!(admitted(&narrow, 1, 0, 10_000), 1);
-            assert_eq!(narrow.too_many().retry_s, 60);
-        }
+    fn who_is_refused_is_told_when_one_more_is_recorded() {
+        assert_eq!(Refusals::new(1, 1).too_many().retry_s, 60);
+        assert_eq!(Refusals::new(0, 0).too_many().retry_s, 60);
+        assert_eq!(Refusals::new(1, 20).too_many().retry_s, 3);
         assert_eq!(Refusals::new(1, 1_000_000).too_many().retry_s, 1, "never at once");
     }
 
