@@ -9,7 +9,9 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use crate::record::{Call, Detail, DetailValue, Identity, KeyFacts, PermitFacts, Record, Verdict};
+use crate::record::{
+    Call, Detail, DetailValue, Identity, KeyFacts, PermitFacts, Phase, Record, Verdict,
+};
 
 /// Longest strings of the HSM's own settings, in bytes.
 pub(crate) const ORIGIN_BYTES_MAX: usize = 512;
@@ -25,6 +27,16 @@ const ID_BYTES_MAX: usize = 128;
 const USER_BYTES_MAX: usize = 256;
 /// Longest request paths, in bytes.
 const URI_BYTES_MAX: usize = 1024;
+/// What a refused call may say for itself in its record, in bytes: its caller may be anybody who
+/// has a token, and refused as often as he likes.
+const REFUSED: Most = Most { agent: 64, id: 64, uri: 256, details: 1024 };
+/// What any other call may say for itself, in bytes.
+const USUAL: Most = Most {
+    agent: AGENT_BYTES_MAX,
+    id: ID_BYTES_MAX,
+    uri: URI_BYTES_MAX,
+    details: DETAILS_BYTES_MAX,
+};
 /// Longest descriptions, in bytes.
 const DESCRIPTION_BYTES_MAX: usize = 512;
 /// Most marks of one record.
@@ -49,6 +61,15 @@ pub(crate) fn assemble(out: &mut Vec<u8>, sequence: u64, fields: &[u8], line_end
     out.extend_from_slice(fields);
     out.extend_from_slice(line_end);
     begin
+}
+
+/// How much a call may say for itself, in bytes.
+#[derive(Clone, Copy)]
+struct Most {
+    agent: usize,
+    id: usize,
+    uri: usize,
+    details: usize,
 }
 
 /// Where in a line the values stand that say who did what with which key, as they are written.
@@ -86,7 +107,8 @@ pub(crate) fn line(out: &mut Vec<u8>, now_ms: i64, record: &Record<'_>) -> Place
     out.push(b'"');
     places.operation = text(out, "operationName", record.operation, WORD_BYTES_MAX);
     verdict(out, record.verdict, record.call.success_status);
-    places.identity = call(out, record.call);
+    let most = if record.phase == Phase::Refusal { REFUSED } else { USUAL };
+    places.identity = call(out, record.call, most);
     if let Some(permit) = &record.permit {
         permit_facts(out, permit);
     }
@@ -167,17 +189,17 @@ fn verdict(out: &mut Vec<u8>, verdict: Verdict<'_>, success_status: u16) {
     }
 }
 
-fn call(out: &mut Vec<u8>, call: &Call<'_>) -> Range<usize> {
+fn call(out: &mut Vec<u8>, call: &Call<'_>, most: Most) -> Range<usize> {
     text(out, "operationVersion", call.api_version, WORD_BYTES_MAX);
-    text(out, "requestUri", call.request_uri, URI_BYTES_MAX);
+    text(out, "requestUri", call.request_uri, most.uri);
     if let Some(started) = call.started {
         number(out, "durationMs", elapsed_ms(started));
     }
     if let Some(address) = call.caller_address {
         caller_address(out, address);
     }
-    bytes(out, "clientInfo", call.user_agent, AGENT_BYTES_MAX);
-    bytes(out, "correlationId", call.correlation_id, ID_BYTES_MAX);
+    bytes(out, "clientInfo", call.user_agent, most.agent);
+    bytes(out, "correlationId", call.correlation_id, most.id);
     text(out, "activityId", call.activity_id, ID_BYTES_MAX);
     let identity = identity(out, &call.identity);
     text(out, "tokenId", call.identity.token_id, ID_BYTES_MAX);
@@ -188,16 +210,16 @@ fn call(out: &mut Vec<u8>, call: &Call<'_>) -> Range<usize> {
         marks(out, call.marks);
     }
     if !call.details.is_empty() {
-        details(out, call.details);
+        details(out, call.details, most.details);
     }
     identity
 }
 
 /// Bounded as a whole: what no longer fits is left out, and the member `cut` says so.
-fn details(out: &mut Vec<u8>, details: &[Detail]) {
+fn details(out: &mut Vec<u8>, details: &[Detail], bytes_max: usize) {
     member(out, "details");
     out.push(b'{');
-    let end = out.len() + DETAILS_BYTES_MAX;
+    let end = out.len() + bytes_max;
     let mut is_cut = false;
     for (index, detail) in details.iter().enumerate() {
         if out.len() >= end {

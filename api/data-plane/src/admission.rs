@@ -8,7 +8,7 @@
 //! Who has too many under way is refused with 429 until some have ended; nobody else notices.
 
 use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -19,14 +19,15 @@ const PLACES: usize = 4096;
 
 /// The callers' requests.
 pub(crate) struct Admission {
-    rows: [Row; 2],
+    rows: [Row<AtomicU32>; 2],
     of_caller_max: u32,
     refused: AtomicU64,
 }
 
-struct Row {
+/// Places that callers are counted in, each in the one that the hash of this row chooses.
+pub(crate) struct Row<T> {
     hash: RandomState,
-    places: Box<[AtomicU32]>,
+    places: Box<[T]>,
 }
 
 /// One request under way; counted until it is dropped.
@@ -42,19 +43,24 @@ pub(crate) struct TooManyUnderWay {
     pub(crate) max: u32,
 }
 
-impl Row {
-    fn new() -> Self {
-        let places = std::iter::repeat_with(AtomicU32::default).take(PLACES).collect();
+impl<T: Default> Row<T> {
+    pub(crate) fn new() -> Self {
+        let places = std::iter::repeat_with(T::default).take(PLACES).collect();
         Self { hash: RandomState::new(), places }
     }
 
-    fn place(&self, caller: Uuid) -> usize {
+    fn place(&self, caller: impl Hash) -> usize {
         let hash = self.hash.hash_one(caller) % u64::try_from(PLACES).unwrap_or(1);
         usize::try_from(hash).unwrap_or(0)
     }
 
-    fn count(&self, at: usize) -> &AtomicU32 {
+    fn count(&self, at: usize) -> &T {
         self.places.get(at).expect("a place is within its row")
+    }
+
+    /// The caller's place.
+    pub(crate) fn of(&self, caller: impl Hash) -> &T {
+        self.count(self.place(caller))
     }
 }
 

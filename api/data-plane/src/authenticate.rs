@@ -3,6 +3,7 @@
 //! No record is written here: of a caller that was not believed, the chain knows nothing. One whose
 //! tokens were cut off is known, and gets its record from who asks.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use casemate_hsm::rbac::Principal;
@@ -12,6 +13,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 
 use crate::answer::Answer;
+use crate::budget::site;
 use crate::exchange::error_answer;
 use crate::plane::{DataPlane, Name};
 use crate::refusal::Refusal;
@@ -38,6 +40,7 @@ pub(crate) async fn authenticate(
     name: &Name,
     parts: &Parts,
     id: &RequestId,
+    peer: IpAddr,
 ) -> Result<Arc<Caller>, Unbelieved> {
     let Some(token) = bearer(parts) else {
         let answer = Answer::challenge(&parts.method, name.challenge.clone());
@@ -47,7 +50,13 @@ pub(crate) async fn authenticate(
     if let Some(caller) = plane.validator.cached(token, now) {
         return Ok(caller);
     }
-    plane.validator.validate(token, now).await.map_err(|refusal| refused(refusal, name, id))
+    plane.validator.validate(token, now).await.map_err(|refusal| {
+        // Nobody is known to ask for it: whoever can connect could fill the log.
+        if plane.token_lines.take(site(peer)) {
+            tracing::info!(id = id.as_str(), %refusal, "a token was refused");
+        }
+        refused(refusal, name, id)
+    })
 }
 
 /// Who the caller is to the HSM: its id with its groups, and why they are not all known. What the
@@ -78,7 +87,6 @@ fn bearer(parts: &Parts) -> Option<&str> {
 }
 
 fn refused(refusal: TokenRefusal, name: &Name, id: &RequestId) -> Unbelieved {
-    tracing::info!(id = id.as_str(), %refusal, "a token was refused");
     if let TokenRefusal::CutOff { not_before, caller } = &refusal {
         let text = claims_challenge(&name.authorization, &name.resource, *not_before);
         let challenge = HeaderValue::try_from(text).unwrap_or_else(|_| name.challenge.clone());

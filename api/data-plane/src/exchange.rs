@@ -33,6 +33,7 @@ use crate::route::{Route, RouteRefusal, Routed};
 use crate::traced;
 
 mod abandoned;
+mod counted;
 
 /// What requests without a believed caller are counted as; they reach no operation.
 pub(crate) const AUTHENTICATION: &str = "Authentication";
@@ -92,6 +93,8 @@ pub(crate) enum Mark {
     ToOneself,
     /// Somebody now holds duties that should be kept apart.
     DutiesTogether,
+    /// From now on more refusals of the caller are counted instead of recorded.
+    FurtherCounted,
 }
 
 /// How often the record of one use is written anew when the assignment that it names was removed
@@ -230,14 +233,6 @@ impl<S: Stage> Exchange<S> {
         self.noted.details.extend(details);
     }
 
-    /// Records something besides.
-    pub(crate) fn mark(&mut self, mark: Mark) {
-        self.noted.marks.push(match mark {
-            Mark::ToOneself => "grantToOneself",
-            Mark::DutiesTogether => "dutiesTogether",
-        });
-    }
-
     /// Records that a change is about to be made; the change may begin when this has answered.
     pub(crate) async fn intend(&mut self) -> Result<Arc<Recorded>, Refusal> {
         self.noted.consistency = self.plane.door.sequence();
@@ -354,9 +349,10 @@ impl<S: Stage> Exchange<S> {
     }
 
     async fn refused(&mut self, refusal: Refusal) -> Answer {
+        let (refusal, is_counted) = self.within_budget(refusal);
         let problem = refusal.problem(&self.url);
         self.log(&refusal, &problem);
-        if refusal.is_of_the_trail() {
+        if is_counted || refusal.is_of_the_trail() {
             return error_answer(&problem, &self.id);
         }
         let is_outcome = self.noted.intent.is_some() && !self.noted.concluded;
@@ -399,6 +395,15 @@ impl<S: Stage> Exchange<S> {
 }
 
 impl<S> Exchange<S> {
+    /// Records something besides.
+    pub(crate) fn mark(&mut self, mark: Mark) {
+        self.noted.marks.push(match mark {
+            Mark::ToOneself => "grantToOneself",
+            Mark::DutiesTogether => "dutiesTogether",
+            Mark::FurtherCounted => "furtherRefusalsCounted",
+        });
+    }
+
     /// Puts a record in line; the future answers when it is durable.
     fn record(
         &self,

@@ -107,7 +107,7 @@ impl DataPlane {
         };
         traced::addressed(name);
         let token = step("token");
-        let caller = match authenticate(self, name, &parts, &id).await {
+        let caller = match authenticate(self, name, &parts, &id, connection.peer).await {
             Ok(caller) => caller,
             Err(Unbelieved::Unknown(answer)) => {
                 token.end();

@@ -13,9 +13,11 @@ use http::HeaderValue;
 use tokio::sync::Semaphore;
 
 use crate::admission::Admission;
+use crate::budget::Budget;
 use crate::copies::Copies;
 use crate::jobs::Backups;
 use crate::meter::Meter;
+use crate::refusals::Refusals;
 use crate::request_id::RequestIds;
 use crate::traced;
 
@@ -84,6 +86,11 @@ pub struct ExternalName {
 /// Most backups of keys that are taken in at the same time: their bodies are the longest.
 pub(crate) const BACKUPS_AT_ONCE_MAX: usize = 16;
 
+/// Refused tokens that have a line in the process's log each, of one address: so many at once.
+const TOKEN_LINES_MAX: usize = 100;
+/// The same in a minute, in the long run. All are counted as answers with 401.
+const TOKEN_LINES_PER_MINUTE_MAX: usize = 20;
+
 /// Bounds of the data plane.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -97,6 +104,12 @@ pub struct Limits {
     pub body_deadline: Duration,
     /// Most requests of one caller under way.
     pub caller_requests_max: usize,
+    /// Refusals of one caller at once that are recorded one by one.
+    pub caller_refusals_max: usize,
+    /// The same in a minute, in the long run.
+    pub caller_refusals_per_minute_max: usize,
+    /// How often it is recorded how many refusals of a caller were counted instead.
+    pub refusals_summary_interval: Duration,
 }
 
 impl Default for Limits {
@@ -107,6 +120,9 @@ impl Default for Limits {
             backup_bytes_max: 1024 * 1024,
             body_deadline: Duration::from_secs(30),
             caller_requests_max: 2_048,
+            caller_refusals_max: 10_000,
+            caller_refusals_per_minute_max: 120,
+            refusals_summary_interval: Duration::from_secs(60),
         }
     }
 }
@@ -171,6 +187,9 @@ pub struct DataPlane {
     pub(crate) request_ids: RequestIds,
     pub(crate) meter: Meter,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) refusals: Refusals,
+    /// Lines of the process's log about refused tokens, for each address.
+    pub(crate) token_lines: Budget,
     /// Room for the bodies of backups.
     pub(crate) backup_room: Arc<Semaphore>,
 }
@@ -242,7 +261,12 @@ impl DataPlane {
             limits,
             request_ids: RequestIds::new(),
             meter: Meter::default(),
+            token_lines: Budget::new(TOKEN_LINES_MAX, TOKEN_LINES_PER_MINUTE_MAX),
             admission: Admission::new(limits.caller_requests_max),
+            refusals: Refusals::new(
+                limits.caller_refusals_max,
+                limits.caller_refusals_per_minute_max,
+            ),
             backup_room: Arc::new(Semaphore::new(BACKUPS_AT_ONCE_MAX)),
             keeper,
             hsm,
@@ -258,6 +282,11 @@ impl DataPlane {
     /// How many requests were refused because their callers had too many under way.
     pub fn refused_by_admission(&self) -> u64 {
         self.admission.refused()
+    }
+
+    /// How many refusals were counted instead of recorded one by one.
+    pub fn refusals_counted(&self) -> u64 {
+        self.refusals.counted()
     }
 }
 

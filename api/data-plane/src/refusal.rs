@@ -36,6 +36,7 @@ use crate::admission::TooManyUnderWay;
 use crate::body::BodyRefusal;
 use crate::copies::CopyMissing;
 use crate::parameters::BadParameter;
+use crate::refusals::TooManyRefused;
 use crate::route::{Absent, Allow, RouteRefusal};
 
 pub(crate) use security_domain::DomainRefused;
@@ -129,6 +130,8 @@ pub(crate) enum Refusal {
     },
     #[error(transparent)]
     TooManyUnderWay(#[from] TooManyUnderWay),
+    #[error(transparent)]
+    TooManyRefused(#[from] TooManyRefused),
     #[error("the audit log before this one was lost, and no Administrator has accepted that")]
     AuditLost {
         /// What was lost, and who gave it up.
@@ -254,6 +257,7 @@ impl Refusal {
             Self::CutOff(refusal) => cut_off(refusal),
             Self::Copy { cause } => call::not_copied(cause),
             Self::TooManyUnderWay(refusal) => request::too_many_under_way(refusal),
+            Self::TooManyRefused(refusal) => request::too_many_refused(*refusal),
             Self::AuditLost { lost } => call::audit_lost(lost),
             Self::Broken => Problem::internal(),
             Self::SecurityDomain(refusal) => security_domain::refused(refusal),

@@ -9,6 +9,7 @@ const ELSEWHERE: &[&str] = &[
     "UnknownOperation",
     "PartitionStart",
     "PartitionStop",
+    "RefusalsCounted",
     "AuditTailCut",
     "AuditLogBegunAnew",
     "BackupEnded",

@@ -144,6 +144,32 @@ fn oversized_strings_are_cut_between_characters() {
 }
 
 #[test]
+fn a_refused_call_says_little_for_itself() {
+    let long = "a".repeat(10_000);
+    let details = [detail("groups", DetailValue::Texts(vec!["g".repeat(36); 200]))];
+    let call = Call {
+        request_uri: &long,
+        user_agent: long.as_bytes(),
+        correlation_id: long.as_bytes(),
+        details: &details,
+        ..Call::default()
+    };
+    let length = |value: &Value, name: &str| value[name].as_str().unwrap().len();
+    let lengths = |phase| {
+        let value = parsed(&Record { phase, ..plain(&call) });
+        ["requestUri", "clientInfo", "correlationId"].map(|name| length(&value, name))
+    };
+    assert_eq!(lengths(Phase::Refusal), [256, 64, 64]);
+    for phase in [Phase::Use, Phase::Intent, Phase::Outcome] {
+        assert_eq!(lengths(phase), [1024, 256, 128], "what was done is told in full");
+    }
+    let refused = Record { phase: Phase::Refusal, ..plain(&call) };
+    let text = written(&refused);
+    assert!(text.len() < 2_560, "{} bytes", text.len());
+    assert_eq!(parsed(&refused)["details"]["cut"], true);
+}
+
+#[test]
 fn the_worst_strings_stay_below_what_is_read_back() {
     let worst = "\u{1}".repeat(100_000);
     let texts = || DetailValue::Texts(vec![worst.clone(); 500]);

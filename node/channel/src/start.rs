@@ -130,6 +130,10 @@ pub struct Limits {
     pub caller_pool_queue_max: usize,
     /// Requests that one caller may have under way.
     pub caller_requests_max: usize,
+    /// Refusals of one caller at once that are recorded one by one.
+    pub caller_refusals_max: usize,
+    /// The same in a minute, in the long run.
+    pub caller_refusals_per_minute_max: usize,
     /// Keys, deleted ones included.
     pub keys_max: usize,
     /// Versions of one key.
@@ -160,6 +164,8 @@ impl Default for Limits {
             pool_queue_max: 1_024,
             caller_pool_queue_max: 768,
             caller_requests_max: 2_048,
+            caller_refusals_max: 10_000,
+            caller_refusals_per_minute_max: 120,
             keys_max: 100_000,
             versions_max: 100,
             handles_max: 4_096,

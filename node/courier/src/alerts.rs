@@ -47,6 +47,9 @@ struct Found {
 /// The mark of a record by which a caller granted a role to themselves.
 const GRANT_TO_ONESELF: &str = "grantToOneself";
 
+/// The record of how many refusals of a caller were counted instead of recorded.
+const REFUSALS_COUNTED: &str = "RefusalsCounted";
+
 const SECURITY_DOMAIN_EXPORT: &str = "securityDomainExport";
 const ROLE_CHANGE: &str = "roleChange";
 const SELF_GRANT: &str = "selfGrant";
@@ -158,6 +161,11 @@ impl Watch {
         }
         if let Some(burst) = rules.failed_authorization.filter(|_| matches!(status, 401 | 403)) {
             found.push(Found::new(FAILED_AUTHORIZATION, entry.caller(), When::Often(burst)));
+        }
+        // More than anybody sets a burst to, or as many as the HSM's own limit lets be told.
+        let is_counted = operation == REFUSALS_COUNTED && rules.failed_authorization.is_some();
+        if is_counted {
+            found.push(Found::new(FAILED_AUTHORIZATION, entry.caller(), When::ONCE));
         }
         // Neither what was not allowed, nor what was turned away before anybody looked at it.
         let is_answer = (400..500).contains(&status) && !matches!(status, 401 | 403 | 429);

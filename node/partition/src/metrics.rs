@@ -207,6 +207,7 @@ impl Metrics {
                 [
                     ("connections", load(&counts.connections_refused)),
                     ("caller_requests", self.plane.refused_by_admission()),
+                    ("caller_refusals", self.plane.refusals_counted()),
                     ("pool_queue", self.pool.counts().refused),
                 ],
             ),

@@ -187,6 +187,7 @@ impl Partition {
             Err(_) => ASTRAY_GRACE,
         };
         self.server.finish(grace).await;
+        self.metrics.plane.sum_up_refusals();
         if matches!(ended, Err(Failure::Anew)) {
             // The store takes nothing any more: only the audit's own record is left.
             open::record_service(&self.trail, "PartitionStop").await?;
@@ -454,6 +455,9 @@ fn plane(
         backup_bytes_max: bounds.backup_bytes_max.min(start.limits.body_bytes_max),
         body_deadline: Duration::from_millis(start.limits.body_timeout_ms),
         caller_requests_max: start.limits.caller_requests_max,
+        caller_refusals_max: start.limits.caller_refusals_max,
+        caller_refusals_per_minute_max: start.limits.caller_refusals_per_minute_max,
+        refusals_summary_interval: bounds.refusals_summary_interval,
     };
     let config = Config {
         hsm,

@@ -24,13 +24,17 @@ impl<S> Drop for Exchange<S> {
 
 impl<S> Exchange<S> {
     /// Puts the record in line; nobody waits for it.
-    fn abandoned(&self) {
+    fn abandoned(&mut self) {
         let noted = &self.noted;
         self.plane.meter.answered(noted.operation, "", HUNG_UP, self.started.elapsed());
         if noted.recorded || noted.intent.is_some() {
             return;
         }
-        let (phase, verdict) = match noted.permit {
+        // Who hangs up each time fills no more of the log than who waits.
+        if noted.permit.is_none() && self.is_counted() {
+            return;
+        }
+        let (phase, verdict) = match self.noted.permit {
             Some(_) => (Phase::Use, Verdict::Abandoned),
             None => {
                 let description = "the caller hung up before its call was looked at";

@@ -3,6 +3,7 @@
 use super::{Problem, S};
 use crate::admission::TooManyUnderWay;
 use crate::body::BodyRefusal;
+use crate::refusals::TooManyRefused;
 use crate::route::RouteRefusal;
 
 pub(super) fn too_many_under_way(refusal: &TooManyUnderWay) -> Problem {
@@ -11,6 +12,16 @@ pub(super) fn too_many_under_way(refusal: &TooManyUnderWay) -> Problem {
         "You have {max} requests under way, the most that one caller may have; wait for some to be \
          answered."
     ))
+}
+
+pub(super) fn too_many_refused(refusal: TooManyRefused) -> Problem {
+    let seconds = refusal.retry_s;
+    Problem::busy(format!(
+        "More of your calls were refused than are recorded one by one, so this one was not looked \
+         at further. Correct what you ask for or have a role assigned, and try again in {seconds} \
+         seconds; what you may do is done meanwhile."
+    ))
+    .after(seconds)
 }
 
 pub(super) fn route(refusal: RouteRefusal) -> Problem {

@@ -29,6 +29,8 @@ mod kit;
 #[cfg(test)]
 mod protocol;
 #[cfg(test)]
+mod refusals;
+#[cfg(test)]
 mod revoke;
 #[cfg(test)]
 mod roles;

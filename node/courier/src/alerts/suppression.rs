@@ -117,6 +117,18 @@ fn who_is_refused_the_security_domain_holds_up_no_other_alert() {
 }
 
 #[test]
+fn refusals_that_were_only_counted_are_told_too() {
+    let mut watch = watch();
+    let counted = entry("RefusalsCounted", "refusal", &failed(429), 0);
+    assert_eq!(rules(&mut watch, &[counted]), [FAILED_AUTHORIZATION]);
+    let quiet = entry("RefusalsCounted", "refusal", &failed(429), 60);
+    assert!(rules(&mut watch, &[quiet]).is_empty(), "and then there is a quiet time");
+    let off = Rules { failed_authorization: None, ..Rules::default() };
+    let counted = entry("RefusalsCounted", "refusal", &failed(429), 0);
+    assert!(rules(&mut Watch::new(off), &[counted]).is_empty());
+}
+
+#[test]
 fn what_was_turned_away_is_no_failed_decryption() {
     for status in [401, 403, 429] {
         let calls = (0..50).map(|second| decryption(VICTIM, "pay", status, second));
