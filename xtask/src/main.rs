@@ -6,6 +6,7 @@
 mod bench;
 mod check;
 mod failure;
+mod fips;
 mod fuzz;
 mod golden;
 mod prove;
@@ -32,6 +33,7 @@ usage: cargo xtask <command>
   prove [WORDS]  the promises at full counts, and the mutants that must be caught; with words,
                  those whose promise, test or patch contains one
   bench [ARGS]   cost per operation next to the raw library and a bare server
+  fips           the build with the validated module, and all tests that it must pass
   fuzz [TARGET]  one target for ten minutes; without a name, each for ten seconds
   golden         rewrites the golden files; review the diff";
 
@@ -62,6 +64,7 @@ fn dispatch(args: &[String]) -> Result<(), Failure> {
         "quick" => quick::quick(&workspace),
         "prove" => prove::prove(&workspace, rest),
         "bench" => bench::bench(&workspace, rest),
+        "fips" => fips::fips(&workspace),
         "fuzz" => fuzz::fuzz(&workspace, rest),
         "golden" => golden::golden(&workspace),
         "help" | "--help" | "-h" => {

@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
+pub(crate) use self::apt::install;
 use crate::failure::Failure;
 use crate::workspace::Workspace;
 

@@ -180,7 +180,25 @@ impl<A: Ask> Reader<'_, A> {
             versions.push(FoundVersion { version: version.to_owned(), created, bundle });
         }
         versions.sort_by_key(|version| std::cmp::Reverse(version.created));
+        if versions.len() > 1 {
+            let newest = self.newest(name).await?;
+            // The times are whole seconds; which of two of one second is the newer is asked. One
+            // that was made since the list is the newest too.
+            versions.retain(|version| version.version != newest.version);
+            versions.insert(0, newest);
+        }
         Ok(versions)
+    }
+
+    async fn newest(&self, name: &str) -> Result<FoundVersion, MigrateError> {
+        let path = format!("/keys/{name}");
+        let bundle = self.asked(&format!("{path}?api-version={API_VERSION}")).await?;
+        let kid = bundle["key"]["kid"].as_str().unwrap_or_default();
+        let Some((_, Some(version))) = of_kid(self.source, kid) else {
+            return Err(MigrateError::Foreign { path });
+        };
+        let created = bundle["attributes"]["created"].as_i64().unwrap_or_default();
+        Ok(FoundVersion { version: version.to_owned(), created, bundle })
     }
 
     /// A source may have none, or not know of such.

@@ -66,6 +66,20 @@ fn the_partition_is_confined_and_the_doctor_says_so() {
 }
 
 #[test]
+fn the_doctor_names_the_module_that_was_built() {
+    let dev = Dev::fresh();
+    let said = casemate(&["doctor", "--data-dir", &dev.data_dir().display().to_string()]);
+    let said = text(&said);
+    let line = said.lines().find(|line| line.contains("AWS-LC")).expect("a line of the module");
+    // `cargo xtask fips` says that the executable under test has the validated branch.
+    let is_fips = std::env::var_os("CASEMATE_FIPS").is_some();
+    assert_eq!(line.contains("AWS-LC FIPS module, in FIPS mode"), is_fips, "{line}");
+    assert!(line.to_lowercase().contains("not validated"), "what is not is said: {line}");
+    assert!(said.contains("known answers at each start"), "{said}");
+    dev.stop();
+}
+
+#[test]
 fn all_processes_end_with_the_agent_and_leftovers_do_not_block() {
     let dev = Dev::fresh();
     let version = make(&dev, "kept");

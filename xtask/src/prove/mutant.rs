@@ -22,6 +22,9 @@ use crate::run::{run, say, succeeds};
 use crate::test::{Summary, run_tests};
 use crate::workspace::{Workspace, read};
 
+/// The package whose tests start the programs that are built.
+const SYSTEM_TESTS: &str = "casemate-system-tests";
+
 /// A patch that breaks a promise, and the tests that must notice.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Mutant {
@@ -137,8 +140,9 @@ impl<'a> Copy<'a> {
     }
 
     fn builds(&self, test: &[String]) -> bool {
-        run(self.cargo("build").args(["--workspace", "--bins"])).is_ok()
-            && run(self.cargo("test").arg("--no-run").args(test)).is_ok()
+        let has_programs = !starts_programs(test)
+            || run(self.cargo("build").args(["--workspace", "--bins"])).is_ok();
+        has_programs && run(self.cargo("test").arg("--no-run").args(test)).is_ok()
     }
 
     fn tests(&self, test: &[String]) -> Result<Summary, Failure> {
@@ -166,6 +170,11 @@ impl<'a> Copy<'a> {
         command.current_dir(&self.workspace.root).args(args);
         command
     }
+}
+
+/// Whether these tests start the programs that are built, and not only themselves.
+fn starts_programs(test: &[String]) -> bool {
+    test.iter().any(|argument| argument == SYSTEM_TESTS)
 }
 
 impl Mutant {
@@ -233,6 +242,16 @@ mod tests {
         let mutants = read_all(folder.path()).expect("good");
         let names: Vec<String> = mutants.iter().map(|mutant| name(&mutant.patch)).collect();
         assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn the_programs_are_built_for_the_tests_that_start_them() {
+        let args = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert!(starts_programs(&args("-p casemate-system-tests --test power")));
+        assert!(!starts_programs(&args("-p casemate-audit --lib")));
+        let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/system/Cargo.toml");
+        let manifest = String::from_utf8(read(&package).expect("a manifest")).expect("text");
+        assert!(manifest.contains(&format!("name = \"{SYSTEM_TESTS}\"")), "{manifest}");
     }
 
     #[test]

@@ -30,19 +30,29 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("unshare", "util-linux"),
 ];
 
-/// Installs what is missing, as root or by sudo.
+/// Installs what the tests need and is missing, as root or by sudo.
 pub(super) fn install_missing() -> Result<(), Failure> {
-    let mut packages: Vec<&'static str> = PROGRAMS
-        .iter()
-        .filter(|(program, _)| find_program(program).is_none())
-        .map(|(_, package)| *package)
-        .collect();
+    let mut packages = missing(PROGRAMS);
     if !python_makes_venvs() {
         packages.push("python3-venv");
     }
     if !has_tss() {
         packages.push("libtss2-dev");
     }
+    install_packages(packages)
+}
+
+/// Installs the packages of those of these programs that are missing, as root or by sudo.
+pub(crate) fn install(programs: &[(&str, &'static str)]) -> Result<(), Failure> {
+    install_packages(missing(programs))
+}
+
+fn missing(programs: &[(&str, &'static str)]) -> Vec<&'static str> {
+    let absent = programs.iter().filter(|(program, _)| find_program(program).is_none());
+    absent.map(|(_, package)| *package).collect()
+}
+
+fn install_packages(mut packages: Vec<&'static str>) -> Result<(), Failure> {
     packages.dedup();
     if packages.is_empty() {
         return Ok(());

@@ -93,6 +93,38 @@ async fn keys_versions_roles_and_what_is_deleted_are_read() {
 }
 
 #[tokio::test]
+async fn which_of_two_versions_of_one_second_is_the_newer_is_asked() {
+    const LATER: &str = "0000000000000000000000000000000b";
+    let kid = |version: &str| format!("{SOURCE}/keys/pay/{version}");
+    let bundle = |version: &str| {
+        let key = json!({"kty": "RSA-HSM", "kid": kid(version)});
+        json!({"key": key, "attributes": {"created": 5}})
+    };
+    for newest in [VERSION, LATER] {
+        let source = Source::usual()
+            .with(
+                "/keys/pay/versions",
+                json!({"value": [{"kid": kid(VERSION)}, {"kid": kid(LATER)}]}),
+            )
+            .with(&format!("/keys/pay/{VERSION}"), bundle(VERSION))
+            .with(&format!("/keys/pay/{LATER}"), bundle(LATER))
+            .with("/keys/pay", bundle(newest));
+        let found = read(&source, SOURCE).await.unwrap();
+        let ids: Vec<_> = found.keys[0].versions.iter().map(|one| one.version.as_str()).collect();
+        assert_eq!((ids.len(), ids[0]), (2, newest));
+        let lies = Source::usual()
+            .with(
+                "/keys/pay/versions",
+                json!({"value": [{"kid": kid(VERSION)}, {"kid": kid(LATER)}]}),
+            )
+            .with(&format!("/keys/pay/{VERSION}"), bundle(VERSION))
+            .with(&format!("/keys/pay/{LATER}"), bundle(LATER))
+            .with("/keys/pay", json!({"key": {"kid": "https://evil.example/keys/pay/1"}}));
+        assert!(matches!(read(&lies, SOURCE).await, Err(MigrateError::Foreign { .. })));
+    }
+}
+
+#[tokio::test]
 async fn a_vault_has_no_local_roles_and_that_is_said() {
     let mut source = Source::usual();
     source.answers.retain(|path, _| !path.contains("Microsoft.Authorization"));
