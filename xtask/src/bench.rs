@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::failure::Failure;
+use crate::provide::second_token;
 use crate::run::run;
 use crate::workspace::Workspace;
 
@@ -32,6 +33,7 @@ pub(crate) fn bench(workspace: &Workspace, args: &[String]) -> Result<(), Failur
         .args(args)
         .env("CASEMATE_NULL_SINK_BIN", without(DROPPING[0]))
         .env("CASEMATE_NO_RECORDS_BIN", without(DROPPING[1]))
+        .env("CASEMATE_KRYOPTIC", second_token(workspace)?)
         .env("CASEMATE_BIN", binary))
 }
 

@@ -4,6 +4,7 @@
 //! neither apt nor a registry. Everything but the apt packages goes into the user's cache.
 
 mod apt;
+mod kryoptic;
 mod node;
 mod python;
 
@@ -25,6 +26,7 @@ pub(crate) struct Provided {
     venv_domain: PathBuf,
     node_modules: PathBuf,
     azurite_modules: PathBuf,
+    kryoptic: PathBuf,
     /// The path to look for programs in; the right `node` comes first.
     path: OsString,
 }
@@ -40,6 +42,7 @@ pub(crate) fn provide(workspace: &Workspace) -> Result<Provided, Failure> {
     let node = node::program(workspace)?;
     let node_modules = node::modules(workspace, &node, "js", "node")?;
     let azurite_modules = node::modules(workspace, &node, "azurite", "azurite")?;
+    let kryoptic = kryoptic::module(workspace)?;
     let path = node::search_path(&node);
     Ok(Provided {
         venv_sdk,
@@ -49,8 +52,14 @@ pub(crate) fn provide(workspace: &Workspace) -> Result<Provided, Failure> {
         venv_domain,
         node_modules,
         azurite_modules,
+        kryoptic,
         path,
     })
+}
+
+/// Provides the second token alone, and says where its module lies.
+pub(crate) fn second_token(workspace: &Workspace) -> Result<PathBuf, Failure> {
+    kryoptic::module(workspace)
 }
 
 impl Provided {
@@ -63,6 +72,7 @@ impl Provided {
             .env("CASEMATE_VENV_BACKUP", &self.venv_backup)
             .env("CASEMATE_VENV_DOMAIN", &self.venv_domain)
             .env("CASEMATE_AZURITE_MODULES", &self.azurite_modules)
+            .env("CASEMATE_KRYOPTIC", &self.kryoptic)
             .env("CASEMATE_NODE_MODULES", &self.node_modules)
             .env("PATH", &self.path);
     }

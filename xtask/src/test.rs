@@ -32,7 +32,7 @@ pub(crate) fn test(workspace: &Workspace) -> Result<(), Failure> {
     // What needs libraries or programs of the system is a feature, off in the plain build.
     let mut with_devices = workspace.cargo();
     with_devices.args(["test", "--release", "--locked", "--no-fail-fast", "-p", SEALS]);
-    with_devices.args(["--features", "tpm,softhsm-tests"]);
+    with_devices.args(["--features", "tpm,token-tests"]);
     provided.tell(&mut with_devices);
     let (more, of_more) = run_tests(&mut with_devices)?;
     summary.passed += more.passed;

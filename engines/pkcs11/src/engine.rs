@@ -12,7 +12,7 @@ use crate::make;
 use crate::material::{Binding, Stored};
 use crate::token::{Token, TokenError};
 use crate::trial::{self, Abilities};
-use crate::wrapping::Secrets;
+use crate::wrapping::{Secrets, Under};
 
 /// What every family says to an algorithm of another.
 pub(crate) const MISFIT: OperationError =
@@ -25,30 +25,81 @@ pub(crate) const DIGEST_LENGTH: OperationError =
 /// Length of the material key, in bytes.
 const KEY_BYTES: usize = 32;
 
+/// Of a token that a rotation of the security domain is refused with, too.
+const NO_REWRAP: &str = ": the token does not wrap again what it has unwrapped, so material of an earlier epoch stays \
+     outside";
+
+/// The material key of an earlier epoch of the security domain.
+pub struct EarlierKey {
+    /// The epoch's number.
+    pub epoch: u32,
+    /// Its material key, 32 bytes.
+    pub material_key: Secret,
+}
+
 /// Key material in a token.
 pub struct Pkcs11Engine {
     token: Arc<Token>,
     binding: Binding,
+    /// Of earlier epochs, oldest first: what is wrapped under these opens.
+    earlier: Vec<Earlier>,
     abilities: Abilities,
+}
+
+struct Earlier {
+    epoch: u32,
+    binding: Binding,
 }
 
 impl Pkcs11Engine {
     /// Connects with the token, puts the wrapping key in where it is not there yet, and tries what
-    /// the token can do. The material key is wiped when this returns.
+    /// the token can do. The same with the keys of earlier epochs, oldest first, for opening only.
+    /// The material keys are wiped when this returns.
     ///
     /// # Errors
     /// When the token cannot be used at all.
-    pub fn open(token: Token, material_key: Secret) -> Result<Self, TokenError> {
-        assert_eq!(material_key.len(), KEY_BYTES, "a material key has 32 bytes");
-        let secrets = Secrets::of(&material_key);
-        drop(material_key);
-        token.enrol(&secrets)?;
+    pub fn open(
+        token: Token,
+        material_key: Secret,
+        earlier: Vec<EarlierKey>,
+    ) -> Result<Self, TokenError> {
+        let secrets = |material_key: Secret| {
+            assert_eq!(material_key.len(), KEY_BYTES, "a material key has 32 bytes");
+            Secrets::of(&material_key)
+        };
+        let present = secrets(material_key);
+        let (epochs, earlier): (Vec<u32>, Vec<Secrets>) =
+            earlier.into_iter().map(|key| (key.epoch, secrets(key.material_key))).unzip();
+        token.enrol(&present, &earlier)?;
         let token = Arc::new(token);
         // What the token refuses then is an answer and no fault; the log gets the sum of it.
         let quiet = tracing::subscriber::NoSubscriber::default();
         let abilities = tracing::subscriber::with_default(quiet, || trial::run(&token));
         abilities.log(token.label());
-        Ok(Self { token, binding: Binding::new(secrets.into_binding()), abilities })
+        let earlier = epochs.into_iter().zip(earlier).map(|(epoch, secrets)| Earlier {
+            epoch,
+            binding: Binding::new(secrets.into_binding()),
+        });
+        let (binding, earlier) = (Binding::new(present.into_binding()), earlier.collect());
+        Ok(Self { token, binding, earlier, abilities })
+    }
+
+    /// The stored key, and under which wrapping key it is.
+    fn stored(
+        &self,
+        spec: KeySpec,
+        wrapped: &WrappedMaterial,
+        place: &Place,
+    ) -> Result<(Stored, Under), EngineError> {
+        let refusal = match self.binding.open(spec, place, wrapped) {
+            Ok(stored) => return Ok((stored, Under::Present)),
+            Err(refusal) => refusal,
+        };
+        let found = self.earlier.iter().enumerate().rev().find_map(|(at, earlier)| {
+            let stored = earlier.binding.open(spec, place, wrapped).ok()?;
+            Some((stored, Under::Earlier(at)))
+        });
+        found.ok_or(refusal)
     }
 
     fn sealed(
@@ -101,8 +152,40 @@ impl Engine for Pkcs11Engine {
         wrapped: &WrappedMaterial,
         place: &Place,
     ) -> Result<Arc<dyn KeyHandle>, EngineError> {
-        let stored = self.binding.open(spec, place, wrapped)?;
-        make::open(&self.token, spec, stored, self.abilities.oaep)
+        let (stored, under) = self.stored(spec, wrapped, place)?;
+        make::open(&self.token, spec, stored, under, self.abilities.oaep)
+    }
+
+    fn rewraps(&self) -> bool {
+        self.abilities.rewraps
+    }
+
+    fn rewrap(
+        &self,
+        spec: KeySpec,
+        wrapped: &WrappedMaterial,
+        place: &Place,
+    ) -> Result<Option<WrappedMaterial>, EngineError> {
+        let (stored, under) = self.stored(spec, wrapped, place)?;
+        if under == Under::Present {
+            return Ok(None);
+        }
+        if !self.abilities.rewraps {
+            return Err(EngineError::Unsupported(NO_REWRAP));
+        }
+        let again = make::rewrap(&self.token, spec, &stored, under)?;
+        self.binding.seal(spec, place, &again).map(Some)
+    }
+
+    fn forget_before(&self, epoch: u32) -> Result<(), EngineError> {
+        let earlier = self.earlier.iter().enumerate();
+        let gone: Vec<usize> =
+            earlier.filter(|(_, earlier)| earlier.epoch < epoch).map(|(at, _)| at).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let done = self.token.remove_earlier(&gone);
+        done.map_err(|fault| fault.engine("destroying the wrapping keys of earlier epochs"))
     }
 
     fn random(&self, out: &mut [u8]) -> Result<(), EngineError> {

@@ -11,11 +11,12 @@ use parking_lot::Mutex;
 use crate::fault::Fault;
 use crate::template::{Role, in_use};
 use crate::token::{Bound, Token};
-use crate::wrapping::{self, Method};
+use crate::wrapping::{self, Method, Under};
 
 /// A wrapped key and, while it is open, its object.
 pub(crate) struct KeyObject {
     token: Arc<Token>,
+    under: Under,
     method: Method,
     wrapped: Vec<u8>,
     role: Role,
@@ -24,8 +25,13 @@ pub(crate) struct KeyObject {
 
 impl KeyObject {
     /// Not open yet.
-    pub(crate) fn new(token: Arc<Token>, method: Method, wrapped: Vec<u8>, role: Role) -> Self {
-        Self { token, method, wrapped, role, open: Mutex::new(None) }
+    pub(crate) fn new(
+        token: Arc<Token>,
+        (under, method): (Under, Method),
+        wrapped: Vec<u8>,
+        role: Role,
+    ) -> Self {
+        Self { token, under, method, wrapped, role, open: Mutex::new(None) }
     }
 
     /// Lets work use the open key, in one session. Work may run twice.
@@ -54,7 +60,7 @@ impl KeyObject {
             return Ok(object);
         }
         let template = in_use(self.role);
-        let object = wrapping::unwrap(bound, self.method, &self.wrapped, &template)?;
+        let object = wrapping::unwrap(bound, self.under, self.method, &self.wrapped, &template)?;
         *open = Some((bound.generation, object));
         Ok(object)
     }

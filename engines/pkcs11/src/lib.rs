@@ -6,6 +6,9 @@
 //! extracted. What is stored is that wrapped form, sealed with the key's public part to its place
 //! (`docs/design/engines.md`).
 //!
+//! Of earlier epochs of the security domain the token keeps a wrapping key each that only unwraps.
+//! What is wrapped under one of them can be used, and is wrapped anew inside the token.
+//!
 //! Outside the token this crate does what needs no private key (verification, RSA encryption), and
 //! the parts of a scheme around a private operation for which a token has no mechanism of its own:
 //! OAEP's encoding ([`oaep`]), AES key wrap's rounds ([`kw`]), PKCS #7 padding.
@@ -36,6 +39,6 @@ mod token;
 mod trial;
 mod wrapping;
 
-pub use engine::Pkcs11Engine;
+pub use engine::{EarlierKey, Pkcs11Engine};
 pub use seal::TokenSealed;
 pub use token::{Token, TokenError, TokenOptions};

@@ -14,8 +14,9 @@ use crate::fault::Fault;
 use crate::key::KeyObject;
 use crate::material::Stored;
 use crate::rsa::OaepWays;
-use crate::template::{Role, Template, curve_oid, passing};
+use crate::template::{Role, Template, curve_oid, passing, passing_again};
 use crate::token::{Bound, Token};
+use crate::wrapping::Under;
 use crate::{ec, oct, rsa, wrapping};
 
 /// Length of a MAC key of its own, in bytes: no token refuses it for any of the hashes.
@@ -178,10 +179,11 @@ pub(crate) fn open(
     token: &Arc<Token>,
     spec: KeySpec,
     stored: Stored,
+    under: Under,
     oaep: OaepWays,
 ) -> Result<Arc<dyn KeyHandle>, EngineError> {
     let Stored { method, public, main, mac } = stored;
-    let object = |wrapped, role| KeyObject::new(Arc::clone(token), method, wrapped, role);
+    let object = |wrapped, role| KeyObject::new(Arc::clone(token), (under, method), wrapped, role);
     let mac = match spec {
         KeySpec::Oct(_) => Some(object(mac.unwrap_or_else(|| main.clone()), Role::Mac)),
         KeySpec::Rsa(_) | KeySpec::Ec(_) => None,
@@ -195,6 +197,28 @@ pub(crate) fn open(
         (KeySpec::Oct(size), Some(mac)) => Arc::new(oct::Key::new(size, key, mac)),
         (KeySpec::Oct(_), None) => return Err(EngineError::NotAuthentic),
     })
+}
+
+/// Wraps a stored key under the present wrapping key: it is unwrapped into a session object that is
+/// never shown, wrapped, and destroyed. Its bytes stay in the token.
+pub(crate) fn rewrap(
+    token: &Token,
+    spec: KeySpec,
+    stored: &Stored,
+    under: Under,
+) -> Result<Stored, EngineError> {
+    let again = |bound: &Bound<'_>, wrapped: &[u8], role| {
+        let template = passing_again(role);
+        let object = wrapping::unwrap(bound, under, stored.method, wrapped, &template)?;
+        let passing = Passing { session: bound.session, object };
+        wrapping::wrap(bound, passing.object)
+    };
+    let done = token.with(|bound| {
+        let main = again(bound, &stored.main, Role::Main(spec))?;
+        let mac = stored.mac.as_ref().map(|mac| again(bound, mac, Role::Mac)).transpose()?;
+        Ok(Stored { method: bound.known.method, public: stored.public.clone(), main, mac })
+    });
+    done.map_err(|fault| fault.engine("wrapping a key anew in the token"))
 }
 
 /// Random bytes of the token's generator.

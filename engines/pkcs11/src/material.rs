@@ -19,7 +19,7 @@ const EXPONENT: [u8; 3] = [1, 0, 1];
 pub(crate) struct Binding(Envelope);
 
 /// A stored key, opened.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stored {
     pub(crate) method: Method,
     pub(crate) public: PublicPart,

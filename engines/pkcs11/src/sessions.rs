@@ -73,6 +73,11 @@ impl Sessions {
         }
     }
 
+    /// A session of its own that changes the token itself. Nothing is made in it: it may be closed.
+    pub(crate) fn that_writes(&self) -> Result<Session, Fault> {
+        self.module.open_rw_session(self.slot).map_err(Fault::from)
+    }
+
     /// A session that is idle now.
     pub(crate) fn take_idle(&self) -> Option<Lent<'_>> {
         let session = self.state.lock().idle.pop()?;

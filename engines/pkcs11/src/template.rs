@@ -44,9 +44,18 @@ impl Drop for Template {
 impl Template {
     /// The wrapping key: stays, is never shown, wraps and does nothing else.
     pub(crate) fn wrapping_key(id: &[u8], key: &Secret) -> Self {
+        Self::kept(id, key, b"casemate wrapping key", true)
+    }
+
+    /// That of an earlier epoch: opens what it wrapped, and wraps nothing any more.
+    pub(crate) fn earlier_wrapping_key(id: &[u8], key: &Secret) -> Self {
+        Self::kept(id, key, b"casemate wrapping key of an earlier epoch", false)
+    }
+
+    fn kept(id: &[u8], key: &Secret, label: &[u8], wraps: bool) -> Self {
         let mut attributes = wrapping_key_named(id);
         attributes.extend([
-            Attribute::Label(b"casemate wrapping key".to_vec()),
+            Attribute::Label(label.to_vec()),
             Attribute::Private(true),
             Attribute::Sensitive(true),
             Attribute::Extractable(false),
@@ -55,7 +64,7 @@ impl Template {
             Attribute::Decrypt(false),
             Attribute::Sign(false),
             Attribute::Verify(false),
-            Attribute::Wrap(true),
+            Attribute::Wrap(wraps),
             Attribute::Unwrap(true),
             Attribute::Value(key.expose().to_vec()),
         ]);
@@ -137,22 +146,32 @@ pub(crate) fn passing() -> [Attribute; 4] {
     ]
 }
 
-/// A key in use: a session object that leaves the token in no form.
-pub(crate) fn in_use(role: Role) -> Vec<Attribute> {
+/// A key of an earlier epoch, on its way to be wrapped under the present one.
+pub(crate) fn passing_again(role: Role) -> Vec<Attribute> {
+    let mut attributes = kind(role).to_vec();
+    attributes.extend(passing());
+    attributes
+}
+
+fn kind(role: Role) -> [Attribute; 2] {
     let (class, key_type) = match role {
         Role::Main(KeySpec::Rsa(_)) => (ObjectClass::PRIVATE_KEY, KeyType::RSA),
         Role::Main(KeySpec::Ec(_)) => (ObjectClass::PRIVATE_KEY, KeyType::EC),
         Role::Main(KeySpec::Oct(_)) => (ObjectClass::SECRET_KEY, KeyType::AES),
         Role::Mac => (ObjectClass::SECRET_KEY, KeyType::GENERIC_SECRET),
     };
-    let mut attributes = vec![
-        Attribute::Class(class),
-        Attribute::KeyType(key_type),
+    [Attribute::Class(class), Attribute::KeyType(key_type)]
+}
+
+/// A key in use: a session object that leaves the token in no form.
+pub(crate) fn in_use(role: Role) -> Vec<Attribute> {
+    let mut attributes = kind(role).to_vec();
+    attributes.extend([
         Attribute::Token(false),
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
-    ];
+    ]);
     attributes.extend(match role {
         Role::Main(KeySpec::Rsa(_)) => vec![Attribute::Sign(true), Attribute::Decrypt(true)],
         Role::Main(KeySpec::Ec(_)) | Role::Mac => vec![Attribute::Sign(true)],
@@ -221,6 +240,26 @@ mod tests {
             assert!(attributes.contains(&Attribute::Token(false)), "{role:?}");
         }
         assert!(passing().contains(&Attribute::Token(false)));
+        for role in KeySpec::all().map(Role::Main).chain([Role::Mac]) {
+            let attributes = passing_again(role);
+            assert!(attributes.contains(&Attribute::Sensitive(true)), "{role:?}");
+            assert!(attributes.contains(&Attribute::Token(false)), "{role:?}");
+        }
+    }
+
+    #[test]
+    fn the_key_of_an_earlier_epoch_wraps_nothing() {
+        let template = Template::earlier_wrapping_key(&[1; 16], &Secret::new(vec![2; 32]));
+        for wanted in [
+            Attribute::Wrap(false),
+            Attribute::Unwrap(true),
+            Attribute::Extractable(false),
+            Attribute::Sensitive(true),
+            Attribute::Decrypt(false),
+            Attribute::Encrypt(false),
+        ] {
+            assert!(template.contains(&wanted), "{wanted:?}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::fault::{ABSENT, Fault};
 use crate::pin;
 use crate::sessions::Sessions;
-use crate::wrapping::{self, Known, Secrets};
+use crate::wrapping::{self, Found, Keys, Known, Secrets};
 
 /// Sessions with one token, at most.
 const SESSIONS_MAX: usize = 16;
@@ -177,15 +177,16 @@ struct Link {
 
 struct Live {
     sessions: Sessions,
-    wrapping: ObjectHandle,
+    keys: Keys,
 }
 
 /// A session in a connection, for the time of one call.
 pub(crate) struct Bound<'a> {
     pub(crate) session: &'a Session,
     pub(crate) generation: u64,
-    pub(crate) wrapping: ObjectHandle,
+    pub(crate) keys: &'a Keys,
     pub(crate) known: &'a Known,
+    sessions: &'a Sessions,
 }
 
 impl Token {
@@ -214,14 +215,15 @@ impl Token {
         &self.label
     }
 
-    /// The first connection: finds the wrapping key or puts it in, and proves that it is the one.
-    pub(crate) fn enrol(&self, secrets: &Secrets) -> Result<(), TokenError> {
+    /// The first connection: finds the wrapping keys or puts them in, and proves that they are the
+    /// ones.
+    pub(crate) fn enrol(&self, secrets: &Secrets, earlier: &[Secrets]) -> Result<(), TokenError> {
         let mut link = self.link.write();
         let (slot, session) = self.log_in(&mut link)?;
-        let (wrapping, known) = wrapping::establish(&session, secrets, &self.label)?;
+        let (keys, known) = wrapping::establish(&session, secrets, earlier, &self.label)?;
         // Set once, by the one caller that makes the engine.
         let _ = self.known.set(known);
-        self.live(&mut link, slot, session, wrapping);
+        self.live(&mut link, slot, session, keys);
         Ok(())
     }
 
@@ -259,8 +261,9 @@ impl Token {
         let bound = Bound {
             session: &session,
             generation: link.generation,
-            wrapping: live.wrapping,
+            keys: &live.keys,
             known,
+            sessions: &live.sessions,
         };
         match work(&bound) {
             Err(fault) if fault.is_lost_token() => Err(link.generation),
@@ -294,13 +297,14 @@ impl Token {
 
     fn connect_again(&self, link: &mut Link) -> Result<(), TokenError> {
         let (slot, session) = self.log_in(link)?;
-        let other = || TokenError::OtherToken { label: self.label.clone() };
-        let known = self.known.get().ok_or_else(other)?;
-        let wrapping = known.find(&session).ok().flatten().ok_or_else(other)?;
-        if !known.is_proved(&session, wrapping) {
-            return Err(TokenError::WrongKey { label: self.label.clone() });
-        }
-        self.live(link, slot, session, wrapping);
+        let found = self.known.get().map_or(Found::Nothing, |known| known.find(&session));
+        let label = self.label.clone();
+        let keys = match found {
+            Found::All(keys) => keys,
+            Found::Another => return Err(TokenError::WrongKey { label }),
+            Found::Nothing => return Err(TokenError::OtherToken { label }),
+        };
+        self.live(link, slot, session, keys);
         Ok(())
     }
 
@@ -366,14 +370,33 @@ impl Token {
         }
     }
 
-    fn live(&self, link: &mut Link, slot: Slot, session: Session, wrapping: ObjectHandle) {
+    fn live(&self, link: &mut Link, slot: Slot, session: Session, keys: Keys) {
         let limit = self.module.get_token_info(slot).map(|token| token.max_session_count());
         let max = match limit {
-            Ok(Limit::Max(max)) => usize::try_from(max).unwrap_or(SESSIONS_MAX).min(SESSIONS_MAX),
+            // One is left for what changes the token itself.
+            Ok(Limit::Max(max)) => {
+                usize::try_from(max).unwrap_or(SESSIONS_MAX).saturating_sub(1).min(SESSIONS_MAX)
+            }
             _ => SESSIONS_MAX,
         };
         let sessions = Sessions::new(self.module.clone(), slot, session, max);
-        link.live = Some(Live { sessions, wrapping });
+        link.live = Some(Live { sessions, keys });
+    }
+
+    /// Destroys the wrapping keys of these earlier epochs, for good.
+    pub(crate) fn remove_earlier(&self, which: &[usize]) -> Result<(), Fault> {
+        self.with(|bound| {
+            let session = bound.sessions.that_writes()?;
+            for id in bound.known.ids_of_earlier(which) {
+                wrapping::remove(&session, id)?;
+            }
+            Ok(())
+        })?;
+        // Their numbers may be given to other objects.
+        if let Some(live) = &mut self.link.write().live {
+            live.keys.forget(which);
+        }
+        Ok(())
     }
 
     /// Whether the token has the mechanism, and up to which key size.

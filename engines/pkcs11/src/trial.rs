@@ -16,8 +16,10 @@ use casemate_engine_port::{
 use cryptoki::mechanism::MechanismType;
 
 use crate::make::{self, Mac};
+use crate::material::Stored;
 use crate::rsa::{Oaep, OaepWays};
 use crate::token::Token;
+use crate::wrapping::Under;
 
 const NO_RSA: &str = ": the token cannot make an RSA key, wrap it and use it with every algorithm \
                       of such keys (PKCS #1, PSS and OAEP, or the raw private operation)";
@@ -36,6 +38,8 @@ pub(crate) struct Abilities {
     pub(crate) mac: Mac,
     /// Whether private keys are taken in.
     pub(crate) imports: bool,
+    /// Whether what was unwrapped is wrapped again, for every kind of key that is held.
+    pub(crate) rewraps: bool,
 }
 
 impl Abilities {
@@ -53,16 +57,17 @@ impl Abilities {
     pub(crate) fn log(&self, token: &str) {
         let refused: Vec<KeySpec> =
             KeySpec::all().filter(|spec| self.refusal(*spec).is_some()).collect();
-        let (oaep, mac, imports) = (self.oaep, self.mac, self.imports);
-        tracing::info!(token, ?refused, ?oaep, ?mac, imports, "the token was tried");
+        let (oaep, mac, imports, rewraps) = (self.oaep, self.mac, self.imports, self.rewraps);
+        tracing::info!(token, ?refused, ?oaep, ?mac, imports, rewraps, "the token was tried");
     }
 }
 
 /// Tries everything.
 pub(crate) fn run(token: &Arc<Token>) -> Abilities {
-    let oaep = oaep_ways(token);
+    let (oaep, rsa_rewraps) = oaep_ways(token).unzip();
     let rsa_bits_max = oaep.map(|_| rsa_bits_max(token));
-    let curves = Curve::ALL.into_iter().filter(|curve| curve_works(token, *curve)).collect();
+    let curves: Vec<Curve> =
+        Curve::ALL.into_iter().filter(|curve| curve_works(token, *curve)).collect();
     let mac = [Mac::Same, Mac::Own]
         .into_iter()
         .find(|mac| OctSize::ALL.into_iter().all(|size| oct_works(token, size, *mac)));
@@ -71,12 +76,18 @@ pub(crate) fn run(token: &Arc<Token>) -> Abilities {
         Some(_) => OctSize::ALL.to_vec(),
         None => OctSize::ALL.into_iter().filter(by_size).collect(),
     };
+    let made_mac = mac.unwrap_or(Mac::Own);
+    let one_of_each =
+        [curves.first().copied().map(KeySpec::Ec), sizes.first().copied().map(KeySpec::Oct)];
+    let rewraps = rsa_rewraps.unwrap_or(true)
+        && one_of_each.into_iter().flatten().all(|spec| rewraps(token, spec, made_mac));
     Abilities {
         rsa_bits_max,
         curves,
         sizes,
+        rewraps,
         oaep: oaep.unwrap_or(OaepWays { sha1: Oaep::InToken, sha256: Oaep::InToken }),
-        mac: mac.unwrap_or(Mac::Own),
+        mac: made_mac,
         imports: imports(token),
     }
 }
@@ -87,20 +98,12 @@ fn rsa_bits_max(token: &Token) -> u32 {
     told.and_then(|bits| u32::try_from(bits).ok()).unwrap_or(least).max(least)
 }
 
-/// How OAEP is done with an RSA key that does everything else; `None` if one thing fails.
-fn oaep_ways(token: &Arc<Token>) -> Option<OaepWays> {
+/// How OAEP is done with an RSA key that does everything else, and whether such a key is wrapped
+/// again; `None` if one thing fails.
+fn oaep_ways(token: &Arc<Token>) -> Option<(OaepWays, bool)> {
     let spec = KeySpec::Rsa(RsaSize::B2048);
     let made = make::generate(token, spec, Mac::Same).ok()?;
-    let (method, public, main) = (made.method, made.public, made.main);
-    let open = |oaep: OaepWays| {
-        let stored = crate::material::Stored {
-            method,
-            public: public.clone(),
-            main: main.clone(),
-            mac: None,
-        };
-        make::open(token, spec, stored, oaep).ok()
-    };
+    let open = |oaep: OaepWays| make::open(token, spec, made.clone(), Under::Present, oaep).ok();
     let both = |way| OaepWays { sha1: way, sha256: way };
     let (in_token, here) = (open(both(Oaep::InToken))?, open(both(Oaep::Here))?);
     if !signs(&*in_token, spec) || !round_trips(&*in_token, CipherAlgorithm::Rsa15) {
@@ -110,9 +113,35 @@ fn oaep_ways(token: &Arc<Token>) -> Option<OaepWays> {
         let ways = [(Oaep::InToken, &in_token), (Oaep::Here, &here)];
         ways.into_iter().find(|(_, key)| round_trips(&***key, algorithm)).map(|(way, _)| way)
     };
-    Some(OaepWays {
+    let ways = OaepWays {
         sha1: way(CipherAlgorithm::RsaOaep)?,
         sha256: way(CipherAlgorithm::RsaOaep256)?,
+    };
+    Some((ways, is_rewrapped(token, spec, &made)))
+}
+
+/// Whether a new key is wrapped again.
+fn rewraps(token: &Arc<Token>, spec: KeySpec, mac: Mac) -> bool {
+    make::generate(token, spec, mac).is_ok_and(|stored| is_rewrapped(token, spec, &stored))
+}
+
+/// Whether the key can be unwrapped and wrapped again, and is then the same one.
+fn is_rewrapped(token: &Arc<Token>, spec: KeySpec, stored: &Stored) -> bool {
+    let oaep = OaepWays { sha1: Oaep::InToken, sha256: Oaep::InToken };
+    let open = |stored| make::open(token, spec, stored, Under::Present, oaep).ok();
+    let again = make::rewrap(token, spec, stored, Under::Present).ok();
+    let (Some(one), Some(other)) = (open(stored.clone()), again.and_then(open)) else {
+        return false;
+    };
+    let algorithm = SignAlgorithm::ALL.into_iter().find(|algorithm| algorithm.fits(spec));
+    algorithm.is_some_and(|algorithm| {
+        let length = match algorithm.input_length(spec) {
+            DigestLength::Exactly(length) => length,
+            DigestLength::AtMost(_) => 32,
+        };
+        let input = vec![0x5a; length];
+        let Ok(signature) = other.sign(algorithm, &input) else { return false };
+        matches!(one.verify(algorithm, &input, &signature), Ok(true))
     })
 }
 
@@ -130,7 +159,7 @@ fn oct_works(token: &Arc<Token>, size: OctSize, mac: Mac) -> bool {
 fn made(token: &Arc<Token>, spec: KeySpec, mac: Mac) -> Option<Arc<dyn KeyHandle>> {
     let stored = make::generate(token, spec, mac).ok()?;
     let oaep = OaepWays { sha1: Oaep::InToken, sha256: Oaep::InToken };
-    make::open(token, spec, stored, oaep).ok()
+    make::open(token, spec, stored, Under::Present, oaep).ok()
 }
 
 /// Whether every algorithm that fits gives a signature that is right and says no to another input.
@@ -190,6 +219,7 @@ mod tests {
             oaep: OaepWays { sha1: Oaep::InToken, sha256: Oaep::Here },
             mac: Mac::Own,
             imports: true,
+            rewraps: true,
         }
     }
 

@@ -6,6 +6,10 @@
 //! its mechanism to be the standard's (RFC 5649 or AES-GCM), and the wrapped keys to open in any
 //! other token of the same domain. Then the derived key is wiped. The wrapped secret is kept: a
 //! token that comes back must open it.
+//!
+//! After a new epoch of the security domain began, the keys of earlier epochs are there beside it,
+//! under names of their own and for unwrapping only ([`establish_earlier`]): what is wrapped under
+//! one of them can be used, and wrapped anew inside the token.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrapPadded};
@@ -18,17 +22,21 @@ use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 use cryptoki::session::Session;
 use zeroize::Zeroizing;
 
-use crate::fault::Fault;
+use crate::fault::{Fault, NO_EARLIER};
 use crate::template::{self, Template};
 use crate::token::{Bound, TokenError, failed};
 
 const KEY_LABEL: &[u8] = b"casemate pkcs11 wrapping key v1";
 const ID_LABEL: &[u8] = b"casemate pkcs11 wrapping id v1";
+const EARLIER_ID_LABEL: &[u8] = b"casemate pkcs11 earlier wrapping id v1";
 const BINDING_LABEL: &[u8] = b"casemate pkcs11 binding key v1";
 /// Length of the wrapping key's `CKA_ID`, in bytes.
 const ID_BYTES: usize = 16;
 /// Length of the secret that proves the key, in bytes.
 const PROOF_BYTES: usize = 32;
+/// Steps of a start, for the operator.
+const FIND: &str = "find a key";
+const REMOVE: &str = "destroy a wrapping key that is not used any more";
 /// Length of AES-GCM's tag, in bits and bytes.
 const TAG_BITS: u64 = 128;
 const TAG_BYTES: usize = 16;
@@ -37,15 +45,17 @@ const TAG_BYTES: usize = 16;
 pub(crate) struct Secrets {
     key: Secret,
     id: Vec<u8>,
+    /// The name that the key has once it is that of an earlier epoch.
+    earlier_id: Vec<u8>,
     binding: Secret,
 }
 
 impl Secrets {
     pub(crate) fn of(material_key: &Secret) -> Self {
-        let id = derived(material_key, ID_LABEL).expose()[..ID_BYTES].to_vec();
+        let id = |label| derived(material_key, label).expose()[..ID_BYTES].to_vec();
         let (key, binding) =
             (derived(material_key, KEY_LABEL), derived(material_key, BINDING_LABEL));
-        Self { key, id, binding }
+        Self { key, id: id(ID_LABEL), earlier_id: id(EARLIER_ID_LABEL), binding }
     }
 
     /// Wipes the wrapping key and gives the other one away.
@@ -118,6 +128,28 @@ impl Method {
     }
 
     /// The same as the token does, here.
+    fn seal(self, key: &Secret, secret: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::KeyWrapPad => {
+                let kek = AesKek::new(&AES_256, key.expose()).ok()?;
+                let mut out = vec![0; secret.len().next_multiple_of(8) + 8];
+                let length = kek.wrap_with_padding(secret, &mut out).ok()?.len();
+                out.truncate(length);
+                Some(out)
+            }
+            Self::Gcm => {
+                let mut iv = [0; NONCE_LEN];
+                random(&mut iv);
+                let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.expose()).ok()?);
+                let mut body = Zeroizing::new(secret.to_vec());
+                let nonce = Nonce::assume_unique_for_key(iv);
+                let tag = key.seal_in_place_separate_tag(nonce, Aad::empty(), &mut body).ok()?;
+                Some([&iv, body.as_slice(), tag.as_ref()].concat())
+            }
+        }
+    }
+
+    /// The same as the token does, here.
     fn open(self, key: &Secret, wrapped: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let mut out = Zeroizing::new(vec![0; wrapped.len()]);
         let length = match self {
@@ -141,24 +173,83 @@ impl Method {
     }
 }
 
-/// What stays known of the wrapping key when it is wiped here.
+/// What stays known of the wrapping keys when they are wiped here.
 pub(crate) struct Known {
-    id: Vec<u8>,
+    key: KnownKey,
     pub(crate) method: Method,
+    /// Those of earlier epochs, oldest first.
+    earlier: Vec<KnownKey>,
+}
+
+/// One key in the token.
+struct KnownKey {
+    id: Vec<u8>,
     /// A secret that the right key wrapped.
     proof: Vec<u8>,
 }
 
+/// The keys of one connection.
+pub(crate) struct Keys {
+    /// The one that wraps.
+    pub(crate) present: ObjectHandle,
+    /// Those of earlier epochs, oldest first; none where the token that came back lacks one.
+    pub(crate) earlier: Vec<Option<ObjectHandle>>,
+}
+
+impl Keys {
+    /// These earlier ones are there no more.
+    pub(crate) fn forget(&mut self, which: &[usize]) {
+        for at in which {
+            if let Some(key) = self.earlier.get_mut(*at) {
+                *key = None;
+            }
+        }
+    }
+}
+
+/// Under which of the wrapping keys a key is wrapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Under {
+    Present,
+    /// That of an earlier epoch, by its place among them.
+    Earlier(usize),
+}
+
 impl Known {
-    /// The token's key, if it holds one.
-    pub(crate) fn find(&self, session: &Session) -> Result<Option<ObjectHandle>, Error> {
-        find(session, &self.id).map(|found| found.first().copied())
+    /// The keys of a token that came back.
+    pub(crate) fn find(&self, session: &Session) -> Found {
+        let of = |key: &KnownKey| find(session, &key.id).ok().and_then(|it| it.first().copied());
+        let is_proved = |key: &KnownKey, object| key.is_proved(session, self.method, object);
+        let Some(present) = of(&self.key) else { return Found::Nothing };
+        if !is_proved(&self.key, present) {
+            return Found::Another;
+        }
+        let earlier = self.earlier.iter();
+        let earlier = earlier.map(|key| of(key).filter(|object| is_proved(key, *object)));
+        Found::All(Keys { present, earlier: earlier.collect() })
     }
 
+    /// The names of the keys of these earlier epochs.
+    pub(crate) fn ids_of_earlier(&self, which: &[usize]) -> Vec<&[u8]> {
+        which.iter().filter_map(|at| self.earlier.get(*at)).map(|key| key.id.as_slice()).collect()
+    }
+}
+
+/// What a token that came back holds.
+pub(crate) enum Found {
+    /// The key that wraps, at least.
+    All(Keys),
+    /// Another key in its place.
+    Another,
+    /// No such key.
+    Nothing,
+}
+
+impl KnownKey {
     /// Whether this key opens what the right one wrapped.
-    pub(crate) fn is_proved(&self, session: &Session, wrapping: ObjectHandle) -> bool {
+    fn is_proved(&self, session: &Session, method: Method, wrapping: ObjectHandle) -> bool {
         let template = template::proof_out();
-        match self.method.unwrap(session, wrapping, &self.proof, &template) {
+        match method.unwrap(session, wrapping, &self.proof, &template) {
             Ok(object) => session.destroy_object(object).is_ok(),
             Err(_) => false,
         }
@@ -167,34 +258,59 @@ impl Known {
 
 /// Wraps a key that is in the token.
 pub(crate) fn wrap(bound: &Bound<'_>, key: ObjectHandle) -> Result<Vec<u8>, Fault> {
-    Ok(bound.known.method.wrap(bound.session, bound.wrapping, key)?)
+    Ok(bound.known.method.wrap(bound.session, bound.keys.present, key)?)
 }
 
 /// Opens a wrapped key inside the token.
 pub(crate) fn unwrap(
     bound: &Bound<'_>,
+    under: Under,
     method: Method,
     wrapped: &[u8],
     template: &[Attribute],
 ) -> Result<ObjectHandle, Fault> {
-    Ok(method.unwrap(bound.session, bound.wrapping, wrapped, template)?)
+    let key = match under {
+        Under::Present => Some(bound.keys.present),
+        Under::Earlier(at) => bound.keys.earlier.get(at).copied().flatten(),
+    };
+    let key = key.ok_or(Fault::Gone(NO_EARLIER))?;
+    Ok(method.unwrap(bound.session, key, wrapped, template)?)
 }
 
 /// Whether the wrapping key can be seen: so is the token there.
 pub(crate) fn is_there(bound: &Bound<'_>) -> bool {
     bound
         .session
-        .get_attributes(bound.wrapping, &[AttributeType::Class])
+        .get_attributes(bound.keys.present, &[AttributeType::Class])
         .is_ok_and(|it| !it.is_empty())
 }
 
-/// Finds the wrapping key or puts it in, and proves it.
+/// Finds the wrapping keys or puts them in, and proves them.
 pub(crate) fn establish(
     session: &Session,
     secrets: &Secrets,
+    earlier: &[Secrets],
     label: &str,
-) -> Result<(ObjectHandle, Known), TokenError> {
-    let found = find(session, &secrets.id).map_err(|error| failed(label, "find a key", error))?;
+) -> Result<(Keys, Known), TokenError> {
+    let (present, method, key) = establish_present(session, secrets, label)?;
+    let mut keys = Keys { present, earlier: Vec::new() };
+    let mut known = Known { key, method, earlier: Vec::new() };
+    for secrets in earlier {
+        let (object, key) = establish_earlier(session, secrets, method, label)?;
+        keys.earlier.push(Some(object));
+        known.earlier.push(key);
+    }
+    Ok((keys, known))
+}
+
+fn establish_present(
+    session: &Session,
+    secrets: &Secrets,
+    label: &str,
+) -> Result<(ObjectHandle, Method, KnownKey), TokenError> {
+    // An HSM that was put back to this epoch may have left its key there as an earlier one.
+    remove(session, &secrets.earlier_id).map_err(|error| failed(label, REMOVE, error))?;
+    let found = find(session, &secrets.id).map_err(|error| failed(label, FIND, error))?;
     let wrong = || TokenError::WrongKey { label: label.to_owned() };
     let wrapping = match found.as_slice() {
         [] => {
@@ -216,9 +332,9 @@ pub(crate) fn establish(
         let Ok(wrapped) = method.wrap(session, wrapping, object) else { continue };
         match method.open(&secrets.key, &wrapped) {
             Some(opened) if opened.as_slice() == proof.as_slice() => {
-                let candidate = Known { id: secrets.id.clone(), method, proof: wrapped };
-                if candidate.is_proved(session, wrapping) {
-                    known = Some(candidate);
+                let candidate = KnownKey { id: secrets.id.clone(), proof: wrapped };
+                if candidate.is_proved(session, method, wrapping) {
+                    known = Some((method, candidate));
                     break;
                 }
             }
@@ -227,10 +343,50 @@ pub(crate) fn establish(
     }
     let _gone = session.destroy_object(object);
     match known {
-        Some(known) => Ok((wrapping, known)),
+        Some((method, key)) => Ok((wrapping, method, key)),
         None if wrapped_otherwise => Err(wrong()),
         None => Err(TokenError::NoWrapping { label: label.to_owned() }),
     }
+}
+
+/// The key of an earlier epoch, under its other name and for unwrapping only. The one that wrapped
+/// while the epoch was in force is destroyed when this one is there: cut off between the two, both
+/// are, and the next start goes on.
+fn establish_earlier(
+    session: &Session,
+    secrets: &Secrets,
+    method: Method,
+    label: &str,
+) -> Result<(ObjectHandle, KnownKey), TokenError> {
+    let id = &secrets.earlier_id;
+    let found = find(session, id).map_err(|error| failed(label, FIND, error))?;
+    let wrong = || TokenError::WrongKey { label: label.to_owned() };
+    let object = match found.as_slice() {
+        [] => {
+            let template = Template::earlier_wrapping_key(id, &secrets.key);
+            let step = "take in the wrapping key of an earlier epoch";
+            session.create_object(&template).map_err(|error| failed(label, step, error))?
+        }
+        [key] if is_guarded(session, *key) && !wraps(session, *key) => *key,
+        _ => return Err(wrong()),
+    };
+    let mut proof = Zeroizing::new([0; PROOF_BYTES]);
+    random(proof.as_mut_slice());
+    let proof = method.seal(&secrets.key, proof.as_slice()).ok_or_else(wrong)?;
+    let key = KnownKey { id: id.clone(), proof };
+    if !key.is_proved(session, method, object) {
+        return Err(wrong());
+    }
+    remove(session, &secrets.id).map_err(|error| failed(label, REMOVE, error))?;
+    Ok((object, key))
+}
+
+/// Destroys the key of this name, if there is one.
+pub(crate) fn remove(session: &Session, id: &[u8]) -> Result<(), Error> {
+    for object in find(session, id)? {
+        session.destroy_object(object)?;
+    }
+    Ok(())
 }
 
 fn find(session: &Session, id: &[u8]) -> Result<Vec<ObjectHandle>, Error> {
@@ -254,6 +410,12 @@ fn is_guarded(session: &Session, key: ObjectHandle) -> bool {
         && !has(Attribute::Decrypt(true))
 }
 
+/// Whether the key says of itself that it wraps.
+fn wraps(session: &Session, key: ObjectHandle) -> bool {
+    let told = session.get_attributes(key, &[AttributeType::Wrap]);
+    told.is_ok_and(|told| told.contains(&Attribute::Wrap(true)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,6 +428,8 @@ mod tests {
         assert_ne!(one.key.expose()[..ID_BYTES], one.id[..]);
         assert_ne!(one.key, two.key);
         assert_ne!(one.id, two.id);
+        assert_ne!(one.id, one.earlier_id);
+        assert_ne!(one.earlier_id, two.earlier_id);
         assert_ne!(one.binding, two.binding);
     }
 
@@ -276,6 +440,19 @@ mod tests {
         }
         for code in [0, 3, 0x21, 255] {
             assert_eq!(Method::from_code(code), None);
+        }
+    }
+
+    #[test]
+    fn what_is_sealed_here_opens_here_and_under_no_other_key() {
+        let (key, other) = (Secret::new(vec![1; 32]), Secret::new(vec![2; 32]));
+        for method in Method::ALL {
+            let sealed = method.seal(&key, &[7; PROOF_BYTES]).unwrap();
+            assert_eq!(method.open(&key, &sealed).unwrap().as_slice(), [7; PROOF_BYTES]);
+            assert!(method.open(&other, &sealed).is_none());
+            let mut changed = sealed;
+            *changed.last_mut().unwrap() ^= 1;
+            assert!(method.open(&key, &changed).is_none());
         }
     }
 

@@ -81,6 +81,12 @@ pub trait Engine: Send + Sync + 'static {
         self.open(spec, wrapped, place).map(|_| None)
     }
 
+    /// Destroys what a device keeps to open material of the epochs of the security domain before
+    /// this one, for good. Called when nothing is wrapped under them any more; again after a crash.
+    fn forget_before(&self, _epoch: u32) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// Fills the buffer with random bytes of the engine's generator.
     fn random(&self, out: &mut [u8]) -> Result<(), EngineError>;
 }

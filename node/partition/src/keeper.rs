@@ -65,6 +65,11 @@ impl NodeKeeper {
 }
 
 impl NodeKeeper {
+    /// Before which epoch nothing is kept once the one before is left; 0 if all is.
+    pub(crate) fn forget_before(&self) -> u32 {
+        self.seal.lock().forget_before()
+    }
+
     /// The cipher of records under the domain's newest secret.
     fn cipher(&self, domain: &Domain) -> Arc<DomainCipher> {
         let keys = DomainKeys::derive(domain.secret());

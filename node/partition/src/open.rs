@@ -6,7 +6,7 @@ use casemate_audit::{
     Call, Ledger, Loss, Origin, Phase, Reader, Record as AuditRecord, Trail, TrailError, Verdict,
 };
 use casemate_channel::{Creation as CreationMessage, Start};
-use casemate_engine_pkcs11::{Pkcs11Engine, Token};
+use casemate_engine_pkcs11::{EarlierKey, Pkcs11Engine, Token};
 use casemate_engine_port::{Engine, Secret};
 use casemate_engine_soft::SoftEngine;
 use casemate_engine_soft::backup::BackupKeys;
@@ -60,7 +60,7 @@ pub(crate) struct Keys {
 
 /// Derives the keys; locks each in memory where the system does not lock all.
 ///
-/// With a token, the material key is put into it and wiped here.
+/// With a token, the material keys are put into it and wiped here.
 pub(crate) fn keys(
     seal: &NodeSeal,
     memory_is_locked: bool,
@@ -80,9 +80,10 @@ pub(crate) fn keys(
     let engine: Arc<dyn Engine> = match token {
         None => {
             let engine = SoftEngine::new(material)?;
-            Arc::new(materials.into_iter().try_fold(engine, SoftEngine::and_earlier)?)
+            let mut materials = materials.into_iter().map(|earlier| earlier.material_key);
+            Arc::new(materials.try_fold(engine, SoftEngine::and_earlier)?)
         }
-        Some(token) => Arc::new(Pkcs11Engine::open(token, material)?),
+        Some(token) => Arc::new(Pkcs11Engine::open(token, material, materials)?),
     };
     let records = Arc::new(DomainCipher(RecordCipher::new(record, head)));
     let (record, head, _, _) = of_files.into_parts();
@@ -98,7 +99,7 @@ pub(crate) fn keys(
 struct Earlier {
     leaving: Option<EarlierEpoch>,
     /// Material keys, oldest first.
-    materials: Vec<Secret>,
+    materials: Vec<EarlierKey>,
     /// Backup keys, with their epochs.
     backups: Vec<(u32, Secret)>,
 }
@@ -131,7 +132,7 @@ fn earlier(seal: &NodeSeal, memory_is_locked: bool) -> Earlier {
         if epoch.number >= seal.forget_before() {
             all.backups.push((epoch.number, backup));
         }
-        all.materials.push(material);
+        all.materials.push(EarlierKey { epoch: epoch.number, material_key: material });
     }
     all
 }

@@ -41,6 +41,8 @@ async fn leave(
     trail: &Trail,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     hsm.bring_forward().await?;
+    // Before the node forgets what tells which keys in a token those are; again after a crash.
+    hsm.forget_material_before(keeper.forget_before()).await?;
     record_service(trail, OPERATION).await?;
     keeper.leave_epoch(hsm.sequence())?;
     Ok(())

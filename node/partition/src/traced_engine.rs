@@ -91,6 +91,10 @@ impl Engine for TracedEngine {
         self.0.rewrap(spec, wrapped, place)
     }
 
+    fn forget_before(&self, epoch: u32) -> Result<(), EngineError> {
+        self.0.forget_before(epoch)
+    }
+
     fn random(&self, out: &mut [u8]) -> Result<(), EngineError> {
         made(call("random"), self.0.random(out))
     }

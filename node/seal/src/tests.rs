@@ -1,6 +1,6 @@
 //! The suite of the port: every guard passes it, and a guard that is not here is not shipped.
 
-#[cfg(feature = "softhsm-tests")]
+#[cfg(feature = "token-tests")]
 mod token;
 #[cfg(feature = "tpm")]
 mod tpm;
@@ -35,7 +35,7 @@ struct Kind {
 
 fn kinds() -> Vec<Kind> {
     let kinds = plain().into_iter();
-    #[cfg(feature = "softhsm-tests")]
+    #[cfg(feature = "token-tests")]
     let kinds = kinds.chain(token::kind());
     #[cfg(feature = "tpm")]
     let kinds = kinds.chain([tpm::kind()]);

@@ -28,7 +28,10 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.first().map(String::as_str) {
         Some("bare") => bare::serve(),
-        Some(token::ROLE) => token::work(args.get(1).map_or("", String::as_str)),
+        Some(token::ROLE) => {
+            let word = |at: usize| args.get(at).map_or("", String::as_str);
+            token::work(word(1), word(2))
+        }
         _ => Plan::from_args(&args).and_then(|plan| run(&plan)),
     };
     match outcome {

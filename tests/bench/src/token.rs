@@ -13,7 +13,8 @@ use casemate_engine_port::{
     CipherAlgorithm, Curve, EncryptInput, Engine, KeySpec, OctSize, Place, RsaSize, Secret,
     SignAlgorithm,
 };
-use casemate_test_kit::softhsm::{self, LABEL, SoftHsm};
+use casemate_test_kit::softhsm::{self, LABEL};
+use casemate_test_kit::tokens::{Kind, TestToken};
 use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::aead::GcmParams;
@@ -36,31 +37,38 @@ pub(crate) fn all(plan: &Plan) -> Outcome<Vec<Extra>> {
     if !plan.only.is_empty() && !"pkcs11".contains(&plan.only) {
         return Ok(Vec::new());
     }
-    let token = SoftHsm::new();
-    let done = Command::new(std::env::current_exe()?)
-        .arg(ROLE)
-        .arg(token.folder())
-        .env("SOFTHSM2_CONF", token.conf())
-        .stderr(Stdio::inherit())
-        .output()?;
-    if !done.status.success() {
-        return Err("the token could not be measured".into());
+    let mut extras = Vec::new();
+    for kind in Kind::ALL {
+        let token = TestToken::new(kind);
+        let (variable, conf) = token.variable();
+        let done = Command::new(std::env::current_exe()?)
+            .args([ROLE, kind.name()])
+            .arg(token.folder())
+            .env(variable, conf)
+            .stderr(Stdio::inherit())
+            .output()?;
+        if !done.status.success() {
+            return Err(format!("the token of {} could not be measured", kind.name()).into());
+        }
+        let text = String::from_utf8(done.stdout)?;
+        let lines = text.lines().filter_map(|text| text.split_once('\t'));
+        let of = |what: &str| format!("{what} ({})", kind.name());
+        extras.extend(lines.map(|(what, result)| line(&of(what), result)));
     }
-    let text = String::from_utf8(done.stdout)?;
-    let lines = text.lines().filter_map(|text| text.split_once('\t'));
-    Ok(lines.map(|(what, result)| line(what, result)).collect())
+    Ok(extras)
 }
 
 /// Measures, and writes what came of it.
-pub(crate) fn work(folder: &str) -> Outcome<()> {
+pub(crate) fn work(kind: &str, folder: &str) -> Outcome<()> {
+    let kind = Kind::of_name(kind);
     let options = TokenOptions {
-        module: softhsm::module(),
+        module: kind.module(),
         label: LABEL.to_owned(),
         pin_file: softhsm::pin_file(Path::new(folder)),
     };
-    let engine = Pkcs11Engine::open(Token::load(&options)?, Secret::new(vec![1; 32]))?;
+    let engine = Pkcs11Engine::open(Token::load(&options)?, Secret::new(vec![1; 32]), Vec::new())?;
     // The engine has begun the module and logged in, for the whole process.
-    let module = Pkcs11::new(softhsm::module())?;
+    let module = Pkcs11::new(kind.module())?;
     let slots = module.get_slots_with_initialized_token()?;
     let session = module.open_rw_session(*slots.first().ok_or("there is no token")?)?;
     es256(&engine, &session)?;
@@ -157,7 +165,7 @@ fn compare(
         "{ours:.0}/s through the engine, {bare:.0}/s by bare calls of the token ({:.2})",
         ours / bare
     );
-    writeln!(std::io::stdout(), "pkcs11 {what} (SoftHSM2)\t{text}")?;
+    writeln!(std::io::stdout(), "pkcs11 {what}\t{text}")?;
     Ok(())
 }
 

@@ -11,6 +11,7 @@
 pub mod audit;
 pub mod clients;
 pub mod dev;
+pub mod kryoptic;
 pub mod node;
 pub mod own_main;
 pub mod places;
@@ -20,6 +21,7 @@ pub mod rest;
 pub mod scan;
 pub mod softhsm;
 pub mod tls;
+pub mod tokens;
 
 pub use dev::{Dev, Options};
 pub use node::Node;

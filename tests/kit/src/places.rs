@@ -46,6 +46,11 @@ pub fn az() -> PathBuf {
     prepared("CASEMATE_VENV_AZ", "venv-az", "bin/az")
 }
 
+/// The PKCS #11 module of kryoptic.
+pub fn kryoptic() -> PathBuf {
+    prepared("CASEMATE_KRYOPTIC", "kryoptic", "libkryoptic_pkcs11.so")
+}
+
 /// The JavaScript runtime.
 pub fn node() -> PathBuf {
     env::var_os("CASEMATE_NODE").map_or_else(|| PathBuf::from("node"), PathBuf::from)

@@ -1,4 +1,5 @@
-//! An HSM whose keys live in a token, through real clients: SoftHSM2 behind `casemate dev`.
+//! An HSM whose keys live in a token, through real clients: SoftHSM2 and kryoptic behind
+//! `casemate dev`.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,35 +11,14 @@ use casemate_system_tests::{nodes, python};
 use casemate_test_kit::process::eventually;
 use casemate_test_kit::scan::Scanner;
 use casemate_test_kit::softhsm::{LABEL, SoftHsm, module};
+use casemate_test_kit::tokens::{Kind, TestToken, options};
 use casemate_test_kit::{Dev, Node, Options};
 use serde_json::{Value, json};
-
-/// `casemate dev` with its keys in this token.
-fn options(token: &SoftHsm) -> Options {
-    let text = |path: &Path| path.display().to_string();
-    let (module, pin, folder) = (text(&module()), text(&token.pin_file()), text(token.folder()));
-    let mut options = Options::default().with(&[
-        "--engine",
-        "pkcs11",
-        "--pkcs11-module",
-        &module,
-        "--pkcs11-token",
-        LABEL,
-        "--pkcs11-pin-file",
-        &pin,
-        "--pkcs11-path",
-        &folder,
-        "--pkcs11-env",
-        "SOFTHSM2_CONF",
-    ]);
-    options.variables.push(("SOFTHSM2_CONF".to_owned(), text(&token.conf())));
-    options
-}
 
 /// SoftHSM2 leaves its files to the user that made them; as root the HSM's own user takes them over
 /// and the test, being root, still moves them.
 fn started(token: &SoftHsm) -> Dev {
-    Dev::start(options(token))
+    Dev::start(options(Kind::SoftHsm, token.folder()))
 }
 
 fn create(dev: &Dev, name: &str, body: &Value) -> Value {
@@ -100,7 +80,7 @@ fn keys_in_a_token_serve_survive_a_restart_and_the_loss_of_the_token() {
     let answer = sign(&dev, "signer", "ES256").expect_ok("sign");
     assert!(openssl_takes(&dev, &key, answer["value"].as_str().expect("a signature")));
     assert!(!openssl_takes(&dev, &key, &URL_SAFE_NO_PAD.encode([1; 64])), "not any signature");
-    every_kind_is_created_and_used(&dev);
+    every_kind_of(&dev, &[RSA, P256K, OCT]);
 
     // Twice: the token goes, callers are told so, and the keys are back with it.
     for round in 0..2 {
@@ -137,13 +117,37 @@ fn keys_in_a_token_serve_survive_a_restart_and_the_loss_of_the_token() {
     drop((stopped, second));
 }
 
-fn every_kind_is_created_and_used(dev: &Dev) {
-    for (name, body, algorithm) in [
-        ("rsa", json!({ "kty": "RSA-HSM", "key_size": 2048 }), "PS256"),
-        ("p256k", json!({ "kty": "EC-HSM", "crv": "P-256K" }), "ES256K"),
-        ("oct", json!({ "kty": "oct-HSM", "key_size": 256 }), "HS256"),
-    ] {
-        create(dev, name, &body);
+#[test]
+fn keys_in_a_token_of_kryoptic_serve_and_what_it_cannot_hold_is_refused_at_once() {
+    let token = TestToken::new(Kind::Kryoptic);
+    let dev = Dev::start(token.options());
+    let key = create(&dev, "signer", &json!({ "kty": "EC-HSM", "crv": "P-256" }))["key"].clone();
+    every_kind_of(&dev, &[RSA, OCT]);
+    let body = json!({ "kty": "EC-HSM", "crv": "P-256K" });
+    let refused = dev.rest().call("POST", "/keys/p256k/create", &body).expect("an answer");
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    let why = "does not hold keys of this type and size: the token cannot make a key on this curve";
+    assert!(refused.text().contains(why), "{}", refused.text());
+    assert_eq!(dev.rest().ask("GET", "/keys/p256k").expect("an answer").status, 404);
+    let data_dir = dev.data_dir().to_owned();
+    let stopped = dev.stop();
+    let dev = Dev::start(token.options_again(&data_dir));
+    let answer = sign(&dev, "signer", "ES256").expect_ok("sign after the restart");
+    assert!(openssl_takes(&dev, &key, answer["value"].as_str().expect("a signature")));
+    sign(&dev, "rsa", "PS256").expect_ok("sign after the restart");
+    dev.stop();
+    drop(stopped);
+}
+
+/// A name, what is created, and how it signs.
+type Sample = (&'static str, &'static str, &'static str);
+const RSA: Sample = ("rsa", r#"{ "kty": "RSA-HSM", "key_size": 2048 }"#, "PS256");
+const P256K: Sample = ("p256k", r#"{ "kty": "EC-HSM", "crv": "P-256K" }"#, "ES256K");
+const OCT: Sample = ("oct", r#"{ "kty": "oct-HSM", "key_size": 256 }"#, "HS256");
+
+fn every_kind_of(dev: &Dev, samples: &[Sample]) {
+    for (name, body, algorithm) in samples {
+        create(dev, name, &serde_json::from_str(body).expect("it is JSON"));
         sign(dev, name, algorithm).expect_ok(name);
     }
     let mut rest = dev.rest();
@@ -243,12 +247,12 @@ fn imported_keys_are_not_kept_in_the_memory_of_a_partition_with_a_token() {
 #[test]
 fn a_start_without_its_token_says_what_is_missing() {
     let token = SoftHsm::new();
-    let mut wrong = options(&token);
+    let mut wrong = options(Kind::SoftHsm, token.folder());
     let label = wrong.arguments.iter_mut().find(|word| *word == LABEL).expect("a label");
     "nobody".clone_into(label);
     let failed = Dev::try_start(wrong).expect_err("no such token");
     assert!(failed.log.contains("nobody") && failed.log.contains("label"), "{failed:?}");
-    let mut wrong = options(&token);
+    let mut wrong = options(Kind::SoftHsm, token.folder());
     let pin = token.folder().join("other-pin");
     std::fs::write(&pin, "1234").expect("the folder can be written");
     let file = token.pin_file().display().to_string();

@@ -6,18 +6,18 @@
 //! the same place: there they are found.
 
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrapPadded};
-use casemate_engine_pkcs11::{Pkcs11Engine, Token, TokenOptions};
+use casemate_engine_pkcs11::{EarlierKey, Pkcs11Engine, Token, TokenOptions};
 use casemate_engine_port::{
     Curve, Engine, KeyHandle, KeySpec, OctSize, Place, RsaSize, Secret, SignAlgorithm,
 };
 use casemate_engine_soft::{Envelope, SoftEngine, associated_data, derived};
 use casemate_test_kit::scan::Scanner;
-use casemate_test_kit::softhsm::{self, LABEL, SoftHsm};
-use casemate_token_tests::{again, is_again};
+use casemate_test_kit::softhsm::{self, LABEL};
+use casemate_test_kit::tokens::{Kind, TestToken};
+use casemate_token_tests::{again, given};
 
 const SPECS: [KeySpec; 4] = [
     KeySpec::Rsa(RsaSize::B2048),
@@ -27,30 +27,56 @@ const SPECS: [KeySpec; 4] = [
 ];
 const WHICH: &str = "CASEMATE_TEST_ENGINE";
 const KEY: [u8; 32] = [3; 32];
+/// The material key of the epoch before.
+const BEFORE: [u8; 32] = [2; 32];
 
 /// The process that is looked through: makes one key of each kind, uses them, shows what is stored,
 /// and waits.
 fn role() {
-    let token = || {
-        let folder = PathBuf::from(std::env::var_os("CASEMATE_TOKEN_FOLDER").expect("a folder"));
+    let token = |key: [u8; 32], earlier: Vec<EarlierKey>| {
+        let folder = given().expect("a token is given").folder;
         let options = TokenOptions {
             module: softhsm::module(),
             label: LABEL.to_owned(),
             pin_file: softhsm::pin_file(&folder),
         };
         let token = Token::load(&options).expect("the module loads");
-        Pkcs11Engine::open(token, Secret::new(KEY.to_vec())).expect("the token can be used")
+        Pkcs11Engine::open(token, Secret::new(key.to_vec()), earlier).expect("the token is usable")
     };
-    let engine: Box<dyn Engine> = match std::env::var(WHICH).as_deref() {
-        Ok("soft") => Box::new(SoftEngine::new(Secret::new(KEY.to_vec())).expect("a key")),
-        _ => Box::new(token()),
+    let which = std::env::var(WHICH).unwrap_or_default();
+    let place = Place::new("k");
+    let generate = |engine: &dyn Engine| {
+        SPECS.map(|spec| engine.generate(spec, &place).expect("it is made").wrapped)
+    };
+    let (engine, stored): (Box<dyn Engine>, _) = match which.as_str() {
+        "soft" => {
+            let engine = SoftEngine::new(Secret::new(KEY.to_vec())).expect("a key");
+            let stored = generate(&engine);
+            (Box::new(engine), stored)
+        }
+        "anew" => {
+            let stored = generate(&token(BEFORE, Vec::new()));
+            let material_key = Secret::new(BEFORE.to_vec());
+            let engine = token(KEY, vec![EarlierKey { epoch: 1, material_key }]);
+            let mut stored = stored.into_iter().zip(SPECS);
+            let anew = SPECS.map(|_| {
+                let (wrapped, spec) = stored.next().expect("as many as kinds");
+                let anew = engine.rewrap(spec, &wrapped, &place).expect("it is wrapped anew");
+                anew.expect("it was under the earlier key")
+            });
+            (Box::new(engine), anew)
+        }
+        _ => {
+            let engine = token(KEY, Vec::new());
+            let stored = generate(&engine);
+            (Box::new(engine), stored)
+        }
     };
     let mut kept = Vec::new();
-    for spec in SPECS {
-        let made = engine.generate(spec, &Place::new("k")).expect("it is made");
-        let key = engine.open(spec, &made.wrapped, &Place::new("k")).expect("it opens");
+    for (spec, wrapped) in SPECS.into_iter().zip(&stored) {
+        let key = engine.open(spec, wrapped, &place).expect("it opens");
         uses(&*key, spec);
-        let shown: String = made.wrapped.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let shown: String = wrapped.0.iter().map(|byte| format!("{byte:02x}")).collect();
         say(&format!("stored {shown}"));
         kept.push(key);
     }
@@ -189,12 +215,17 @@ fn look(other: &Other, read: fn(KeySpec, &[u8]) -> Vec<u8>) -> Vec<String> {
 #[test]
 fn keys_made_in_the_token_are_not_in_memory_and_those_of_the_software_engine_are() {
     let name = "keys_made_in_the_token_are_not_in_memory_and_those_of_the_software_engine_are";
-    if is_again() {
+    if given().is_some() {
         return role();
     }
-    let token = SoftHsm::new();
+    let token = TestToken::new(Kind::SoftHsm);
     let other = Other::start(again(&token, name));
     assert_eq!(look(&other, of_token), Vec::<String>::new());
+    other.end();
+    let mut command = again(&token, name);
+    command.env(WHICH, "anew");
+    let other = Other::start(command);
+    assert_eq!(look(&other, of_token), Vec::<String>::new(), "wrapped anew");
     other.end();
     let mut command = again(&token, name);
     command.env(WHICH, "soft");

@@ -17,6 +17,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("mkfs.ext4", "e2fsprogs"),
     ("mount", "mount"),
     ("openssl", "openssl"),
+    ("pkcs11-tool", "opensc"),
     ("pkg-config", "pkg-config"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
@@ -57,8 +58,13 @@ fn install_packages(mut packages: Vec<&'static str>) -> Result<(), Failure> {
     if packages.is_empty() {
         return Ok(());
     }
+    install(&packages)
+}
+
+/// Installs packages.
+pub(super) fn install(packages: &[&'static str]) -> Result<(), Failure> {
     if find_program("apt-get").is_none() {
-        return Err(Failure::NoApt { packages });
+        return Err(Failure::NoApt { packages: packages.to_vec() });
     }
     say(&format!("xtask: installing {}", packages.join(" ")));
     run(apt().arg("update").arg("-qq"))?;

@@ -224,7 +224,7 @@ impl Hsm {
     }
 
     /// Runs a principal's job on the pool and waits for it.
-    pub(super) async fn on_pool<T: Send + 'static>(
+    pub(crate) async fn on_pool<T: Send + 'static>(
         &self,
         caller: Uuid,
         job: impl FnOnce() -> T + Send + 'static,

@@ -2,26 +2,31 @@
 //! forward, while the HSM serves. What is done is seen in the records themselves, so it goes on
 //! wherever it was cut off, and there is nothing to remember.
 //!
+//! The engine is asked on the pool and with no lock held: a token takes its time, and may be away.
+//!
 //! Invariant: the epoch before is left only when no record is sealed and no material wrapped under
 //! it any more.
 
 use std::sync::Arc;
 
-use casemate_engine_port::{EngineError, WrappedMaterial};
+use casemate_engine_port::{EngineError, Place, WrappedMaterial};
 use casemate_store_port::{Change, Condition, ForwardError, Write};
 use futures_util::future::join_all;
+use uuid::Uuid;
 
 use crate::backup::KeyContent;
 use crate::commit::{Attempt, CommitRefusal};
 use crate::handles::place;
 use crate::records::VersionRecord;
 use crate::state::Applied;
-use crate::{Hsm, records};
+use crate::{Hsm, PoolFailure, VersionId, records};
 
 /// Keys whose material is wrapped anew at the same time: their changes share transactions.
 const KEYS_AT_ONCE: usize = 32;
+/// Versions that are wrapped anew before any of them is stored: a few kilobytes each.
+const VERSIONS_AT_ONCE: usize = 64;
 /// Versions of one key in one change.
-const VERSIONS_AT_ONCE: usize = 16;
+const VERSIONS_PER_CHANGE: usize = 16;
 
 /// How much is left of a change of the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +55,34 @@ pub enum RewrapFailure {
         #[source]
         cause: EngineError,
     },
+    /// The wrapping keys of forgotten epochs are still in the token.
+    #[error("what the engine keeps of forgotten epochs could not be destroyed")]
+    Forget(#[source] EngineError),
+    /// The pool has too much to do.
+    #[error(transparent)]
+    Pool(#[from] PoolFailure),
+}
+
+/// One version's material, wrapped anew.
+struct Again {
+    id: VersionId,
+    before: Vec<u8>,
+    wrapped: Vec<u8>,
+}
+
+/// What was wrapped anew of some keys.
+struct Anew {
+    /// Versions by key, in lower case.
+    versions: Vec<(String, Vec<Again>)>,
+    /// Where to go on.
+    rest: Option<Cursor>,
+}
+
+/// Where among some keys and their versions to go on.
+#[derive(Clone, Copy, Default)]
+struct Cursor {
+    key: usize,
+    version: usize,
 }
 
 impl Hsm {
@@ -85,19 +118,27 @@ impl Hsm {
         &self,
         mut content: KeyContent,
     ) -> Result<KeyContent, EngineError> {
-        if self.engine.rewraps() {
-            let name = content.key.name.clone();
-            for version in &mut content.versions {
-                let wrapped = WrappedMaterial(std::mem::take(&mut version.wrapped));
-                let place = place(&name, version.id);
-                let again = match self.engine.rewrap(version.spec, &wrapped, &place) {
-                    Err(EngineError::NotAuthentic) => None,
-                    done => done?,
-                };
-                version.wrapped = again.unwrap_or(wrapped).0;
-            }
+        let name = content.key.name.clone();
+        for version in &mut content.versions {
+            let wrapped = WrappedMaterial(std::mem::take(&mut version.wrapped));
+            let place = place(&name, version.id);
+            let again = match self.engine.rewrap(version.spec, &wrapped, &place) {
+                Err(EngineError::NotAuthentic) => None,
+                done => done?,
+            };
+            version.wrapped = again.unwrap_or(wrapped).0;
         }
         Ok(content)
+    }
+
+    /// Has the engine destroy, for good, what it keeps of epochs before this one.
+    ///
+    /// # Errors
+    /// When the engine does not go along; to be tried again.
+    pub async fn forget_material_before(self: &Arc<Self>, epoch: u32) -> Result<(), RewrapFailure> {
+        let engine = Arc::clone(&self.engine);
+        let done = self.on_pool(Uuid::nil(), move || engine.forget_before(epoch));
+        done.await?.map_err(RewrapFailure::Forget)
     }
 
     /// Wraps anew what is not under the present key, and says how much that was.
@@ -105,47 +146,95 @@ impl Hsm {
         let keys: Vec<String> = self.state.read().keys.keys().cloned().collect();
         let mut wrapped = 0;
         for some in keys.chunks(KEYS_AT_ONCE) {
-            for one in join_all(some.iter().map(|key| self.rewrap_key(key))).await {
-                wrapped += one?;
+            let some: Arc<[String]> = some.into();
+            let mut next = Some(Cursor::default());
+            while let Some(from) = next {
+                let (hsm, keys) = (Arc::clone(self), Arc::clone(&some));
+                let done = self.on_pool(Uuid::nil(), move || hsm.wrapped_anew(&keys, from));
+                let anew = done.await??;
+                next = anew.rest;
+                let versions = anew.versions.iter();
+                let stored = versions.map(|(key, versions)| self.store_anew(key, versions));
+                for one in join_all(stored).await {
+                    wrapped += one?;
+                }
             }
         }
         Ok(wrapped)
     }
 
-    async fn rewrap_key(self: &Arc<Self>, key: &str) -> Result<usize, RewrapFailure> {
-        let mut wrapped = 0;
-        loop {
-            let some = self.attempt(key, || self.rewrap_some(key)).await?;
-            wrapped += some;
-            if some == 0 {
-                return Ok(wrapped);
+    /// Material of these keys that is not under the present key, wrapped anew and not stored yet.
+    fn wrapped_anew(&self, keys: &[String], from: Cursor) -> Result<Anew, RewrapFailure> {
+        let (mut anew, mut count) = (Anew { versions: Vec::new(), rest: None }, 0);
+        for (at, key) in keys.iter().enumerate().skip(from.key) {
+            let first = if at == from.key { from.version } else { 0 };
+            let mut versions = Vec::new();
+            for version in first.. {
+                if count == VERSIONS_AT_ONCE {
+                    anew.rest = Some(Cursor { key: at, version });
+                    break;
+                }
+                let Some((place, record)) = self.version_at(key, version) else { break };
+                let wrapped = WrappedMaterial(record.wrapped);
+                let again = self.engine.rewrap(record.spec, &wrapped, &place);
+                let failed = |cause| RewrapFailure::Engine { key: key.clone(), cause };
+                if let Some(again) = again.map_err(failed)? {
+                    count += 1;
+                    versions.push(Again { id: record.id, before: wrapped.0, wrapped: again.0 });
+                }
             }
-        }
-    }
-
-    fn rewrap_some(&self, key: &str) -> Result<Attempt<usize>, RewrapFailure> {
-        let state = self.state.read();
-        let (mut change, mut applied) = (Change::default(), Vec::new());
-        let Some(entry) = state.keys.get(key) else {
-            return Ok(Attempt { change, applied, result: 0 });
-        };
-        let name = &entry.record.name;
-        for version in &entry.versions {
-            if applied.len() == VERSIONS_AT_ONCE {
+            anew.versions.push((key.clone(), versions));
+            if anew.rest.is_some() {
                 break;
             }
-            let record = &version.record;
-            let failed = |cause| RewrapFailure::Engine { key: key.to_owned(), cause };
-            let wrapped = WrappedMaterial(record.wrapped.clone());
-            let again = self.engine.rewrap(record.spec, &wrapped, &place(name, record.id));
-            let Some(again) = again.map_err(failed)? else { continue };
-            let record = VersionRecord { wrapped: again.0, ..record.clone() };
-            let path = records::version_path(name, record.id);
-            change.expect.push((path.clone(), Condition::At(version.generation)));
-            change.writes.push(Write::Put(path, records::encode(&record)));
-            applied.push(Applied::Version { key: key.to_owned(), record: Box::new(record) });
+        }
+        Ok(anew)
+    }
+
+    /// A version of a key, by its place among them.
+    fn version_at(&self, key: &str, at: usize) -> Option<(Place, VersionRecord)> {
+        let state = self.state.read();
+        let entry = state.keys.get(key)?;
+        let record = entry.versions.get(at)?.record.clone();
+        Some((place(&entry.record.name, record.id), record))
+    }
+
+    /// Stores what was wrapped anew of a key, and says how much that was.
+    async fn store_anew(
+        self: &Arc<Self>,
+        key: &str,
+        anew: &[Again],
+    ) -> Result<usize, RewrapFailure> {
+        let mut stored = 0;
+        for some in anew.chunks(VERSIONS_PER_CHANGE) {
+            let done: Result<usize, CommitRefusal> =
+                self.attempt(key, || Ok(self.change_of(key, some))).await;
+            stored += done?;
+        }
+        Ok(stored)
+    }
+
+    /// What else of a version was changed meanwhile stays. One whose material is another by now is
+    /// left out: it is seen in the next round.
+    fn change_of(&self, key: &str, anew: &[Again]) -> Attempt<usize> {
+        let state = self.state.read();
+        let (mut change, mut applied) = (Change::default(), Vec::new());
+        if let Some(entry) = state.keys.get(key) {
+            for again in anew {
+                let found = entry.versions.iter().find(|version| version.record.id == again.id);
+                let Some(version) = found.filter(|found| found.record.wrapped == again.before)
+                else {
+                    continue;
+                };
+                let record =
+                    VersionRecord { wrapped: again.wrapped.clone(), ..version.record.clone() };
+                let path = records::version_path(&entry.record.name, record.id);
+                change.expect.push((path.clone(), Condition::At(version.generation)));
+                change.writes.push(Write::Put(path, records::encode(&record)));
+                applied.push(Applied::Version { key: key.to_owned(), record: Box::new(record) });
+            }
         }
         let result = applied.len();
-        Ok(Attempt { change, applied, result })
+        Attempt { change, applied, result }
     }
 }

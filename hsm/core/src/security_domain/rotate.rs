@@ -63,7 +63,10 @@ pub enum RotateRefusal {
     #[error("the domain has as many epochs as it can; forget the backups of the oldest ones")]
     TooManyEpochs,
     /// The engine cannot wrap its keys anew.
-    #[error("the engine '{engine}' cannot wrap its keys anew, so the secret stays")]
+    #[error(
+        "the engine '{engine}' cannot wrap its keys anew, so the secret stays; its token must wrap \
+         again what it has unwrapped"
+    )]
     Engine {
         /// The engine.
         engine: &'static str,

@@ -1,6 +1,6 @@
 //! A new secret: cut off after every single transaction, every key is the same, and it goes on.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use casemate_engine_port::{Curve, KeySpec, Secret, SignAlgorithm};
 use casemate_engine_soft::ceremony::SoftPrimitives;
@@ -232,6 +232,31 @@ async fn a_store_that_takes_nothing_leaves_the_old_epoch_in_force() {
     assert!(bench.hsm.bring_forward().await.is_ok(), "there is nothing behind in its own eyes");
     let bench = bench.restart_in((2, NEXT), Some((1, DOMAIN))).await;
     demand(&bench, &signed).await;
+}
+
+/// A token may take long, or be away: nobody else waits for it, and what they change stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_waits_for_an_engine_that_takes_its_time() {
+    let (bench, signed) = filled().await;
+    rotate(&bench, &Kept::default(), &request()).await.unwrap();
+    let bench = bench.restart_in((2, NEXT), Some((1, DOMAIN))).await;
+    let (open, gate) = std::sync::mpsc::channel();
+    *bench.pool.gate.lock().unwrap() = Some(gate);
+    let hsm = Arc::clone(&bench.hsm);
+    let forward = tokio::spawn(async move { hsm.bring_forward().await });
+    while bench.pool.gate.lock().unwrap().is_some() {
+        tokio::task::yield_now().await;
+    }
+    tag(&bench, "key-3").await;
+    demand(&bench, &signed).await;
+    assert!(!forward.is_finished(), "it waits for the engine");
+    open.send(()).unwrap();
+    forward.await.unwrap().unwrap();
+    let bench = bench.restart_in((2, NEXT), None).await;
+    demand(&bench, &signed).await;
+    let permit = bench.permit::<act::KeysRead>(ROOT, "/keys/key-3");
+    let view = bench.hsm.key(&permit, Selector::Latest).unwrap();
+    assert!(!view.item.tags.is_empty(), "what was changed meanwhile stays");
 }
 
 #[tokio::test]
