@@ -34,11 +34,12 @@ pub struct Backups {
 
 /// Where a backup lies.
 pub(crate) fn target(storage: &StorageParameters) -> Result<Target, Refusal> {
-    if storage.use_managed_identity == Some(true) {
-        return Err(BadParameter::ManagedIdentity.into());
-    }
     let token = storage.token.as_deref().unwrap_or_default();
-    Ok(Target::new(&storage.storage_resource_uri, token)?)
+    match storage.use_managed_identity {
+        Some(true) if !token.is_empty() => Err(BadParameter::TokenAndIdentity.into()),
+        Some(true) => Ok(Target::with_identity(&storage.storage_resource_uri)?),
+        Some(false) | None => Ok(Target::new(&storage.storage_resource_uri, token)?),
+    }
 }
 
 /// A job's status as an answer.

@@ -56,11 +56,8 @@ pub(crate) enum BadParameter {
          key as a JSON web key"
     )]
     TransferBlob,
-    #[error(
-        "a managed identity is not available in this release: send a 'token' for the storage and \
-         leave 'useManagedIdentity' out"
-    )]
-    ManagedIdentity,
+    #[error("'token' and 'useManagedIdentity' are two ways to open the storage; send one of them")]
+    TokenAndIdentity,
     #[error("'count' must be a small positive number")]
     Count,
     #[error("'maxresults' must be a number from 1 to {PAGE_ITEMS_MAX}")]

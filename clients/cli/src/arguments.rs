@@ -177,6 +177,9 @@ pub struct DevArguments {
     /// Also answer the instance metadata endpoint, for an app of this name.
     #[arg(long, value_name = "NAME")]
     pub imds: Option<String>,
+    /// Give the HSM a managed identity for backups; docs/operate/backup.md says what FILE holds.
+    #[arg(long, value_name = "FILE")]
+    pub identity: Option<PathBuf>,
     /// Listen beyond this machine although everybody who reaches the issuer can ask it.
     #[arg(long)]
     pub i_know_this_is_a_development_issuer: bool,

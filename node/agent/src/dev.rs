@@ -30,6 +30,7 @@ use crate::gate::Gate;
 use crate::hsm::HsmLink;
 use crate::limits::{self, AgentLimits};
 use crate::local::{Local, SOCKET, bind, serve};
+use crate::managed_identity::{IdentityError, IdentityPlace};
 use crate::monitor::Monitor;
 use crate::names::Names;
 use crate::options::{DevOptions, OptionRefusal};
@@ -78,6 +79,9 @@ pub enum DevError {
         /// The HSM.
         hsm: String,
     },
+    /// The HSM's managed identity.
+    #[error("--identity is not usable; mend what is said of it")]
+    Identity(#[from] IdentityError),
     /// A listener.
     #[error(
         "cannot listen on {address}; choose another one with {option}, port 0 picks a free one"
@@ -139,6 +143,7 @@ async fn run(options: &DevOptions, out: &mut dyn Write) -> Result<(), DevError> 
     // More connections than the soft limit are welcome; with fewer it works as well.
     let _ = casemate_harden::raise_nofile();
     let limits = limits::changed(&options.limits).map_err(OptionRefusal::from)?;
+    let managed_identity = prepare::managed_identity(options)?;
     let place = prepare::place(options)?;
     let folder = &place.folder;
     say(format_args!("data in {}", folder.path().display()));
@@ -170,6 +175,7 @@ async fn run(options: &DevOptions, out: &mut dyn Write) -> Result<(), DevError> 
         authority,
         client,
         folder: folder_of,
+        managed_identity,
         activation,
         stopping,
     };
@@ -210,6 +216,7 @@ struct Parts {
     authority: Arc<Authority>,
     client: Arc<Client>,
     folder: Arc<Folder>,
+    managed_identity: IdentityPlace,
     activation: casemate_control_plane::Activation,
     stopping: watch::Receiver<bool>,
 }
@@ -336,6 +343,7 @@ impl Parts {
             authority: Arc::clone(&self.authority),
             facts: Arc::clone(facts),
             dialer: Dialer::new(Some(self.names.listen)),
+            identity: self.managed_identity.clone(),
             courier,
             activation: self.activation.clone(),
             created: Box::new(created),
@@ -526,6 +534,7 @@ mod tests {
             engine: None,
             ephemeral: false,
             imds: None,
+            identity: None,
             i_know_this_is_a_development_issuer: false,
         }
     }

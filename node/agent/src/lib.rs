@@ -29,6 +29,7 @@ mod hsm;
 mod inspect;
 mod limits;
 mod local;
+mod managed_identity;
 mod monitor;
 mod names;
 mod node;
@@ -54,6 +55,7 @@ pub use doctor::{DoctorError, doctor};
 pub use facts::Facts;
 pub use folder::FolderError;
 pub use limits::{LimitChange, LimitRefusal};
+pub use managed_identity::IdentityError;
 pub use node::{
     AskError, ChangeError, CommandError, ConfigRefusal, CreationRefusal, HsmCommand, NewHsm,
     NodeError, ReadSealError, RecordError, SealCommand, SealRefusal, SealsError, SetError,

@@ -38,7 +38,7 @@ pub use self::seals::SealsError;
 pub use self::set::SetError;
 pub use self::tls::{TlsError, TlsQuestion};
 
-use self::config::NodeConfig;
+pub(crate) use self::config::NodeConfig;
 use self::local::NodeLocal;
 use self::set::HsmSet;
 use crate::authority::{Authority, AuthorityError, CA_FILE};

@@ -39,6 +39,8 @@ pub struct DevOptions {
     pub ephemeral: bool,
     /// Answer the instance metadata endpoint for an app of this name.
     pub imds: Option<String>,
+    /// The file of the HSM's managed identity, for backups.
+    pub identity: Option<PathBuf>,
     /// Listen beyond this machine although anyone who reaches the issuer may become anybody.
     pub i_know_this_is_a_development_issuer: bool,
 }
@@ -204,6 +206,7 @@ mod tests {
             engine: None,
             ephemeral: false,
             imds: None,
+            identity: None,
             i_know_this_is_a_development_issuer: false,
         }
     }

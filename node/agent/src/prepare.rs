@@ -17,8 +17,10 @@ use crate::dev::DevError;
 use crate::env_file::ENV_FILE;
 use crate::ephemeral::{self, Ephemeral};
 use crate::folder::{Folder, fails};
+use crate::managed_identity::{IdentityConfig, IdentityPlace};
 use crate::names::Names;
 use crate::options::{DevOptions, default_data_dir};
+use crate::say::say;
 use crate::state::State;
 use crate::users;
 
@@ -30,6 +32,8 @@ const BUNDLE_FILE: &str = "ca-bundle.pem";
 const SEAL_FILE: &str = "seal.key";
 /// Audiences of Azure's own clouds, for clients that cannot be told another one.
 const AZURE_AUDIENCES: [&str; 2] = ["https://managedhsm.azure.net", "https://vault.azure.net"];
+/// Audience of tokens for storage, which an HSM's managed identity asks for; no HSM believes them.
+const STORAGE_AUDIENCE: &str = "https://storage.azure.com";
 const FIRST_ROLES: [&str; 3] =
     ["Managed HSM Administrator", "Managed HSM Crypto Officer", "Managed HSM Crypto User"];
 
@@ -76,6 +80,18 @@ fn data_dir(options: &DevOptions) -> Result<PathBuf, DevError> {
     }
 }
 
+/// Where the HSM's managed identity is written. The file may be made later: what the issuer here
+/// gives out for it is known only once it runs.
+pub(crate) fn managed_identity(options: &DevOptions) -> Result<IdentityPlace, DevError> {
+    let Some(path) = &options.identity else { return Ok(IdentityPlace::None) };
+    let path = std::path::absolute(path).map_err(fails("find", path))?;
+    match path.exists() {
+        true => drop(IdentityConfig::read(&path)?),
+        false => say(format_args!("{} is not there yet; backups look for it", path.display())),
+    }
+    Ok(IdentityPlace::File(path))
+}
+
 /// Opens the issuer and its first principal.
 pub(crate) fn identity(
     folder: &Folder,
@@ -86,7 +102,8 @@ pub(crate) fn identity(
     // `az keyvault role assignment` wants a token for the graph before it asks for names there;
     // that there is no graph it takes from the 404, but not from a refused token.
     let graph = format!("{}/graph", names.base_url());
-    let audiences = AZURE_AUDIENCES.map(str::to_owned).into_iter().chain([graph]);
+    let further = [graph, STORAGE_AUDIENCE.to_owned()];
+    let audiences = AZURE_AUDIENCES.map(str::to_owned).into_iter().chain(further);
     let path = folder.join("issuer");
     if !DevIssuer::is_in(&path)
         && let Some(hsm) = folder.hsm()?

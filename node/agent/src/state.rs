@@ -199,6 +199,7 @@ mod tests {
             engine: None,
             ephemeral: false,
             imds: None,
+            identity: None,
             i_know_this_is_a_development_issuer: false,
         }
     }

@@ -19,6 +19,7 @@ use crate::courier::{Courier, CourierPlace};
 use crate::dial::Dialer;
 use crate::facts::SharedFacts;
 use crate::hsm::HsmLink;
+use crate::managed_identity::IdentityPlace;
 use crate::process::{Process, Role};
 use crate::say::say;
 
@@ -77,6 +78,8 @@ pub(crate) struct Supervisor {
     pub(crate) facts: Arc<SharedFacts>,
     /// Connects for it.
     pub(crate) dialer: Dialer,
+    /// Where its managed identity is written.
+    pub(crate) identity: IdentityPlace,
     /// Where its courier works.
     pub(crate) courier: CourierPlace,
     /// What the control plane says of it.
@@ -265,6 +268,7 @@ impl Supervisor {
                 self.dialer.allow(hosts);
             }
             ToAgent::Dial { id, host, port } => self.dialer.dial(end, id, &host, port),
+            ToAgent::Identity { id } => self.identity.answer(end, id),
             // Connections wait from now on.
             ToAgent::Anew => {
                 heard.anew = true;

@@ -194,6 +194,7 @@ fn options(arguments: DevArguments) -> DevOptions {
         engine,
         ephemeral: arguments.ephemeral,
         imds: arguments.imds,
+        identity: arguments.identity,
         i_know_this_is_a_development_issuer: arguments.i_know_this_is_a_development_issuer,
     }
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::identity::IdentityAnswer;
 use crate::message::{ToAgent, ToPartition};
 use crate::packet::{self, Packet};
 use crate::start::Start;
@@ -150,6 +151,9 @@ impl PartitionEnd {
                     ToPartition::Dialed { id, .. } => {
                         let error = Some("too many open files".to_owned());
                         (ToPartition::Dialed { id, error }, None)
+                    }
+                    ToPartition::Identity { id, .. } => {
+                        (ToPartition::Identity { id, answer: IdentityAnswer::Unusable }, None)
                     }
                     message => (message, None),
                 },

@@ -13,6 +13,7 @@
 mod chain;
 pub mod courier;
 mod end;
+mod identity;
 mod message;
 mod metrics;
 mod packet;
@@ -23,6 +24,7 @@ pub mod transfer;
 
 pub use chain::chain;
 pub use end::{AgentEnd, ChannelError, PartitionEnd, Pending, receive_start};
+pub use identity::{IDENTITY_ROOTS_BYTES_MAX, Identity, IdentityAnswer, Proven, SecretText};
 pub use message::{Listener, ToAgent, ToPartition};
 pub use metrics::{Family, MetricKind, PARTS_MAX, SAMPLES_PER_PART_MAX, Sample};
 pub use seal::{Guard, Reseal, Resealed, Seal, Slot};

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::identity::IdentityAnswer;
 use crate::metrics::Family;
 use crate::start::Start;
 use crate::tls::TlsOrder;
@@ -55,6 +56,13 @@ pub enum ToPartition {
         /// What is to be done.
         order: TlsOrder,
     },
+    /// The answer to [`ToAgent::Identity`]; carries the file of the credential if there is one.
+    Identity {
+        /// The number from the question.
+        id: u64,
+        /// The identity, or that there is none.
+        answer: IdentityAnswer,
+    },
     /// Finish what runs, answer nothing new, and end.
     Stop,
 }
@@ -98,6 +106,11 @@ pub enum ToAgent {
         host: String,
         /// TCP port.
         port: u16,
+    },
+    /// The HSM's managed identity is wanted, as it is now.
+    Identity {
+        /// Number of the question, repeated in the answer.
+        id: u64,
     },
     /// The HSM answers requests from now on.
     Ready {
@@ -160,6 +173,7 @@ impl ToPartition {
             Self::Connection { .. } | Self::Courier => true,
             Self::Dialed { error, .. } => error.is_none(),
             Self::Tls { order, .. } => matches!(order, TlsOrder::Import { .. }),
+            Self::Identity { answer, .. } => matches!(answer, IdentityAnswer::Is(_)),
             Self::Start(_)
             | Self::Certificate { .. }
             | Self::Metrics { .. }

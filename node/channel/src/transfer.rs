@@ -5,8 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Longest order or report, in bytes.
-pub const ORDER_BYTES_MAX: usize = 16 * 1024;
+use crate::identity::Proven;
+
+/// Longest order or report, in bytes: an identity with its roots and credential has room.
+pub const ORDER_BYTES_MAX: usize = 96 * 1024;
 
 /// Longest piece, in bytes.
 pub const PIECE_BYTES_MAX: usize = 512 * 1024;
@@ -38,6 +40,9 @@ pub struct Order {
     pub uri: String,
     /// What opens it: a secret.
     pub token: String,
+    /// The identity that opens it, in place of a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Box<Proven>>,
     /// The folder in it.
     pub folder: String,
     /// The object in that.
@@ -48,7 +53,7 @@ pub struct Order {
 
 impl std::fmt::Debug for Order {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { id, verb, uri, folder, name, bytes, token: _ } = self;
+        let Self { id, verb, uri, folder, name, bytes, token: _, identity } = self;
         f.debug_struct("Order")
             .field("id", id)
             .field("verb", verb)
@@ -56,6 +61,7 @@ impl std::fmt::Debug for Order {
             .field("folder", folder)
             .field("name", name)
             .field("bytes", bytes)
+            .field("identity", identity)
             .finish_non_exhaustive()
     }
 }
@@ -84,6 +90,8 @@ pub enum Outcome {
     TooLong,
     /// Not done: why, in words of the courier's own.
     Refused(String),
+    /// Not done, since the identity got no token: why, in words of the courier's own.
+    NoToken(String),
 }
 
 /// Bytes of an object, as many as one piece holds.

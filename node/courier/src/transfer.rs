@@ -4,6 +4,7 @@
 //! is understood here, and no text of a target is repeated.
 
 mod http;
+mod identity;
 mod local;
 mod outside;
 mod target;
@@ -19,8 +20,9 @@ use crate::failure::chain;
 use crate::feed::Feed;
 
 pub(crate) use http::Roots;
+use identity::Tokens;
 pub use outside::{BackupTarget, TargetRefusal};
-use target::{Place, TargetFailure};
+use target::{Access, Place, TargetFailure};
 
 /// Orders and pieces that wait; a partition has one order open at a time.
 const WAITING_MAX: usize = 16;
@@ -43,7 +45,8 @@ impl Carrying {
     /// Begins to wait for orders.
     pub(crate) fn begin(folder: &Path, roots: Roots, feed: Feed) -> Self {
         let (work, waiting) = mpsc::channel(WAITING_MAX);
-        let carrier = Carrier { folder: folder.to_owned(), roots, feed, open: None };
+        let tokens = Tokens::new(roots.clone());
+        let carrier = Carrier { folder: folder.to_owned(), roots, feed, tokens, open: None };
         drop(tokio::spawn(carrier.run(waiting)));
         Self { work }
     }
@@ -67,8 +70,10 @@ struct Carrier {
     folder: PathBuf,
     roots: Roots,
     feed: Feed,
+    /// Those of the HSM's managed identity.
+    tokens: Tokens,
     /// The target of the last order, and what opens it: mostly the next one's too.
-    open: Option<(String, String, Place)>,
+    open: Option<(String, Access, Place)>,
 }
 
 impl Carrier {
@@ -111,7 +116,17 @@ impl Carrier {
                 let name = &order.name;
                 tracing::warn!(name, "an object of a backup was not carried: {}", chain(&failure));
                 self.open = None;
-                (Outcome::Refused(failure.to_string()), Vec::new())
+                let text = failure.to_string();
+                let outcome = match failure {
+                    TargetFailure::NoToken(_) => Outcome::NoToken(text),
+                    TargetFailure::IdentityDenied { .. } => {
+                        // Its next token may say more.
+                        self.tokens.forget();
+                        Outcome::Refused(text)
+                    }
+                    _ => Outcome::Refused(text),
+                };
+                (outcome, Vec::new())
             }
         };
         let bytes = u64::try_from(object.len()).unwrap_or(u64::MAX);
@@ -122,7 +137,7 @@ impl Carrier {
         if u64::try_from(object.len()).ok() != Some(order.bytes) {
             return Err(TargetFailure::TooLong);
         }
-        let place = self.place(order)?;
+        let place = self.place(order).await?;
         let path = place.path(&order.folder, &order.name)?;
         match order.verb {
             Verb::Put => place.put(&path, object).await.map(|()| Vec::new()),
@@ -131,15 +146,17 @@ impl Carrier {
         }
     }
 
-    fn place(&mut self, order: &Order) -> Result<&Place, TargetFailure> {
-        let known = |(uri, token, _): &mut (String, String, Place)| {
-            *uri == order.uri && *token == order.token
+    async fn place(&mut self, order: &Order) -> Result<&Place, TargetFailure> {
+        let access = match &order.identity {
+            Some(proven) => Access::identity(self.tokens.token(proven, &order.uri).await?),
+            None => Access::token(&order.token),
         };
+        let known = |(uri, by, _): &mut (String, Access, Place)| *uri == order.uri && *by == access;
         let open = match self.open.take_if(known) {
             Some(open) => open,
             None => {
-                let place = Place::open(&order.uri, &order.token, &self.folder, &self.roots)?;
-                (order.uri.clone(), order.token.clone(), place)
+                let place = Place::open(&order.uri, &access, &self.folder, &self.roots)?;
+                (order.uri.clone(), access, place)
             }
         };
         let (_, _, place) = self.open.insert(open);

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use casemate_channel::{ChannelError, PartitionEnd, TlsOrder, ToAgent, ToPartition};
+use casemate_channel::{
+    ChannelError, Identity, IdentityAnswer, PartitionEnd, TlsOrder, ToAgent, ToPartition,
+};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -17,6 +19,8 @@ use tokio::time::timeout;
 const ARRIVALS_MAX: usize = 1024;
 /// Outgoing connections asked for at once.
 const DIALS_MAX: usize = 16;
+/// Time for the agent to look for the HSM's identity.
+const IDENTITY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for a certificate to be signed.
 const SIGN_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -49,7 +53,22 @@ pub(crate) struct Agent {
     end: PartitionEnd,
     dials: Mutex<HashMap<u64, oneshot::Sender<Result<OwnedFd, String>>>>,
     certificate: Mutex<Option<oneshot::Sender<String>>>,
+    /// Who waits for the identity, and under which number.
+    identity: Mutex<Option<(u64, oneshot::Sender<FoundIdentity>)>>,
     next_dial: AtomicU64,
+    next_identity: AtomicU64,
+}
+
+/// The identity, and the file of its credential if there is one.
+type FoundIdentity = (IdentityAnswer, Option<OwnedFd>);
+
+/// Why there is no identity to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoIdentity {
+    /// The HSM has none.
+    None,
+    /// It has one, and the agent cannot use what was written of it.
+    Unusable,
 }
 
 /// Why the agent gave no answer.
@@ -76,7 +95,9 @@ impl Agent {
             end,
             dials: Mutex::default(),
             certificate: Mutex::default(),
+            identity: Mutex::default(),
             next_dial: AtomicU64::new(1),
+            next_identity: AtomicU64::new(1),
         });
         let (arrivals, inbox) = mpsc::channel(ARRIVALS_MAX);
         tokio::spawn(Arc::clone(&agent).listen(arrivals));
@@ -119,6 +140,23 @@ impl Agent {
         }
     }
 
+    /// The HSM's managed identity as it is now, with the file of its credential; none if it has
+    /// none, or one that cannot be used.
+    pub(crate) async fn identity(
+        &self,
+    ) -> Result<Result<(Identity, OwnedFd), NoIdentity>, AskError> {
+        let id = self.next_identity.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        *self.identity.lock() = Some((id, answer));
+        self.tell(&ToAgent::Identity { id }).await?;
+        match timeout(IDENTITY_TIMEOUT, answered).await {
+            Ok(Ok((IdentityAnswer::Is(identity), Some(file)))) => Ok(Ok((identity, file))),
+            Ok(Ok((IdentityAnswer::None, _))) => Ok(Err(NoIdentity::None)),
+            Ok(Ok(_)) => Ok(Err(NoIdentity::Unusable)),
+            Ok(Err(_)) | Err(_) => Err(AskError::NoAnswer),
+        }
+    }
+
     async fn listen(self: Arc<Self>, arrivals: mpsc::Sender<Arrival>) {
         loop {
             let (message, descriptor) = match self.end.recv().await {
@@ -155,6 +193,12 @@ impl Agent {
                 };
                 // Who asked may have given up; the socket closes itself.
                 let _given_up = waiting.map(|waiting| waiting.send(answer));
+                None
+            }
+            ToPartition::Identity { id, answer } => {
+                let waiting = self.identity.lock().take_if(|(of, _)| *of == id);
+                let found = (answer, descriptor);
+                let _given_up = waiting.map(|(_, waiting)| waiting.send(found));
                 None
             }
             ToPartition::Certificate { chain_pem } => {

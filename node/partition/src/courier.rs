@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::clock::now_ms;
+use crate::identify::Identify;
 
 use link::Link;
 pub(crate) use link::Origin;
@@ -48,9 +49,15 @@ pub(crate) struct Courier {
 }
 
 impl Courier {
-    pub(crate) fn new(hsm: Door, log: Arc<dyn Log>, tracer: &Arc<Tracer>, origin: Origin) -> Self {
+    pub(crate) fn new(
+        hsm: Door,
+        log: Arc<dyn Log>,
+        tracer: &Arc<Tracer>,
+        identity: Arc<dyn Identify>,
+        origin: Origin,
+    ) -> Self {
         let spans = Arc::new(Spans::new(Arc::clone(tracer)));
-        let (table, transfers) = (Arc::default(), Arc::default());
+        let (table, transfers) = (Arc::default(), Arc::new(Transfers::new(identity)));
         Self {
             hsm,
             log,

@@ -23,6 +23,7 @@ mod due;
 mod failure;
 mod fetch;
 mod files;
+mod identify;
 mod inspect;
 mod keeper;
 mod ledger;

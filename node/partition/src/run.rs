@@ -27,6 +27,7 @@ use crate::courier::{Courier, Origin, TrailLog, Transfers};
 use crate::due::purge_when_due;
 use crate::failure::{Failure, chain};
 use crate::fetch::AgentFetch;
+use crate::identify::ByAgent;
 use crate::inspect::inspect;
 use crate::keeper::NodeKeeper;
 use crate::ledger::{Remember, Remembered};
@@ -137,7 +138,8 @@ impl Partition {
         agent.tell(&ToAgent::Outbound { hosts: outbound.clone() }).await?;
         let callers = Callers::of(start, agent, &door, &outbound);
         let tracer = Tracer::new(now_ns);
-        let courier = courier(start, &door, &trail, &tracer, remembered.losses.len());
+        let losses = remembered.losses.len();
+        let courier = courier(start, agent, &door, &trail, &tracer, losses);
         let aside = Arc::new(FolderAside::new(&start.folder));
         let active = seal.domain().is_some().then(|| Arc::clone(&hsm));
         let keeper = NodeKeeper::new(seal, identity, &start.hsm, memory_is_locked);
@@ -391,6 +393,7 @@ fn trust(start: &Start, hsm: &Door) -> TrustSettings {
 
 fn courier(
     start: &Start,
+    agent: &Arc<Agent>,
     hsm: &Door,
     trail: &Trail,
     tracer: &Arc<Tracer>,
@@ -400,7 +403,8 @@ fn courier(
     let resource_id = open::resource_id(start);
     let losses = u32::try_from(losses).unwrap_or(u32::MAX);
     let origin = Origin { hsm: start.hsm.clone(), resource_id, log: losses };
-    Arc::new(Courier::new(hsm.clone(), log, tracer, origin))
+    let identity = Arc::new(ByAgent(Arc::clone(agent)));
+    Arc::new(Courier::new(hsm.clone(), log, tracer, identity, origin))
 }
 
 /// The issuers that can be asked for groups.

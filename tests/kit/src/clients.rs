@@ -114,7 +114,13 @@ impl Client {
     fn command(&self) -> Command {
         let mut command = match &self.hosts {
             None => Command::new(&self.program),
-            Some(hosts) => private_hosts(hosts, &self.program),
+            Some(hosts) => {
+                let words = private_hosts(hosts);
+                let (program, words) = words.split_first().expect("there are words");
+                let mut command = Command::new(program);
+                command.args(words).arg(&self.program);
+                command
+            }
         };
         command.args(&self.words).current_dir(&self.folder).env_clear();
         // Locale and search path are the machine's; all else is chosen here.
@@ -128,15 +134,14 @@ impl Client {
     }
 }
 
-/// A command in a mount namespace of its own, where another file lies over `/etc/hosts`.
-fn private_hosts(hosts: &Path, program: &Path) -> Command {
+/// The words before a command that let it run in a mount namespace of its own, where another file
+/// lies over `/etc/hosts`.
+pub fn private_hosts(hosts: &Path) -> Vec<String> {
     let script = "mount --make-rprivate / && mount --bind \"$0\" /etc/hosts && exec \"$@\"";
-    let mut command = Command::new("unshare");
-    if !nix::unistd::geteuid().is_root() {
-        command.arg("--map-root-user");
-    }
-    command.args(["--mount", "sh", "-c", script]).arg(hosts).arg(program);
-    command
+    let root = nix::unistd::geteuid().is_root();
+    let mapped: &[&str] = if root { &[] } else { &["--map-root-user"] };
+    let words = [&["unshare"], mapped, &["--mount", "sh", "-c", script]].concat();
+    words.into_iter().map(str::to_owned).chain([hosts.display().to_string()]).collect()
 }
 
 fn finish(mut child: Child) -> Run {

@@ -1,7 +1,9 @@
 """Azurite with one container, for as long as the standard input stays open.
 
-`azurite_target.py FOLDER` writes one line of JSON: the container's URL over HTTPS and over HTTP, a
-shared access signature for each, and the root of the certificate. Its own account is published.
+`azurite_target.py FOLDER` writes one line of JSON: the container's URL over HTTPS (by the address,
+and by the account's own name as in production) and over HTTP, a shared access signature for each,
+and the root of the certificate. Its own account is published. Over HTTPS it takes tokens of
+identities too, and looks at their audience, issuer's name and times.
 """
 
 import datetime
@@ -24,12 +26,13 @@ ACCOUNT_KEY = (
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 )
 CONTAINER = "backups"
+NAMED = f"{ACCOUNT}.blob.localhost"
 FOLDER = pathlib.Path(sys.argv[1])
 PATIENCE = 60
 
 
 def certificate():
-    """A root, and a leaf of it for this machine's address."""
+    """A root, and a leaf of it for this machine's address and the account's name."""
     now = datetime.datetime.now(datetime.timezone.utc)
     root_key, leaf_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     root_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test root")])
@@ -43,7 +46,8 @@ def certificate():
         builder = builder.add_extension(x509.BasicConstraints(is_root, None), critical=True)
         if not is_root:
             names = x509.SubjectAlternativeName(
-                [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+                [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost"),
+                 x509.DNSName(NAMED)])
             builder = builder.add_extension(names, critical=False)
         return builder.sign(root_key, hashes.SHA256())
 
@@ -84,13 +88,15 @@ def container(url, **options):
 
 
 certificate()
-tls, tls_port = start("tls", "--cert", str(FOLDER / "leaf.pem"), "--key", str(FOLDER / "leaf.key"))
+tls, tls_port = start("tls", "--cert", str(FOLDER / "leaf.pem"), "--key", str(FOLDER / "leaf.key"),
+                      "--oauth", "basic")
 plain, plain_port = start("plain")
 try:
     tls_url = f"https://127.0.0.1:{tls_port}/{ACCOUNT}/{CONTAINER}"
     plain_url = f"http://127.0.0.1:{plain_port}/{ACCOUNT}/{CONTAINER}"
     told = {
         "url": tls_url, "token": container(tls_url, connection_verify=str(FOLDER / "root.pem")),
+        "namedUrl": f"https://{NAMED}:{tls_port}/{CONTAINER}",
         "plainUrl": plain_url, "plainToken": container(plain_url),
     }
     print(json.dumps(told), flush=True)

@@ -1,7 +1,7 @@
 //! Azurite, the emulator of Azure Blob Storage, with one container for backups.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use casemate_test_kit::places;
@@ -42,6 +42,23 @@ impl Azurite {
     /// The container over HTTPS, and a token for it.
     pub fn container(&self) -> (&str, &str) {
         (self.text("url"), self.text("token"))
+    }
+
+    /// The container over HTTPS under the account's own name, as in production, and a token for it.
+    /// The name means this machine only where a hosts file says so.
+    pub fn named_container(&self) -> (&str, &str) {
+        (self.text("namedUrl"), self.text("token"))
+    }
+
+    /// The storage account over HTTPS, without and with a name of its own.
+    pub fn accounts(&self) -> [&str; 2] {
+        [self.container().0, self.named_container().0]
+            .map(|container| container.rsplit_once('/').map_or("", |(account, _)| account))
+    }
+
+    /// Its folder: `leaf.pem` and `leaf.key` are of this machine.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The container over HTTP, and a token for it.

@@ -7,6 +7,7 @@ pub mod acknowledged;
 pub mod az;
 pub mod azurite;
 pub mod disk;
+pub mod identity;
 pub mod management;
 pub mod nodes;
 pub mod rotating;

@@ -39,6 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("hsm/core", &["engines/port", "stores/port", "audit", "audit/sinks", "hsm/quorum"]),
     ("hsm/quorum", &[]),
     ("identity/dev-issuer", &["identity/token"]),
+    ("identity/managed", &[]),
     ("identity/token", &[]),
     // The agent's further limits are in `reach`.
     ("node/agent", &["api/*", "audit", "identity/*", "node/channel", "node/harden"]),
@@ -48,7 +49,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("node/channel", &[]),
     // The vocabulary of sinks and the stream; its further limits are in `reach`.
-    ("node/courier", &["audit/sinks", "node/channel", "node/harden"]),
+    ("node/courier", &["audit/sinks", "identity/managed", "node/channel", "node/harden"]),
     ("node/harden", &[]),
     (
         "node/partition",

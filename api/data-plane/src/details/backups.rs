@@ -9,13 +9,21 @@ use super::text;
 /// A backup that is to be made; of an increment, the backup that it is made on.
 pub(crate) fn of_backup(target: &Target, base: Option<&str>) -> Vec<Detail> {
     let mut all = vec![text("storageResourceUri", target.uri())];
+    all.extend(by_identity(target));
     all.extend(base.map(|base| text("base", base)));
     all
 }
 
 /// A backup that is to be restored.
 pub(crate) fn of_restore(target: &Target, folder: &str) -> Vec<Detail> {
-    vec![text("storageResourceUri", target.uri()), text("folder", folder)]
+    let mut all = vec![text("storageResourceUri", target.uri()), text("folder", folder)];
+    all.extend(by_identity(target));
+    all
+}
+
+/// That the storage is opened by the HSM's own identity and not by a token of the caller's.
+fn by_identity(target: &Target) -> Option<Detail> {
+    target.is_opened_by_identity().then(|| text("storageAccess", "managedIdentity"))
 }
 
 /// The job that does it.

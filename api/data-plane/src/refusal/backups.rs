@@ -109,7 +109,7 @@ fn restore(refusal: &RestoreRefusal) -> Problem {
 
 fn target(refusal: &TargetError) -> Problem {
     match refusal {
-        TargetError::Uri | TargetError::Token | TargetError::Folder => {
+        TargetError::Uri | TargetError::Token | TargetError::Identity | TargetError::Folder => {
             Problem::bad(sentence(refusal))
         }
     }

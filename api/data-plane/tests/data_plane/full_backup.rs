@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use casemate_hsm::backup::TransferError;
 use http::Request;
 use http_body_util::Full;
 use serde_json::{Value, json};
@@ -19,6 +20,17 @@ fn restore(folder: &str) -> Value {
 
 fn key_restore(folder: &str) -> Value {
     json!({"sasTokenParameters": storage(), "folder": folder})
+}
+
+fn by_identity(uri: &str) -> Value {
+    json!({"storageResourceUri": uri, "useManagedIdentity": true})
+}
+
+/// Two ways to open one storage.
+fn token_and_identity() -> Value {
+    let mut both = storage();
+    both["useManagedIdentity"] = true.into();
+    both
 }
 
 /// Where the job's status is.
@@ -96,6 +108,65 @@ fn details(world: &World, operation: &str) -> Vec<Value> {
     let records = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let of = records.filter(|record| record["operationName"] == operation);
     of.map(|record| record["details"].clone()).collect()
+}
+
+#[tokio::test]
+async fn the_hsms_identity_opens_the_storage_in_place_of_a_token() {
+    let world = World::new().await;
+    world.create("k", json!({"kty": "EC"})).await;
+    let place = "https://a.blob.example/c";
+    let started = world.call("POST", "/backup", by_identity(place)).await;
+    assert_eq!(started.status, 202, "{}", started.text);
+    let done = ended(&world, &status_path(&started)).await;
+    assert_eq!(done["status"], "Succeeded", "{done}");
+    let uri = done["azureStorageBlobContainerUri"].as_str().unwrap();
+    let folder = uri.strip_prefix("https://a.blob.example/c/").unwrap();
+    let opened: Vec<bool> = world.shelf.opened_by_identity();
+    assert!(!opened.is_empty() && opened.iter().all(|by_identity| *by_identity));
+    let [intent, outcome] = &details(&world, "BackupCreate")[..] else { panic!("two records") };
+    let access = json!("managedIdentity");
+    assert_eq!((&intent["storageAccess"], &outcome["storageAccess"]), (&access, &access));
+    for (path, kind, restore) in [
+        ("/prerestore", "RestoreCheck", json!({"folderToRestore": folder})),
+        ("/keys/k/restore", "KeySelectiveRestore", json!({"folder": folder})),
+    ] {
+        let mut body = restore;
+        body["sasTokenParameters"] = by_identity(place);
+        let started = world.call("PUT", path, body).await;
+        assert_eq!(started.status, 202, "{}", started.text);
+        let done = ended(&world, &status_path(&started)).await;
+        assert_eq!(done["status"], "Succeeded", "{done}");
+        assert_eq!(details(&world, kind)[0]["storageAccess"], access);
+    }
+    assert!(world.shelf.opened_by_identity().iter().all(|by_identity| *by_identity));
+    // A token is as it was, and so is a `false`.
+    let mut body = storage();
+    body["useManagedIdentity"] = false.into();
+    let started = world.call("POST", "/backup", body).await;
+    assert_eq!(ended(&world, &status_path(&started)).await["status"], "Succeeded");
+    assert_eq!(world.shelf.opened_by_identity().last(), Some(&false));
+    assert_eq!(details(&world, "BackupCreate").last().unwrap().get("storageAccess"), None);
+}
+
+#[tokio::test]
+async fn that_there_is_no_identity_is_said_as_such() {
+    let world = World::new().await;
+    for (failure, says) in [
+        (TransferError::NoIdentity, "has no managed identity"),
+        (TransferError::IdentityUnusable, "cannot be used"),
+        (TransferError::NoToken("the issuer refused".to_owned()), "the issuer refused"),
+    ] {
+        world.shelf.refuse_with(Some(failure));
+        for path in ["/backup", "/prebackup"] {
+            let started = world.call("POST", path, by_identity("https://a.example/c")).await;
+            let done = ended(&world, &status_path(&started)).await;
+            assert_eq!(done["status"], "Failed");
+            assert_eq!(done["error"]["code"], "ManagedIdentityError", "{done}");
+            assert!(done["error"]["message"].as_str().unwrap().contains(says), "{done}");
+        }
+    }
+    world.shelf.refuse_with(None);
+    backup(&world).await;
 }
 
 #[tokio::test]
@@ -209,10 +280,25 @@ async fn parameters_that_are_none_are_refused_and_begin_nothing() {
         ("POST", "/backup", uri("c")),
         ("POST", "/backup", uri("https://h/c?sig=1")),
         ("POST", "/backup", json!({"storageResourceUri": "https://h/c", "token": "a\nb"})),
+        ("POST", "/backup", by_identity("file:///nightly")),
+        ("POST", "/prebackup", by_identity("s3+https://h/b")),
+        ("POST", "/backup", by_identity("https://h/c?x=1")),
+        ("POST", "/backup", token_and_identity()),
+        ("PUT", "/restore", by_identity("https://h/c")),
         (
-            "POST",
-            "/backup",
-            json!({"storageResourceUri": "https://h/c", "useManagedIdentity": true}),
+            "PUT",
+            "/restore",
+            json!({"sasTokenParameters": token_and_identity(), "folderToRestore": "f"}),
+        ),
+        (
+            "PUT",
+            "/prerestore",
+            json!({"sasTokenParameters": by_identity("file:///c"), "folderToRestore": "f"}),
+        ),
+        (
+            "PUT",
+            "/keys/k/restore",
+            json!({"sasTokenParameters": by_identity("s3+https://h/b"), "folder": "f"}),
         ),
         ("PUT", "/restore", storage()),
         ("PUT", "/restore", restore("")),

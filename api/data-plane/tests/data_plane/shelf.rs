@@ -16,6 +16,9 @@ pub(crate) struct Shelf {
     pub(crate) gate: Semaphore,
     pub(crate) is_gone: AtomicBool,
     pub(crate) taken: AtomicBool,
+    refuses: Mutex<Option<TransferError>>,
+    /// Of each object that was carried, whether the HSM's identity opens its target.
+    by_identity: Mutex<Vec<bool>>,
     aside: tempfile::TempDir,
 }
 
@@ -26,6 +29,8 @@ impl Default for Shelf {
             gate: Semaphore::new(1_000),
             is_gone: AtomicBool::new(false),
             taken: AtomicBool::new(false),
+            refuses: Mutex::default(),
+            by_identity: Mutex::default(),
             aside: tempfile::tempdir().unwrap(),
         }
     }
@@ -49,8 +54,21 @@ impl Shelf {
         *objects.get_mut(name).unwrap().last_mut().unwrap() ^= 1;
     }
 
-    async fn pass(&self) -> Result<(), TransferError> {
+    /// Every object is refused for this reason, until there is none.
+    pub(crate) fn refuse_with(&self, failure: Option<TransferError>) {
+        *self.refuses.lock().unwrap() = failure;
+    }
+
+    pub(crate) fn opened_by_identity(&self) -> Vec<bool> {
+        self.by_identity.lock().unwrap().clone()
+    }
+
+    async fn pass(&self, folder: &Folder) -> Result<(), TransferError> {
         self.gate.acquire().await.unwrap().forget();
+        self.by_identity.lock().unwrap().push(folder.target.is_opened_by_identity());
+        if let Some(failure) = self.refuses.lock().unwrap().clone() {
+            return Err(failure);
+        }
         match self.is_gone.load(Ordering::SeqCst) {
             true => Err(TransferError::Refused("the target is not there".to_owned())),
             false => Ok(()),
@@ -66,7 +84,7 @@ impl Objects for Shelf {
         bytes: Vec<u8>,
     ) -> BoxFuture<'a, Result<(), TransferError>> {
         Box::pin(async move {
-            self.pass().await?;
+            self.pass(folder).await?;
             self.objects.lock().unwrap().insert(format!("{}/{name}", folder.name), bytes);
             Ok(())
         })
@@ -78,7 +96,7 @@ impl Objects for Shelf {
         name: &'a str,
     ) -> BoxFuture<'a, Result<Vec<u8>, TransferError>> {
         Box::pin(async move {
-            self.pass().await?;
+            self.pass(folder).await?;
             let objects = self.objects.lock().unwrap();
             let found = objects.get(&format!("{}/{name}", folder.name)).cloned();
             found.ok_or_else(|| TransferError::NotFound(name.to_owned()))
@@ -91,7 +109,7 @@ impl Objects for Shelf {
         name: &'a str,
     ) -> BoxFuture<'a, Result<(), TransferError>> {
         Box::pin(async move {
-            self.pass().await?;
+            self.pass(folder).await?;
             self.objects.lock().unwrap().remove(&format!("{}/{name}", folder.name));
             Ok(())
         })

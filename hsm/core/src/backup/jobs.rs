@@ -185,6 +185,11 @@ impl JobFailure {
     /// The code, for programs.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Transfer(
+                TransferError::NoIdentity
+                | TransferError::IdentityUnusable
+                | TransferError::NoToken(_),
+            ) => "ManagedIdentityError",
             Self::Transfer(_) => "StorageAccountError",
             Self::Object { .. } | Self::Incomplete => "BadBackup",
             Self::NoSuchKey(_) => "KeyNotFound",

@@ -20,7 +20,16 @@ const FOLDER_BYTES_MAX: usize = 256;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Target {
     uri: String,
-    token: String,
+    access: Access,
+}
+
+/// What opens a target.
+#[derive(Clone, PartialEq, Eq)]
+enum Access {
+    /// A token of the caller's; empty where none is wanted.
+    Token(String),
+    /// The HSM's managed identity.
+    Identity,
 }
 
 /// A folder of a target: one backup.
@@ -44,6 +53,12 @@ pub enum TargetError {
     /// The token.
     #[error("'token' must be one line of at most {TOKEN_BYTES_MAX} bytes")]
     Token,
+    /// A target that no identity opens.
+    #[error(
+        "a managed identity opens containers of Azure Blob alone (https://…); send a 'token' for \
+         S3, and nothing for file:///"
+    )]
+    Identity,
     /// The folder.
     #[error(
         "the folder must be the name that the backup ended with, such as mhsm-NAME-2026112500301500"
@@ -54,21 +69,22 @@ pub enum TargetError {
 impl Target {
     /// Checks an address and what opens it. What schemes there are is the carrier's to say.
     pub fn new(uri: &str, token: &str) -> Result<Self, TargetError> {
-        let uri = uri.trim_end_matches('/');
-        let (scheme, rest) = uri.split_once("://").ok_or(TargetError::Uri)?;
-        let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#\"\\<>".contains(&byte);
-        let is_uri = uri.len() <= URI_BYTES_MAX
-            && !scheme.is_empty()
-            && rest.trim_start_matches('/').contains(|c: char| c != '/')
-            && uri.bytes().all(plain);
-        if !is_uri {
-            return Err(TargetError::Uri);
-        }
+        let uri = address(uri)?.to_owned();
         let token = token.trim_start_matches('?');
         if token.len() > TOKEN_BYTES_MAX || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(TargetError::Token);
         }
-        Ok(Self { uri: uri.to_owned(), token: token.to_owned() })
+        Ok(Self { uri, access: Access::Token(token.to_owned()) })
+    }
+
+    /// Checks an address that the HSM's managed identity opens.
+    pub fn with_identity(uri: &str) -> Result<Self, TargetError> {
+        let uri = address(uri)?.to_owned();
+        let scheme = uri.split("://").next().unwrap_or_default();
+        match scheme {
+            "https" | "http" => Ok(Self { uri, access: Access::Identity }),
+            _ => Err(TargetError::Identity),
+        }
     }
 
     /// The address, without an end slash.
@@ -76,9 +92,17 @@ impl Target {
         &self.uri
     }
 
-    /// What opens it: a secret of the caller's.
+    /// What opens it: a secret of the caller's; empty if the HSM's identity does.
     pub fn expose_token(&self) -> &str {
-        &self.token
+        match &self.access {
+            Access::Token(token) => token,
+            Access::Identity => "",
+        }
+    }
+
+    /// Whether the HSM's managed identity opens it.
+    pub fn is_opened_by_identity(&self) -> bool {
+        self.access == Access::Identity
     }
 
     /// The folder of a new backup here.
@@ -99,8 +123,24 @@ impl Target {
         if folder.is_empty() || !is_name {
             return Err(TargetError::Folder);
         }
-        Ok(Folder { target: Self::new(uri, &self.token)?, name: name.to_owned() })
+        let target = match &self.access {
+            Access::Token(token) => Self::new(uri, token)?,
+            Access::Identity => Self::with_identity(uri)?,
+        };
+        Ok(Folder { target, name: name.to_owned() })
     }
+}
+
+/// An address without an end slash, if it is one.
+fn address(uri: &str) -> Result<&str, TargetError> {
+    let uri = uri.trim_end_matches('/');
+    let (scheme, rest) = uri.split_once("://").ok_or(TargetError::Uri)?;
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#\"\\<>".contains(&byte);
+    let is_uri = uri.len() <= URI_BYTES_MAX
+        && !scheme.is_empty()
+        && rest.trim_start_matches('/').contains(|c: char| c != '/')
+        && uri.bytes().all(plain);
+    if is_uri { Ok(uri) } else { Err(TargetError::Uri) }
 }
 
 impl std::fmt::Debug for Target {
@@ -128,6 +168,21 @@ pub enum TransferError {
     /// The target or its address was refused, or refuses.
     #[error("{0}")]
     Refused(String),
+    /// The HSM has no managed identity.
+    #[error(
+        "the HSM has no managed identity; send a 'token' for the storage, or have the operator of \
+         the node give it one"
+    )]
+    NoIdentity,
+    /// It has one that cannot be used.
+    #[error(
+        "the HSM's managed identity cannot be used; the log of the node says why, and its operator \
+         must mend that"
+    )]
+    IdentityUnusable,
+    /// It got no token.
+    #[error("{0}")]
+    NoToken(String),
     /// It is longer than a backup's objects are.
     #[error("the object has more than {OBJECT_BYTES_MAX} bytes, so it is none of a backup")]
     TooLong,
@@ -171,6 +226,8 @@ mod tests {
         ] {
             let found = Target::new("https://a.blob.example/c", "?sv=1").unwrap();
             let split = Target { uri: uri.trim_end_matches('/').to_owned(), ..found.clone() };
+            let by_identity = Target { access: Access::Identity, ..split.clone() };
+            assert!(by_identity.existing(folder).unwrap().target.is_opened_by_identity());
             let folder = split.existing(folder).unwrap();
             assert_eq!(folder, found.folder("mhsm-dev-1".to_owned()), "{uri}");
             assert_eq!(folder.target.expose_token(), "sv=1");
@@ -188,6 +245,23 @@ mod tests {
         for bad in ["", "/", "..", "a/..", ".", "a b", "a?b", "a/ä"] {
             assert!(target.existing(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_identity_opens_azure_blob_alone() {
+        for good in ["https://a.blob.example/c", "http://127.0.0.1:1/a/c/"] {
+            let target = Target::with_identity(good).unwrap();
+            assert!(target.is_opened_by_identity() && target.expose_token().is_empty());
+        }
+        for bad in
+            ["s3+https://h/b", "s3+http://localhost/b", "file:///c", "HTTPS://h/c", "x://h/c"]
+        {
+            assert_eq!(Target::with_identity(bad).unwrap_err(), TargetError::Identity, "{bad}");
+        }
+        for bad in ["", "https://", "https://h/c?x=1"] {
+            assert_eq!(Target::with_identity(bad).unwrap_err(), TargetError::Uri, "{bad}");
+        }
+        assert!(!Target::new("https://h/c", "").unwrap().is_opened_by_identity());
     }
 
     #[test]

@@ -9,6 +9,8 @@ use serde::Deserialize;
 
 use super::seal::{SealConfig, SealRefusal};
 use crate::limits::{LimitChange, LimitRefusal, changed};
+use crate::managed_identity::{IdentityConfig, IdentityError};
+use crate::options::is_hsm_name;
 
 /// Largest file, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -30,6 +32,9 @@ pub(crate) struct NodeConfig {
     /// What opens the seals of its HSMs.
     #[serde(default)]
     pub(crate) seal: SealConfig,
+    /// The managed identities of its HSMs, by the HSM's name.
+    #[serde(default)]
+    pub(crate) identity: BTreeMap<String, IdentityConfig>,
     /// Other limits than the built-in ones.
     #[serde(default)]
     pub(crate) limits: BTreeMap<String, u64>,
@@ -92,6 +97,18 @@ pub enum ConfigRefusal {
     /// A seal that cannot be.
     #[error(transparent)]
     Seal(#[from] SealRefusal),
+    /// An identity that cannot be.
+    #[error("[identity.{hsm}] is refused; mend what is said of it")]
+    Identity {
+        /// Whose.
+        hsm: String,
+        /// What is wrong.
+        #[source]
+        cause: Box<IdentityError>,
+    },
+    /// An identity of nobody.
+    #[error("[identity.{0}] names no HSM; write the name of an HSM in lower case")]
+    IdentityOf(String),
     /// A limit that cannot be.
     #[error(transparent)]
     Limit(#[from] LimitRefusal),
@@ -143,6 +160,15 @@ impl NodeConfig {
             return Err(ConfigRefusal::SameListener(hsm));
         }
         self.seal.check()?;
+        for (hsm, identity) in &self.identity {
+            if !is_hsm_name(hsm) || *hsm != hsm.to_ascii_lowercase() {
+                return Err(ConfigRefusal::IdentityOf(hsm.clone()));
+            }
+            identity.check().map_err(|cause| {
+                let (hsm, cause) = (hsm.clone(), Box::new(cause));
+                ConfigRefusal::Identity { hsm, cause }
+            })?;
+        }
         changed(&self.changes())?;
         Ok(())
     }
@@ -182,9 +208,27 @@ mod tests {
         keys_max = 5000
     "#;
 
+    const IDENTITY: &str = r#"
+        token_endpoint = "https://login.example.org/t/oauth2/v2.0/token"
+        client_id = "hsm"
+        secret_file = "/etc/casemate/secret"
+        storage = ["https://a.blob.core.windows.net"]
+    "#;
+
     fn refused(from: &str, to: &str) -> String {
         assert!(GOOD.contains(from), "{from}");
-        NodeConfig::parse(&GOOD.replace(from, to)).unwrap_err().to_string()
+        let text = GOOD.replace(from, &to.replace("IDENTITY", IDENTITY));
+        NodeConfig::parse(&text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_hsm_may_have_an_identity() {
+        let with = format!("{GOOD}\n[identity.alpha]\n{IDENTITY}");
+        let config = NodeConfig::parse(&with).unwrap();
+        assert!(config.identity.contains_key("alpha") && config.identity.len() == 1);
+        let more = with.replace("client_id", "secret = \"hunter2\"\nclient_id");
+        let refused = NodeConfig::parse(&more).unwrap_err().to_string();
+        assert!(refused.contains("not understood"), "{refused}");
     }
 
     #[test]
@@ -227,6 +271,9 @@ mod tests {
             ("127.0.0.1:8445", "0.0.0.0:8445", "loopback"),
             ("0.0.0.0:443", "127.0.0.1:8445", "port of its own"),
             ("[limits]", "[seal]\nkind = \"passphrase\"\nfile = \"p\"\n[limits]", "whole path"),
+            ("[limits]", "[identity.Alpha]\nIDENTITY\n[limits]", "lower case"),
+            ("[limits]", "[identity.a]\nIDENTITY\n[limits]", "names no HSM"),
+            ("[limits]", "[identity.alpha]\nIDENTITY\nca = \"x\"\n[limits]", "identity.alpha"),
             ("keys_max = 5000", "keys = 5000", "there is no limit"),
             ("keys_max = 5000", "keys_max = 0", "cannot be 0"),
         ] {

@@ -27,6 +27,7 @@ use crate::facts::{Facts, SharedFacts};
 use crate::folder::{Folder, FolderError, fails};
 use crate::hsm::HsmLink;
 use crate::limits::AllLimits;
+use crate::managed_identity::IdentityPlace;
 use crate::say::say;
 use crate::supervise::{GaveUp, Supervisor};
 use crate::users;
@@ -333,6 +334,7 @@ impl HsmSet {
             authority: Arc::clone(&self.authority),
             facts: Arc::clone(&facts),
             dialer: Dialer::new(None),
+            identity: IdentityPlace::Node { file: self.file.clone(), hsm: record.name.clone() },
             courier,
             activation: Activation::default(),
             created: Box::new(sealed(Arc::clone(&self.folder), record.clone())),

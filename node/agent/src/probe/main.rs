@@ -54,6 +54,7 @@ fn agent(data_dir: &str) -> Outcome {
         engine: None,
         ephemeral: false,
         imds: None,
+        identity: None,
         i_know_this_is_a_development_issuer: false,
     };
     Ok(dev(&options, &mut io::stdout())?)

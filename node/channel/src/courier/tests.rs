@@ -1,5 +1,6 @@
 use super::*;
 use crate::transfer::{Outcome, Verb};
+use crate::{IDENTITY_ROOTS_BYTES_MAX, Identity, Proven, SecretText};
 
 fn delivered(error: Option<&str>) -> FromCourier {
     let error = error.map(str::to_owned);
@@ -13,15 +14,31 @@ fn order() -> Order {
         verb: Verb::Put,
         uri: "https://h/c".to_owned(),
         token: "hunter2".to_owned(),
+        identity: None,
         folder: "f".to_owned(),
         name: "part-000000".to_owned(),
         bytes: 3,
     }
 }
 
+/// The longest that can be: every byte of it is written as two.
+fn by_identity() -> Order {
+    let identity = Identity {
+        token_endpoint: "https://login.example/token".to_owned(),
+        client_id: "hsm".to_owned(),
+        federated: true,
+        trust_anchors_pem: Some("x\n".repeat(IDENTITY_ROOTS_BYTES_MAX / 2)),
+        storage: vec!["https://a.blob.example".to_owned(); 16],
+    };
+    let credential = SecretText::new(format!("hunter2{}", "\"".repeat(8 * 1024 - 7)));
+    let identity = Some(Box::new(Proven { identity, credential }));
+    Order { token: String::new(), identity, ..order() }
+}
+
 #[test]
 fn what_opens_a_target_is_not_printed() {
     assert!(!format!("{:?}", ToCourier::Transfer(order())).contains("hunter2"));
+    assert!(!format!("{:?}", ToCourier::Transfer(by_identity())).contains("hunter2"));
 }
 
 fn to_courier() -> Vec<ToCourier> {
@@ -34,6 +51,7 @@ fn to_courier() -> Vec<ToCourier> {
         ToCourier::Entries { from: 3, lines: b"{}\n{}\n".to_vec() },
         ToCourier::Entries { from: 3, lines: Vec::new() },
         ToCourier::Transfer(order()),
+        ToCourier::Transfer(by_identity()),
         ToCourier::Piece { id: 9, bytes: vec![1, 2, 3] },
         ToCourier::Spans { generation: 4, spans: Vec::new() },
         ToCourier::Spans { generation: 4, spans: vec![span()] },

@@ -167,3 +167,30 @@ async fn a_full_channel_waits_and_loses_nothing() {
     );
     let ((), ()) = (sent, taken);
 }
+
+#[tokio::test]
+async fn an_identity_comes_with_the_file_of_its_credential_and_that_alone() {
+    let (agent, partition) = ends();
+    let file = std::fs::File::open("/dev/null").unwrap();
+    let identity = crate::Identity {
+        token_endpoint: "https://login.example/token".to_owned(),
+        client_id: "hsm".to_owned(),
+        federated: true,
+        trust_anchors_pem: None,
+        storage: vec!["https://a.blob.example".to_owned()],
+    };
+    let is = ToPartition::Identity { id: 7, answer: IdentityAnswer::Is(identity) };
+    assert!(agent.send(&is, None).await.is_err());
+    for answer in [IdentityAnswer::None, IdentityAnswer::Unusable] {
+        let message = ToPartition::Identity { id: 7, answer };
+        assert!(agent.send(&message, Some(file.as_fd())).await.is_err());
+        agent.send(&message, None).await.unwrap();
+        let (heard, with) = partition.recv().await.unwrap().unwrap();
+        assert!(with.is_none());
+        assert_eq!(heard, message);
+    }
+    agent.send(&is, Some(file.as_fd())).await.unwrap();
+    let (heard, with) = partition.recv().await.unwrap().unwrap();
+    assert!(with.is_some());
+    assert_eq!(heard, is);
+}

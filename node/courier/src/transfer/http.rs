@@ -44,6 +44,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest answer, in bytes: an object, and room for what stands around it.
 const ANSWER_BYTES_MAX: u64 = OBJECT_BYTES_MAX + 64 * 1024;
 
+/// Largest header of an answer, in bytes.
+const HEADER_BYTES_MAX: usize = 64 * 1024;
+
 /// The roots by which targets of backups are believed. What lies there is sealed; what a false
 /// target would get is the token.
 #[derive(Clone, Debug)]
@@ -61,6 +64,15 @@ impl Roots {
             let _unreadable = roots.add(root);
         }
         Self(Arc::new(roots))
+    }
+
+    /// These and no others; `None` if there is no usable certificate among them.
+    pub(super) fn of_pem(pem: &str) -> Option<Self> {
+        let mut roots = RootCertStore::empty();
+        for root in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            roots.add(root.ok()?).ok()?;
+        }
+        (!roots.is_empty()).then(|| Self(Arc::new(roots)))
     }
 
     /// None: only targets on this machine can be reached.
@@ -82,17 +94,10 @@ impl Connector {
 
 impl HttpConnector for Connector {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        let Roots(roots) = &self.0;
-        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|source| object_store::Error::Generic {
-                store: "TLS",
-                source: Box::new(source),
-            })?
-            .with_root_certificates(Arc::clone(roots))
-            .with_no_client_auth();
-        let tls = TlsConnector::from(Arc::new(config));
-        Ok(HttpClient::new(Client { tls, kept: Mutex::new(None) }))
+        let client = Client::new(&self.0, ANSWER_BYTES_MAX).map_err(|source| {
+            object_store::Error::Generic { store: "TLS", source: Box::new(source) }
+        })?;
+        Ok(HttpClient::new(client))
     }
 }
 
@@ -102,9 +107,11 @@ struct Kept {
     sender: SendRequest<Full<Bytes>>,
 }
 
-struct Client {
+/// One that follows no redirect and reads no more than a bound.
+pub(super) struct Client {
     tls: TlsConnector,
     kept: Mutex<Option<Kept>>,
+    answer_bytes_max: u64,
 }
 
 impl std::fmt::Debug for Client {
@@ -113,8 +120,9 @@ impl std::fmt::Debug for Client {
     }
 }
 
+/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+pub(crate) enum Trouble {
     #[error("the request has no host")]
     NoHost,
     #[error("no connection")]
@@ -153,9 +161,28 @@ impl HttpService for Client {
 }
 
 impl Client {
+    pub(super) fn new(Roots(roots): &Roots, answer_bytes_max: u64) -> Result<Self, rustls::Error> {
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(Arc::clone(roots))
+            .with_no_client_auth();
+        let tls = TlsConnector::from(Arc::new(config));
+        Ok(Self { tls, kept: Mutex::new(None), answer_bytes_max })
+    }
+
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, Trouble> {
-        let (mut parts, body) = request.into_parts();
+        let (parts, body) = request.into_parts();
         let whole = body.collect().await.map_err(|_| Trouble::Answer)?.to_bytes();
+        let response = self.ask(http::Request::from_parts(parts, whole)).await?;
+        Ok(response.map(HttpResponseBody::from))
+    }
+
+    /// One request and its whole answer. The caller sets the deadline.
+    pub(super) async fn ask(
+        &self,
+        request: http::Request<Bytes>,
+    ) -> Result<http::Response<Bytes>, Trouble> {
+        let (mut parts, whole) = request.into_parts();
         let host = parts.uri.host().ok_or(Trouble::NoHost)?.to_owned();
         let authority = parts.uri.authority().ok_or(Trouble::NoHost)?.to_string();
         let is_plain = parts.uri.scheme_str() == Some("http");
@@ -172,11 +199,10 @@ impl Client {
         let request = http::Request::from_parts(parts, Full::new(whole));
         let response = sender.send_request(request).await.map_err(Trouble::Broken)?;
         let (head, body) = response.into_parts();
-        let most = usize::try_from(ANSWER_BYTES_MAX).unwrap_or(usize::MAX);
+        let most = usize::try_from(self.answer_bytes_max).unwrap_or(usize::MAX);
         let body = Limited::new(body, most).collect().await.map_err(|_| Trouble::Answer)?;
         *self.kept.lock().await = Some(Kept { place, sender });
-        let body = HttpResponseBody::from(body.to_bytes());
-        Ok(HttpResponse::from_parts(head, body))
+        Ok(http::Response::from_parts(head, body.to_bytes()))
     }
 
     async fn kept(&self, place: &str) -> Option<SendRequest<Full<Bytes>>> {
@@ -210,8 +236,11 @@ async fn handshake<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, Trouble>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, connection) =
-        http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.map_err(Trouble::Broken)?;
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(HEADER_BYTES_MAX)
+        .handshake::<_, Full<Bytes>>(TokioIo::new(stream))
+        .await
+        .map_err(Trouble::Broken)?;
     // Its end shows at the next request.
     drop(tokio::spawn(async move { drop(connection.await) }));
     Ok(sender)

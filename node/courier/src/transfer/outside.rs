@@ -3,7 +3,7 @@
 use std::path::Path as FilePath;
 
 use super::http::Roots;
-use super::target::{Place, TargetFailure};
+use super::target::{Access, Place, TargetFailure};
 
 /// A target from which a backup is read.
 pub struct BackupTarget(Place);
@@ -38,7 +38,8 @@ impl BackupTarget {
         if uri.starts_with("file:") {
             return Err(TargetFailure::Address.into());
         }
-        let place = Place::open(uri, token, FilePath::new(""), &Roots::of_the_machine())?;
+        let place =
+            Place::open(uri, &Access::token(token), FilePath::new(""), &Roots::of_the_machine())?;
         Ok(Self(place))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! | address | what |
 //! |---|---|
-//! | `https://HOST[:PORT]/…/CONTAINER` | Azure Blob, opened by a shared access signature |
+//! | `https://HOST[:PORT]/…/CONTAINER` | Azure Blob, opened by a shared access signature or an identity |
 //! | `s3+https://HOST[:PORT]/BUCKET[/…]` | S3, opened by an access key as a query |
 //! | `file:///NAME[/…]` | a folder `backups/NAME` of the courier's own, or what is mounted there |
 //!
@@ -21,9 +21,11 @@ use object_store::{
 };
 use url::{Host, Url};
 
+use casemate_channel::SecretText;
 use casemate_channel::transfer::OBJECT_BYTES_MAX;
 
 use super::http::{Connector, Roots};
+use super::identity::NoToken;
 use super::local::LocalFolder;
 
 /// Folder of the courier's own in which local backups lie.
@@ -51,6 +53,13 @@ pub(crate) enum TargetFailure {
     },
     #[error("{host} refused the token; check its rights and when it ends")]
     Denied { host: String },
+    #[error(
+        "{host} refused the HSM's managed identity; give it there the right to read, write and \
+         delete blobs (such as Storage Blob Data Contributor), and wait until that holds"
+    )]
+    IdentityDenied { host: String },
+    #[error(transparent)]
+    NoToken(#[from] NoToken),
     #[error("the container does not exist, or has no such object")]
     NotFound,
     #[error("the object is longer than any of a backup")]
@@ -59,6 +68,25 @@ pub(crate) enum TargetFailure {
     Deadline { seconds: u64 },
     #[error("the folder of local backups cannot be used; check its owner and the disk")]
     Folder(#[source] std::io::Error),
+}
+
+/// What opens a target.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// A token of the caller's.
+    Token(SecretText),
+    /// A token of the HSM's managed identity.
+    Identity(SecretText),
+}
+
+impl Access {
+    pub(crate) fn token(token: &str) -> Self {
+        Self::Token(SecretText::new(token.to_owned()))
+    }
+
+    pub(crate) fn identity(token: &str) -> Self {
+        Self::Identity(SecretText::new(token.to_owned()))
+    }
 }
 
 enum Store {
@@ -72,18 +100,22 @@ pub(crate) struct Place {
     /// What stands before the folders of backups.
     prefix: Vec<String>,
     host: String,
+    by_identity: bool,
 }
 
 impl Place {
     /// Opens an address; nothing is sent yet.
     pub(crate) fn open(
         uri: &str,
-        token: &str,
+        access: &Access,
         own: &FilePath,
         roots: &Roots,
     ) -> Result<Self, TargetFailure> {
         if let Some(path) = uri.strip_prefix("file:///") {
-            return Self::local(path, own);
+            return match access {
+                Access::Token(_) => Self::local(path, own),
+                Access::Identity(_) => Err(TargetFailure::Token),
+            };
         }
         let (is_s3, address) = match uri.strip_prefix("s3+") {
             Some(address) => (true, address),
@@ -109,8 +141,11 @@ impl Place {
             .map(str::to_owned)
             .collect();
         match is_s3 {
-            true => Self::s3(&url, segments, token, is_plain, roots),
-            false => Self::azure(&url, segments, token, is_plain, roots),
+            true => match access {
+                Access::Token(token) => Self::s3(&url, segments, token.expose(), is_plain, roots),
+                Access::Identity(_) => Err(TargetFailure::Token),
+            },
+            false => Self::azure(&url, segments, access, is_plain, roots),
         }
     }
 
@@ -174,7 +209,10 @@ impl Place {
         match error {
             object_store::Error::NotFound { .. } => TargetFailure::NotFound,
             object_store::Error::PermissionDenied { .. }
-            | object_store::Error::Unauthenticated { .. } => TargetFailure::Denied { host },
+            | object_store::Error::Unauthenticated { .. } => match self.by_identity {
+                true => TargetFailure::IdentityDenied { host },
+                false => TargetFailure::Denied { host },
+            },
             cause => TargetFailure::Refused { host, cause },
         }
     }
@@ -184,31 +222,31 @@ impl Place {
     fn azure(
         url: &Url,
         mut segments: Vec<String>,
-        token: &str,
+        access: &Access,
         is_plain: bool,
         roots: &Roots,
     ) -> Result<Self, TargetFailure> {
         let container = segments.pop().ok_or(TargetFailure::Address)?;
         let mut endpoint = url.clone();
         endpoint.set_path(&segments.join("/"));
-        let pairs: Vec<(String, String)> =
-            url::form_urlencoded::parse(token.as_bytes()).into_owned().collect();
-        if !pairs.iter().any(|(name, _)| name == "sig") {
-            return Err(TargetFailure::Token);
-        }
+        let builder = MicrosoftAzureBuilder::new();
+        let builder = match access {
+            Access::Token(token) => builder.with_sas_authorization(signature(token)?),
+            Access::Identity(token) => builder.with_bearer_token_authorization(token.expose()),
+        };
         let host = host(url)?;
-        let store = MicrosoftAzureBuilder::new()
-            // Nothing is signed with it: the signature is the token's.
+        let store = builder
+            // Nothing is signed with it: the account is the one of the address.
             .with_account("account")
             .with_endpoint(endpoint.as_str().trim_end_matches('/').to_owned())
             .with_container_name(container)
-            .with_sas_authorization(pairs)
             .with_retry(retry())
             .with_client_options(ClientOptions::new().with_allow_http(is_plain))
             .with_http_connector(Connector::new(roots))
             .build()
             .map_err(|cause| TargetFailure::Refused { host: host.clone(), cause })?;
-        Ok(Self { store: Store::Remote(Arc::new(store)), prefix: Vec::new(), host })
+        let by_identity = matches!(access, Access::Identity(_));
+        Ok(Self { store: Store::Remote(Arc::new(store)), prefix: Vec::new(), host, by_identity })
     }
 
     fn s3(
@@ -254,13 +292,24 @@ impl Place {
         }
         let refused = |cause| TargetFailure::Refused { host: host.clone(), cause };
         let store = builder.build().map_err(refused)?;
-        Ok(Self { store: Store::Remote(Arc::new(store)), prefix: segments, host })
+        let store = Store::Remote(Arc::new(store));
+        Ok(Self { store, prefix: segments, host, by_identity: false })
     }
 
     fn local(path: &str, own: &FilePath) -> Result<Self, TargetFailure> {
         let prefix: Vec<String> = path.split('/').map(str::to_owned).collect();
         let store = Store::Local(LocalFolder::new(own.join(LOCAL_FOLDER)));
-        Ok(Self { store, prefix, host: String::new() })
+        Ok(Self { store, prefix, host: String::new(), by_identity: false })
+    }
+}
+
+/// The parts of a shared access signature.
+fn signature(token: &SecretText) -> Result<Vec<(String, String)>, TargetFailure> {
+    let pairs = url::form_urlencoded::parse(token.expose().as_bytes()).into_owned();
+    let pairs: Vec<(String, String)> = pairs.collect();
+    match pairs.iter().any(|(name, _)| name == "sig") {
+        true => Ok(pairs),
+        false => Err(TargetFailure::Token),
     }
 }
 
@@ -282,7 +331,7 @@ mod tests {
 
     fn open(uri: &str, token: &str) -> Result<Place, TargetFailure> {
         let own = tempfile::tempdir().unwrap();
-        Place::open(uri, token, own.path(), &Roots::none())
+        Place::open(uri, &Access::token(token), own.path(), &Roots::none())
     }
 
     #[test]
@@ -320,6 +369,19 @@ mod tests {
         ] {
             assert!(open(uri, token).is_err(), "{uri} {token}");
         }
+    }
+
+    #[test]
+    fn an_identity_opens_azure_blob_alone() {
+        let own = tempfile::tempdir().unwrap();
+        let open =
+            |uri: &str| Place::open(uri, &Access::identity("eyJ.a.b"), own.path(), &Roots::none());
+        assert!(open("https://a.blob.core.windows.net/c").unwrap().by_identity);
+        assert!(open("https://127.0.0.1:10000/devstoreaccount1/c").unwrap().by_identity);
+        for bad in ["s3+https://s3.example/b", "s3+http://localhost/b", "http://a.example/c"] {
+            assert!(open(bad).is_err(), "{bad}");
+        }
+        assert!(open("file:///nightly").is_err(), "nothing that is sent there");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Invariant: what is answered belongs to the order that was given: a report with another number is
 //! of one that was given up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use casemate_channel::courier::{FromCourier, ToCourier};
@@ -12,6 +13,8 @@ use casemate_store_port::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
+
+use crate::identify::Identify;
 
 /// Messages that wait, each way.
 const WAITING_MAX: usize = 4;
@@ -24,8 +27,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const LOOKS_MAX: usize = 50;
 
 /// Orders to the courier, whether one runs or not.
-#[derive(Default)]
 pub(crate) struct Transfers {
+    /// Who knows the identity that opens targets in place of a token.
+    identity: Arc<dyn Identify>,
     /// To the courier that is there.
     outgoing: Mutex<Option<mpsc::Sender<ToCourier>>>,
     /// To whom waits for an answer.
@@ -43,6 +47,11 @@ struct Wanted<'a> {
 }
 
 impl Transfers {
+    pub(super) fn new(identity: Arc<dyn Identify>) -> Self {
+        let (outgoing, waiting, turn) = Default::default();
+        Self { identity, outgoing, waiting, turn }
+    }
+
     /// A courier is there: what is to be sent to it.
     pub(super) fn attach(&self) -> mpsc::Receiver<ToCourier> {
         let (send, sending) = mpsc::channel(WAITING_MAX);
@@ -76,6 +85,10 @@ impl Transfers {
 
     async fn carry_now(&self, id: u64, wanted: Wanted<'_>) -> Result<Vec<u8>, TransferError> {
         let Wanted { verb, folder, name, object } = wanted;
+        let identity = match folder.target.is_opened_by_identity() {
+            true => Some(Box::new(self.identity.identify().await?)),
+            false => None,
+        };
         let (tell, mut told) = mpsc::channel(WAITING_MAX);
         let courier = self.courier().await?;
         *self.waiting.lock() = Some(tell);
@@ -84,6 +97,7 @@ impl Transfers {
             verb,
             uri: folder.target.uri().to_owned(),
             token: folder.target.expose_token().to_owned(),
+            identity,
             folder: folder.name.clone(),
             name: name.to_owned(),
             bytes: u64::try_from(object.len()).unwrap_or(u64::MAX),
@@ -106,6 +120,7 @@ impl Transfers {
             Outcome::NotFound => return Err(TransferError::NotFound(name.to_owned())),
             Outcome::TooLong => return Err(TransferError::TooLong),
             Outcome::Refused(why) => return Err(TransferError::Refused(why)),
+            Outcome::NoToken(why) => return Err(TransferError::NoToken(why)),
         }
         let bytes = usize::try_from(report.bytes).unwrap_or(usize::MAX);
         if bytes > OBJECT_BYTES_MAX {
