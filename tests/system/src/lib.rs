@@ -9,6 +9,7 @@ pub mod azurite;
 pub mod disk;
 pub mod management;
 pub mod nodes;
+pub mod s3;
 pub mod trace;
 
 use std::fs;
