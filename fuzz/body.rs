@@ -1,9 +1,9 @@
-//! The JSON bodies of the keys API.
+//! The JSON bodies of the API.
 #![no_main]
 
 use casemate_wire::{
-    KeyCreateParameters, KeyImportParameters, KeyOperationParameters, KeySignParameters,
-    KeyUpdateParameters, KeyVerifyParameters, RandomBytesParameters,
+    BackupScheduleParameters, KeyCreateParameters, KeyImportParameters, KeyOperationParameters,
+    KeySignParameters, KeyUpdateParameters, KeyVerifyParameters, RandomBytesParameters,
     RoleAssignmentCreateParameters, RoleDefinitionCreateParameters, decode_base64url,
 };
 use libfuzzer_sys::fuzz_target;
@@ -18,6 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
         | from_slice::<KeySignParameters>(bytes).is_ok()
         | from_slice::<KeyVerifyParameters>(bytes).is_ok()
         | from_slice::<RandomBytesParameters>(bytes).is_ok()
+        | from_slice::<BackupScheduleParameters>(bytes).is_ok()
         | from_slice::<RoleAssignmentCreateParameters>(bytes).is_ok()
         | from_slice::<RoleDefinitionCreateParameters>(bytes).is_ok();
     if taken {

@@ -4,6 +4,7 @@
 
 mod backups;
 mod keys;
+mod schedules;
 
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ use uuid::Uuid;
 
 pub(crate) use backups::{of_backup, of_end, of_job, of_restore, of_restored};
 pub(crate) use keys::{of_made, of_new, of_update};
+pub use schedules::{of_removal, of_run};
+pub(crate) use schedules::{of_schedule, of_schedule_change};
 
 /// Bytes of a fingerprint that are shown.
 const FINGERPRINT_BYTES: usize = 8;
@@ -84,8 +87,12 @@ fn sink(sink: &Sink) -> String {
 
 /// Tells one address from another, and its roots, where the path may be a secret.
 fn fingerprint(endpoint: &Endpoint) -> String {
-    let whole = format!("{}\n{}", endpoint.as_str(), endpoint.trust_anchors);
-    let digest = digest(&SHA256, whole.as_bytes());
+    short_digest(&format!("{}\n{}", endpoint.as_str(), endpoint.trust_anchors))
+}
+
+/// The first bytes of the SHA-256 of a text.
+fn short_digest(text: &str) -> String {
+    let digest = digest(&SHA256, text.as_bytes());
     digest.as_ref().iter().take(FINGERPRINT_BYTES).map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -13,7 +13,8 @@ use crate::refusal::Refusal;
 use crate::route::{KeyUse, Route};
 use crate::{
     audit_sinks, audit_usage, crypto, cut_off, deleted_keys, explain, full_backup, full_restore,
-    key_backup, keys, random, role_assignments, role_definitions, security_domain, settings,
+    key_backup, keys, random, role_assignments, role_definitions, schedules, security_domain,
+    settings,
 };
 
 impl Stage for Arc<Hsm> {
@@ -71,6 +72,7 @@ async fn dispatch(
         Route::CheckRestore => full_restore::check(x, body).await,
         Route::RestoreStatus(id) => full_restore::status(x, &id).await,
         Route::RestoreKeyFrom(name) => full_restore::key(x, name, body).await,
+        Route::Schedule(call) => schedules::act(x, call, body).await,
         Route::RandomBytes => random::bytes(x, body).await,
         Route::ListAssignments(scope) => role_assignments::list(x, scope, query).await,
         Route::GetAssignment(scope, name) => role_assignments::get(x, scope, name).await,

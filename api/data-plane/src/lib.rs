@@ -47,12 +47,13 @@ mod role_definitions;
 mod role_parameters;
 mod rotation;
 pub mod route;
+mod schedules;
 mod security_domain;
 mod settings;
 mod traced;
 
 pub use copies::{Copies, CopyMissing, NoCopies, SinkStatus};
-pub use details::of_purge;
+pub use details::{of_purge, of_removal, of_run};
 pub use jobs::Backups;
 pub use plane::{Config, ConfigError, ConnectionFacts, DataPlane, ExternalName, Limits, Serving};
 pub use query::{Query, Version};

@@ -8,6 +8,7 @@ mod absent;
 mod jobs;
 mod keys;
 mod roles;
+mod schedules;
 mod security_domain;
 mod template;
 
@@ -17,6 +18,7 @@ use casemate_hsm::rbac::Scope;
 use casemate_hsm::{KeyName, Setting, VersionId, setting};
 use uuid::Uuid;
 
+pub use schedules::ScheduleCall;
 pub use security_domain::DomainCall;
 
 use crate::query::{Query, decode};
@@ -65,6 +67,8 @@ pub enum Route {
     RestoreStatus(JobId),
     /// One key from a full backup.
     RestoreKeyFrom(KeyName),
+    /// Schedules of backups: our own.
+    Schedule(ScheduleCall),
     RandomBytes,
     ListAssignments(Scope),
     GetAssignment(Scope, Uuid),
@@ -140,6 +144,9 @@ pub enum RouteRefusal {
     /// A path segment that is no GUID.
     #[error("the path holds a role assignment or definition name that is no GUID")]
     Guid,
+    /// A path segment that can be no schedule's name.
+    #[error("the name of a schedule is 1 to 32 of a-z, 0-9 and '-'")]
+    Schedule,
     /// A path segment that names no setting.
     #[error("there is no such setting")]
     Setting,
@@ -222,6 +229,7 @@ impl Route {
             Self::CheckRestore => "RestoreCheck",
             Self::RestoreStatus(_) => "RestoreStatusGet",
             Self::RestoreKeyFrom(_) => "KeySelectiveRestore",
+            Self::Schedule(call) => call.operation(),
             Self::RandomBytes => "RandomBytesGet",
             Self::ListAssignments(_) => "RoleAssignmentList",
             Self::GetAssignment(..) => "RoleAssignmentGet",
@@ -252,6 +260,9 @@ impl Route {
 
     /// Whether it changes something: then it runs to its end, whoever waits.
     pub fn is_change(&self) -> bool {
+        if let Self::Schedule(call) = self {
+            return call.is_change();
+        }
         matches!(
             self,
             Self::CreateKey(_)
@@ -318,6 +329,7 @@ impl Route {
         audit
             || rotates
             || matches!(self, Self::KeyUsage(_) | Self::Explain | Self::CutOffTokens(_))
+            || matches!(self, Self::Schedule(_))
     }
 
     /// How much body it takes.
@@ -325,6 +337,7 @@ impl Route {
         match self {
             Self::UseKey(..) | Self::SecurityDomain(DomainCall::Upload) => BodyKind::Payload,
             Self::RestoreKey => BodyKind::Backup,
+            Self::Schedule(call) => call.body(),
             Self::StartBackup
             | Self::CheckBackup
             | Self::StartRestore
@@ -379,6 +392,7 @@ impl Route {
         match self {
             Self::PutAssignment(..) | Self::PutDefinition(..) => 201,
             Self::PurgeKey(_) => 204,
+            Self::Schedule(call) => call.success_status(),
             Self::StartBackup
             | Self::CheckBackup
             | Self::StartRestore
@@ -427,6 +441,7 @@ impl Route {
             | Self::StartRestore
             | Self::CheckRestore
             | Self::RestoreStatus(_)
+            | Self::Schedule(_)
             | Self::RandomBytes
             | Self::Explain
             | Self::CutOffTokens(_)

@@ -7,6 +7,7 @@
 
 mod api_version;
 mod backup;
+mod backup_schedules;
 mod base64url;
 mod each_once;
 mod error;
@@ -22,6 +23,9 @@ pub use api_version::ApiVersion;
 pub use backup::{
     JobError, JobStatus, KeyBackupResult, KeyRestoreParameters, RestoreParameters,
     SelectiveRestoreParameters, StorageParameters,
+};
+pub use backup_schedules::{
+    BackupSchedule, BackupScheduleParameters, ScheduleError, ScheduleStatus,
 };
 pub use base64url::{Base64UrlError, Binary, BinaryRef, append_base64url, decode_base64url};
 pub use error::{ErrorBody, ErrorDetail, InnerError};

@@ -15,7 +15,10 @@ pub use arguments::{
     IdentityCommand, NodeFile, SealCommand, TlsCommand, TokenArguments, parse_error_code,
 };
 pub use audit::{AuditCommand, AuditError, AuditPlace, audit};
-pub use backup::{BackupCommand, BackupVerify, TokenFileError, token_file};
+pub use backup::{
+    AskedHsm, AskedSchedule, BackupCommand, BackupVerify, ScheduleCall, ScheduleCommand,
+    ScheduleSet, TokenFileError, token_file,
+};
 pub use identity::{IdentityError, identity};
 pub use migrate::{MigrateCommand, MigratePlan};
 pub use security_domain::{

@@ -137,6 +137,12 @@ impl Door {
         self.0.setting_written(name)
     }
 
+    /// The change that last wrote this schedule of backups, its progress included; `None` if there
+    /// is none.
+    pub fn schedule_written(&self, name: &str) -> Option<u64> {
+        self.0.state.read().schedules.get(name).map(|(_, generation)| generation.0)
+    }
+
     /// The change that last wrote who holds the security domain, or its exchange key.
     pub fn security_domain_written(&self) -> Option<u64> {
         let state = self.0.state.read();

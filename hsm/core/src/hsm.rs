@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
-use casemate_audit_sinks::SealedSinks;
+use casemate_audit_sinks::{SealedSinks, Sinks};
 use casemate_engine_port::{Engine, EngineError};
 use casemate_store_port::{Change, CommitError, Committed, Condition, Generation, Record};
 use casemate_store_port::{SealedStore, Write};
@@ -315,10 +315,12 @@ fn load(stored: Vec<Record>) -> Result<Loaded, OpenFailure> {
                 state.apply(Applied::Setting(setting, changed), record.generation);
             }
             Kind::AuditSinks => {
-                let sealed: SealedSinks = read(&record)?;
-                let unreadable = |_| OpenFailure::Unreadable(record.path.to_string());
-                let sinks = sealed.open().map_err(unreadable)?;
-                state.apply(Applied::AuditSinks(Arc::new(sinks)), record.generation);
+                let sinks = Arc::new(read_sinks(&record)?);
+                state.apply(Applied::AuditSinks(sinks), record.generation);
+            }
+            Kind::Schedule => {
+                let schedule = Arc::new(read(&record)?);
+                state.apply(Applied::Schedule(schedule), record.generation);
             }
             Kind::CutOffs => {
                 let cut_offs = Arc::new(read(&record)?);
@@ -377,4 +379,9 @@ fn attach_versions(
 
 fn read<T: serde::de::DeserializeOwned>(record: &Record) -> Result<T, OpenFailure> {
     records::decode(&record.value).ok_or_else(|| OpenFailure::Unreadable(record.path.to_string()))
+}
+
+fn read_sinks(record: &Record) -> Result<Sinks, OpenFailure> {
+    let sealed: SealedSinks = read(record)?;
+    sealed.open().map_err(|_| OpenFailure::Unreadable(record.path.to_string()))
 }

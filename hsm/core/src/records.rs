@@ -91,6 +91,7 @@ const KEYS: &str = "keys";
 const ASSIGNMENTS: &str = "rbac/assignments";
 const SETTINGS: &str = "settings";
 const DEFINITIONS: &str = "rbac/definitions";
+const SCHEDULES: &str = "backup-schedules";
 
 /// Where the settings are.
 pub(crate) fn settings_path() -> Path {
@@ -120,6 +121,11 @@ pub(crate) fn gcm_path(name: &KeyName, version: VersionId) -> Path {
 /// Where the sinks of the audit log are.
 pub(crate) fn audit_sinks_path() -> Path {
     path("audit-sinks".to_owned())
+}
+
+/// Where a schedule of backups is.
+pub(crate) fn schedule_path(name: &str) -> Path {
+    path(format!("{SCHEDULES}/{name}"))
 }
 
 /// Where the times are from which on principals' tokens must have been issued.
@@ -170,6 +176,7 @@ pub(crate) enum Kind {
     },
     Assignment,
     AuditSinks,
+    Schedule,
     CutOffs,
     Jobs,
     Held,
@@ -186,6 +193,7 @@ pub(crate) fn kind(path: &Path) -> Kind {
         [SETTINGS] => Kind::Settings,
         [SETTINGS, name] => setting(name).map_or(Kind::Other, Kind::Setting),
         ["audit-sinks"] => Kind::AuditSinks,
+        [SCHEDULES, _] => Kind::Schedule,
         ["token-cut-offs"] => Kind::CutOffs,
         ["jobs"] => Kind::Jobs,
         ["security-domain", "held"] => Kind::Held,

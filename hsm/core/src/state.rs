@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::CutOff;
 use crate::VersionId;
+use crate::backup::ScheduleRecord;
 use crate::keys::GcmBudget;
 use crate::rbac::{ActionSet, Assignment, Definition, Role};
 use crate::records::{KeyRecord, VersionRecord};
@@ -26,6 +27,8 @@ pub(crate) struct State {
     pub(crate) audit_sinks: (Arc<Sinks>, Option<Generation>),
     /// Who holds the security domain.
     pub(crate) security_domain: Known,
+    /// Backups that the HSM makes by itself, by their schedules' names.
+    pub(crate) schedules: BTreeMap<String, (Arc<ScheduleRecord>, Generation)>,
     /// From when on principals' tokens must have been issued.
     pub(crate) cut_offs: (Arc<Vec<CutOff>>, Option<Generation>),
     /// Those that somebody wrote.
@@ -89,6 +92,8 @@ pub(crate) enum Applied {
     AssignmentGone(Uuid),
     Setting(&'static Setting, Arc<SettingRecord>),
     AuditSinks(Arc<Sinks>),
+    Schedule(Arc<ScheduleRecord>),
+    ScheduleGone(String),
     CutOffs(Arc<Vec<CutOff>>),
     SecurityDomain(Arc<HeldRecord>),
     ExchangeKey(Arc<ExchangeRecord>),
@@ -118,6 +123,13 @@ impl State {
                 self.settings.insert(setting.name, HeldSetting { setting, record, generation });
             }
             Applied::AuditSinks(sinks) => self.audit_sinks = (sinks, Some(generation)),
+            Applied::Schedule(record) => {
+                let name = record.name().as_str().to_owned();
+                self.schedules.insert(name, (record, generation));
+            }
+            Applied::ScheduleGone(name) => {
+                self.schedules.remove(&name);
+            }
             Applied::CutOffs(cut_offs) => self.cut_offs = (cut_offs, Some(generation)),
             Applied::SecurityDomain(held) => self.security_domain.held = Some((held, generation)),
             Applied::ExchangeKey(exchange) => {

@@ -11,16 +11,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use casemate_agent::{
-    COURIER_COMMAND, DevOptions, Engine, HsmCommand as Managed, LimitChange, NewHsm,
+    COURIER_COMMAND, DataCall, DevOptions, Engine, HsmCommand as Managed, LimitChange, NewHsm,
     PARTITION_COMMAND, Pkcs11, RESEAL_COMMAND, Rotate, SealCommand as Sealing,
-    TlsCommand as Securing, default_data_dir, dev, doctor, hsm, key_file_seal, node, node_seal,
-    rotate, seal_in_force, tls,
+    TlsCommand as Securing, data_call, default_data_dir, dev, doctor, hsm, key_file_seal, node,
+    node_seal, rotate, seal_in_force, tls,
 };
 use casemate_cli::{
-    Arguments, AuditCommand, BackupCommand, BackupVerify, Command, DevArguments, DevCommand,
-    EngineChoice, HsmCommand, IdentityCommand, MigrateCommand, RotateArguments, SealCommand,
-    SecurityDomainCommand, TlsCommand, TokenArguments, audit, identity, open_domain,
-    parse_error_code, security_domain, token_file,
+    Arguments, AskedHsm, AuditCommand, BackupCommand, BackupVerify, Command, DevArguments,
+    DevCommand, EngineChoice, HsmCommand, IdentityCommand, MigrateCommand, RotateArguments,
+    ScheduleCall, SealCommand, SecurityDomainCommand, TlsCommand, TokenArguments, audit, identity,
+    open_domain, parse_error_code, security_domain, token_file,
 };
 use casemate_engine_soft::ceremony::SoftPrimitives;
 use casemate_rehearse::{DomainSource, Rehearsal};
@@ -82,6 +82,12 @@ fn act(command: Command) -> Result<(), Box<dyn Error>> {
             runtime()?.block_on(migrate::migrate(*order, &mut out))
         }
         Command::Backup { command: BackupCommand::Verify(order) } => verify_backup(*order),
+        Command::Backup { command: BackupCommand::Schedule { command } } => {
+            let (AskedHsm { url, ca, token_file: token }, call) = command.call()?;
+            let ScheduleCall { method, path, body } = call;
+            let asked = DataCall { url, ca, token, method, path, body };
+            Ok(runtime()?.block_on(data_call(asked, &mut out))?)
+        }
         Command::SecurityDomain { command } => {
             Ok(security_domain(&command, &SoftPrimitives, &mut out)?)
         }

@@ -38,6 +38,7 @@ mod record_cipher;
 mod resolve;
 mod rewrap;
 mod run;
+mod schedules;
 mod seal;
 mod sentinel;
 mod serve;

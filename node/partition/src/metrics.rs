@@ -1,8 +1,9 @@
 //! What the partition shows for monitoring, gathered when the agent asks.
 //!
 //! Invariant: a label is a word of this program, a status, or the name that an Administrator gave
-//! to a sink; never a key's name, a caller or anything else from a request.
+//! to a sink or a schedule; never a key's name, a caller or anything else from a request.
 
+mod schedules;
 mod sinks;
 
 use std::sync::Arc;
@@ -80,6 +81,8 @@ impl Metrics {
         families.extend(self.of_work());
         families.extend(self.of_admission());
         families.extend(self.of_traces());
+        let schedules = self.hsm.as_ref().map(|hsm| hsm.schedule_facts());
+        families.extend(schedules::families(&schedules.unwrap_or_default()));
         families.push(self.of_tls());
         families
     }

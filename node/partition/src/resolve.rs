@@ -53,6 +53,8 @@ impl Found {
                 last.parse().ok().map(|id| hsm.definition_written(id))
             }
             "SettingUpdate" => Some(hsm.setting_written(last)),
+            // Of one that is there nobody can say who wrote it last: its progress is written too.
+            "BackupScheduleDelete" => Some(hsm.schedule_written(last)),
             "KeyRestore" => key.map(|name| hsm.restored_key_written(&name)),
             // The start of the work, which by itself changes no key.
             "KeySelectiveRestore" => None,
@@ -66,7 +68,10 @@ impl Found {
         Self {
             removes: matches!(
                 intent.operation.as_str(),
-                "KeyPurge" | "RoleAssignmentDelete" | "RoleDefinitionDelete"
+                "KeyPurge"
+                    | "RoleAssignmentDelete"
+                    | "RoleDefinitionDelete"
+                    | "BackupScheduleDelete"
             ),
             before: intent.consistency,
             written,

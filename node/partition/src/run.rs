@@ -36,6 +36,7 @@ use crate::metrics::{Counts, Metrics};
 use crate::open::{self, System};
 use crate::pool::{Bounds, Load, NicedPool};
 use crate::rewrap::leave_epoch;
+use crate::schedules::Schedules;
 use crate::seal::{NodeSeal, Sealing};
 use crate::sentinel::Sentinel;
 use crate::serve::Server;
@@ -148,6 +149,7 @@ impl Partition {
         let plane = plane(start, serving, callers, told, &keeper, &remembered.losses)?;
         let tls = tls(start, agent, keys.files, clock).await?;
         tend(active.as_ref(), &trail, &keeper);
+        keep_schedules(active.as_ref(), &trail, &courier, &start.hsm);
         let (of, with) = (Arc::clone(&plane), Arc::clone(&counts));
         let server = Server::new(of, Arc::clone(&tls), load, with, &start.limits);
         let activated = active.is_some();
@@ -350,6 +352,18 @@ fn tend(active: Option<&Arc<Hsm>>, trail: &Trail, keeper: &Arc<NodeKeeper>) {
     tokio::spawn(purge_when_due(Arc::clone(hsm), trail.clone()));
     tokio::spawn(confirm(Arc::clone(hsm), Arc::clone(keeper)));
     tokio::spawn(leave_epoch(Arc::clone(hsm), Arc::clone(keeper), trail.clone()));
+}
+
+/// Begins to make backups by schedule.
+fn keep_schedules(active: Option<&Arc<Hsm>>, trail: &Trail, courier: &Courier, name: &str) {
+    let Some(hsm) = active else { return };
+    let schedules = Schedules {
+        hsm: Arc::clone(hsm),
+        trail: trail.clone(),
+        objects: Arc::<Transfers>::clone(courier.transfers()),
+        name: name.to_owned(),
+    };
+    tokio::spawn(schedules.keep());
 }
 
 /// The node seal; made where the HSM was not created yet.

@@ -11,6 +11,7 @@ pub mod identity;
 pub mod management;
 pub mod nodes;
 pub mod rotating;
+pub mod s3;
 pub mod trace;
 
 use std::fs;

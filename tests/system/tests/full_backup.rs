@@ -1,56 +1,11 @@
 //! Full backup and restore through the unmodified Python SDK and Azure CLI, to Azurite, to an S3
 //! server and to a folder; and deaths in between.
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
 use casemate_system_tests::az::Az;
 use casemate_system_tests::azurite::Azurite;
 use casemate_system_tests::python;
-use casemate_test_kit::{Dev, Options, places};
-
-/// A server that speaks S3; ended when it is dropped.
-struct S3 {
-    child: Child,
-    port: u16,
-}
-
-impl S3 {
-    fn start() -> Self {
-        let free = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
-        let port = free.local_addr().expect("it has an address").port();
-        drop(free);
-        let child = Command::new(places::moto_server())
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("moto can be started");
-        let s3 = Self { child, port };
-        let end = Instant::now() + Duration::from_secs(60);
-        while !s3.makes_a_bucket() {
-            assert!(Instant::now() < end, "moto does not answer");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        s3
-    }
-
-    fn makes_a_bucket(&self) -> bool {
-        let url = format!("http://127.0.0.1:{}/backups", self.port);
-        let signed = ["--user", "a:b", "--aws-sigv4", "aws:amz:us-east-1:s3"];
-        let made = Command::new("curl").args(["-sf", "-X", "PUT", &url]).args(signed).output();
-        made.is_ok_and(|made| made.status.success())
-    }
-}
-
-impl Drop for S3 {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _gone = self.child.kill();
-        let _ended = self.child.wait();
-    }
-}
+use casemate_system_tests::s3::S3;
+use casemate_test_kit::{Dev, Options};
 
 fn dev(azurite: &Azurite) -> Dev {
     let mut options = Options::default();
@@ -66,7 +21,7 @@ fn the_python_sdk_backs_up_and_restores_the_whole_hsm() {
     let out = python(&dev, "full_backup.py")
         .variable("TEST_STORAGE_URI", uri)
         .variable("TEST_STORAGE_TOKEN", token)
-        .variable("TEST_S3_URI", &format!("s3+http://127.0.0.1:{}/backups/below", s3.port))
+        .variable("TEST_S3_URI", &s3.uri("backups/below"))
         .succeed("full_backup.py");
     assert!(out.contains(" checks"), "{out}");
     assert!(!dev.terminal().contains(token), "the token is in no log");

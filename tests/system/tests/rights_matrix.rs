@@ -198,7 +198,19 @@ fn job_operations() -> Vec<Operation> {
     let one = json!({"sasTokenParameters": storage, "folder": "mhsm-none"});
     let status = |of: &str| format!("/{of}/00000000000000000000000000000000/pending");
     let (backups, restores) = (status("backup"), status("restore"));
+    // The Administrator alone has the right that is asked for first. It is disabled: nothing runs.
+    let (schedules, set) = ("/backup/schedules", "/settings/write/action");
+    let one_schedule = format!("{schedules}/matrix");
+    let mut plan = storage.clone();
+    plan["everyMinutes"] = json!(44_640);
+    plan["enabled"] = json!(false);
+    let run = format!("{one_schedule}/run");
     vec![
+        operation("PUT", &one_schedule, plan, set).answered(200),
+        operation("GET", schedules, Value::Null, set).answered(200),
+        operation("GET", &one_schedule, Value::Null, set).answered(200),
+        operation("POST", &run, Value::Null, set).answered(409),
+        operation("DELETE", &one_schedule, Value::Null, set).answered(200),
         operation("POST", "/backup", storage.clone(), backup).answered(202),
         operation("POST", "/prebackup", storage, backup).answered(202),
         operation("GET", &backups, Value::Null, "/backup/status/action").answered(404),

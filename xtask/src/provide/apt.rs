@@ -40,29 +40,26 @@ pub(super) fn install_missing() -> Result<(), Failure> {
     if !has_tss() {
         packages.push("libtss2-dev");
     }
-    install_packages(packages)
+    install(&packages)
 }
 
-/// Installs the packages of those of these programs that are missing, as root or by sudo.
-pub(crate) fn install(programs: &[(&str, &'static str)]) -> Result<(), Failure> {
-    install_packages(missing(programs))
+/// Installs the packages of those of these programs that are missing.
+pub(crate) fn install_programs(programs: &[(&str, &'static str)]) -> Result<(), Failure> {
+    install(&missing(programs))
 }
 
 fn missing(programs: &[(&str, &'static str)]) -> Vec<&'static str> {
     let absent = programs.iter().filter(|(program, _)| find_program(program).is_none());
-    absent.map(|(_, package)| *package).collect()
+    let mut packages: Vec<_> = absent.map(|(_, package)| *package).collect();
+    packages.dedup();
+    packages
 }
 
-fn install_packages(mut packages: Vec<&'static str>) -> Result<(), Failure> {
-    packages.dedup();
+/// Installs packages, as root or by sudo; asks nothing when there are none.
+pub(super) fn install(packages: &[&'static str]) -> Result<(), Failure> {
     if packages.is_empty() {
         return Ok(());
     }
-    install(&packages)
-}
-
-/// Installs packages.
-pub(super) fn install(packages: &[&'static str]) -> Result<(), Failure> {
     if find_program("apt-get").is_none() {
         return Err(Failure::NoApt { packages: packages.to_vec() });
     }

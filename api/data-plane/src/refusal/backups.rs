@@ -1,6 +1,6 @@
 //! What callers are told of backups and restores: of single keys, and of the whole HSM.
 
-use casemate_hsm::backup::{BackupError, StartRefusal, TargetError};
+use casemate_hsm::backup::{BackupError, ScheduleRefusal, StartRefusal, TargetError};
 use casemate_hsm::keys::{BackUpRefusal, RestoreRefusal};
 
 use super::{Problem, Refusal, S, commit, engine, find, name_is_deleted, pool, sentence};
@@ -21,6 +21,8 @@ pub(crate) enum OfBackups {
     Start(#[from] StartRefusal),
     #[error(transparent)]
     Target(#[from] TargetError),
+    #[error(transparent)]
+    Schedule(#[from] ScheduleRefusal),
     #[error("there is no such job")]
     NoSuchJob,
     #[error("a full restore is under way")]
@@ -37,7 +39,7 @@ macro_rules! of_backups {
     )+};
 }
 
-of_backups!(BackUpRefusal, BackupError, RestoreRefusal, StartRefusal, TargetError);
+of_backups!(BackUpRefusal, BackupError, RestoreRefusal, ScheduleRefusal, StartRefusal, TargetError);
 
 impl OfBackups {
     pub(super) fn problem(&self, url: &str) -> Problem {
@@ -57,6 +59,7 @@ impl OfBackups {
             Self::Start(StartRefusal::Engine(error)) => engine(error),
             Self::Start(StartRefusal::Base(refusal)) => backup(refusal),
             Self::Start(StartRefusal::Target(refusal)) | Self::Target(refusal) => target(refusal),
+            Self::Schedule(refusal) => schedule(refusal),
             Self::NoSuchJob => {
                 let message = "There is no job of this id; the status of the last 32 is kept.";
                 Problem::new(S::NOT_FOUND, "JobNotFound", message)
@@ -104,6 +107,24 @@ fn restore(refusal: &RestoreRefusal) -> Problem {
         RestoreRefusal::Pool(failure) => pool(failure),
         RestoreRefusal::Commit(refusal) => commit(refusal),
         RestoreRefusal::Engine(error) => engine(error),
+    }
+}
+
+fn schedule(refusal: &ScheduleRefusal) -> Problem {
+    match refusal {
+        ScheduleRefusal::Number { .. }
+        | ScheduleRefusal::TooManySets { .. }
+        | ScheduleRefusal::TokenIsNeeded => Problem::bad(sentence(refusal)),
+        ScheduleRefusal::Target(refusal) => target(refusal),
+        ScheduleRefusal::TooMany | ScheduleRefusal::Disabled(_) => {
+            Problem::conflict(sentence(refusal))
+        }
+        ScheduleRefusal::NoSuchSchedule(_) => {
+            let message = format!("{} GET /backup/schedules lists them.", sentence(refusal));
+            Problem::new(S::NOT_FOUND, "ScheduleNotFound", message)
+        }
+        ScheduleRefusal::Engine(error) => engine(error),
+        ScheduleRefusal::Commit(refusal) => commit(refusal),
     }
 }
 

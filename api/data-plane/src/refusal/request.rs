@@ -1,6 +1,6 @@
 //! What callers are told of requests that mean nothing, are too much, or come as they should not.
 
-use super::{Problem, S};
+use super::{Problem, S, sentence};
 use crate::admission::TooManyUnderWay;
 use crate::body::BodyRefusal;
 use crate::refusals::TooManyRefused;
@@ -47,6 +47,7 @@ pub(super) fn route(refusal: RouteRefusal) -> Problem {
         RouteRefusal::Guid => {
             Problem::bad("Principals and their roles are named by a GUID in the path.")
         }
+        RouteRefusal::Schedule => Problem::bad(sentence(refusal)),
         RouteRefusal::Setting => Problem::new(
             S::NOT_FOUND,
             "SettingNotFound",

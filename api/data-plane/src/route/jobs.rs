@@ -2,10 +2,16 @@
 
 use casemate_hsm::backup::JobId;
 
-use super::{Make, Route, RouteRefusal, by_method, is};
+use super::{Make, Route, RouteRefusal, by_method, is, schedules};
 
 /// From the segments to the operation.
 pub(super) fn jobs(method: &str, first: &str, rest: &[&str]) -> Result<Route, RouteRefusal> {
+    if let [area, of @ ..] = rest
+        && is(first, "backup")
+        && is(area, "schedules")
+    {
+        return schedules::find(method, of);
+    }
     match rest {
         [] => {
             let (wanted, route): (&str, Make<'_>) = match () {

@@ -31,6 +31,7 @@ impl Route {
             Self::CheckRestore => "/prerestore",
             Self::RestoreStatus(_) => "/restore/{jobId}/pending",
             Self::RestoreKeyFrom(_) => "/keys/{name}/restore",
+            Self::Schedule(call) => call.template(),
             Self::RandomBytes => "/rng",
             Self::ListAssignments(_) => {
                 "/{scope}/providers/Microsoft.Authorization/roleAssignments"

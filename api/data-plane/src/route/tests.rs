@@ -1,3 +1,5 @@
+use casemate_hsm::backup::ScheduleName;
+
 use super::*;
 use crate::query::Version;
 
@@ -18,6 +20,14 @@ fn job() -> JobId {
 
 fn domain(call: DomainCall) -> Route {
     Route::SecurityDomain(call)
+}
+
+fn schedule(call: ScheduleCall) -> Route {
+    Route::Schedule(call)
+}
+
+fn nightly(text: &str) -> ScheduleName {
+    ScheduleName::parse(text).unwrap()
 }
 
 fn exactly() -> Selector {
@@ -71,6 +81,11 @@ fn every_operation_is_found() {
         ("PUT", "/prerestore/", Route::CheckRestore),
         ("GET", "/backup/00112233445566778899AABBCCDDEEFF/pending", Route::BackupStatus(job())),
         ("GET", &format!("/restore/{VERSION}/pending"), Route::RestoreStatus(job())),
+        ("GET", "/Backup/Schedules/", schedule(ScheduleCall::List)),
+        ("GET", "/backup/schedules/pending", schedule(ScheduleCall::Get(nightly("pending")))),
+        ("PUT", "/backup/schedules/nightly-1", schedule(ScheduleCall::Put(nightly("nightly-1")))),
+        ("DELETE", "/backup/schedules/a", schedule(ScheduleCall::Delete(nightly("a")))),
+        ("POST", "/backup/schedules/run/run", schedule(ScheduleCall::Run(nightly("run")))),
         ("GET", "/settings/", Route::ListSettings),
         ("GET", "/Settings/casemateescalation", Route::GetSetting(escalation)),
         ("PATCH", "//settings//CasemateEscalation/", Route::UpdateSetting(escalation)),
@@ -158,6 +173,17 @@ fn what_is_not_there_is_refused() {
         ("GET", "/keyss", RouteRefusal::UnknownPath),
         ("GET", "/rng/x", RouteRefusal::UnknownPath),
         ("POST", "/keys/k1/explode", RouteRefusal::UnknownPath),
+        ("GET", "/restore/schedules", RouteRefusal::UnknownPath),
+        ("GET", "/prebackup/schedules/a", RouteRefusal::UnknownPath),
+        ("POST", "/backup/schedules/a/stop", RouteRefusal::UnknownPath),
+        ("POST", "/backup/schedules/a/run/now", RouteRefusal::UnknownPath),
+        ("PUT", "/backup/schedules", not_by(&["GET"])),
+        ("POST", "/backup/schedules/a", not_by(&["GET", "PUT", "DELETE"])),
+        ("GET", "/backup/schedules/a/run", not_by(&["POST"])),
+        ("PUT", "/backup/schedules/A", RouteRefusal::Schedule),
+        ("GET", "/backup/schedules/..", RouteRefusal::Schedule),
+        ("DELETE", "/backup/schedules/a%2Eb", RouteRefusal::Schedule),
+        ("POST", "/backup/schedules/a_b/run", RouteRefusal::Schedule),
         ("POST", &deep, RouteRefusal::UnknownPath),
         ("GET", &long, RouteRefusal::TooLong),
         ("POST", "/keys", not_by(&["GET"])),
@@ -218,6 +244,9 @@ fn no_path_makes_the_parser_panic() {
         "sign",
         "deletedkeys",
         "recover",
+        "backup",
+        "schedules",
+        "run",
         "explain",
         "a*",
         "ä",

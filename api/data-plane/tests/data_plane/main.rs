@@ -37,6 +37,7 @@ mod roles;
 #[cfg(test)]
 mod rotation;
 #[cfg(test)]
+mod schedules;
 mod security_domain;
 mod settings;
 #[cfg(test)]

@@ -20,7 +20,8 @@ use super::manifest::{
     Counts, Lineage, MANIFEST, Manifest, PartFacts, SetId, part_name, part_place,
 };
 use super::parts::{Item, Part, PartWriter, Rolled};
-use super::{BackupError, Folder, Objects, Target};
+use super::schedules::ScheduledRun;
+use super::{BackupError, Folder, Objects, Target, TransferError};
 use crate::rbac::{Assignment, Definition, Permit, act};
 use crate::records::{KeyRecord, Life};
 use crate::state::VersionEntry;
@@ -66,10 +67,48 @@ fn count(of: usize) -> u64 {
     u64::try_from(of).unwrap_or(u64::MAX)
 }
 
+/// Under what a backup is made. Once that is gone nothing more is sent.
+#[derive(Clone, Copy)]
+pub(super) enum Mandate<'a> {
+    /// Somebody may.
+    Permit(&'a Permit<act::BackupStart>),
+    /// A schedule stands.
+    Schedule(&'a ScheduledRun),
+}
+
+impl Mandate<'_> {
+    fn stands(self, hsm: &Hsm) -> Result<(), JobFailure> {
+        match self {
+            Self::Permit(permit) => Ok(hsm.still_authorized(permit)?),
+            Self::Schedule(run) => run.stands(hsm),
+        }
+    }
+}
+
+/// A set that was made.
+#[derive(Clone, Debug)]
+pub struct Made {
+    pub(super) done: Done,
+    pub(super) parts: u32,
+    pub(super) is_increment: bool,
+}
+
+impl Made {
+    /// What came of it.
+    pub fn done(&self) -> &Done {
+        &self.done
+    }
+
+    /// Whether it rests on another set.
+    pub fn is_increment(&self) -> bool {
+        self.is_increment
+    }
+}
+
 /// Parts on their way to the target.
 struct Sending<'a> {
     hsm: &'a Hsm,
-    permit: &'a Permit<act::BackupStart>,
+    mandate: Mandate<'a>,
     objects: &'a dyn Objects,
     folder: &'a Folder,
     set: SetId,
@@ -117,22 +156,24 @@ impl Hsm {
         begun: &Begun,
         objects: &dyn Objects,
     ) -> Result<Done, JobFailure> {
-        self.still_authorized(permit)?;
+        Ok(self.make_backup(Mandate::Permit(permit), begun, objects).await?.done)
+    }
+
+    pub(super) async fn make_backup(
+        &self,
+        mandate: Mandate<'_>,
+        begun: &Begun,
+        objects: &dyn Objects,
+    ) -> Result<Made, JobFailure> {
+        mandate.stands(self)?;
         let mut set = [0; 16];
         self.engine.random(&mut set)?;
-        let base = match &begun.base {
-            Some(folder) => Some(self.base(folder, objects).await?),
-            None => None,
-        };
-        let snapshot = self.snapshot();
-        if let (Some(base), Some(folder)) = (&base, &begun.base) {
-            base.is_before(snapshot.through).map_err(JobFailure::object(&folder.name))?;
-        }
+        let (snapshot, base) = self.on_base(mandate, begun, objects).await?;
         let since = base.as_ref().map(Foundation::through);
         let (writer, parts) = (PartWriter::default(), Vec::new());
         let (folder, counts) = (&begun.folder, Counts::default());
         let mut sending =
-            Sending { hsm: self, permit, objects, folder, set, writer, parts, counts };
+            Sending { hsm: self, mandate, objects, folder, set, writer, parts, counts };
         for definition in &snapshot.definitions {
             sending.counts.definitions += 1;
             sending.add(Item::Definition(Definition::clone(definition))).await?;
@@ -158,7 +199,42 @@ impl Hsm {
         sending.finish(snapshot.sequence, lineage).await
     }
 
-    /// Looks whether a backup could be made: whether the target takes an object and lets it go.
+    /// What is to be backed up, and the set that it is made on. A schedule makes a full backup
+    /// where its base is gone or is not what it was; who asks for an increment gets that or none.
+    async fn on_base(
+        &self,
+        mandate: Mandate<'_>,
+        begun: &Begun,
+        objects: &dyn Objects,
+    ) -> Result<(Snapshot, Option<Foundation>), JobFailure> {
+        let Some(folder) = &begun.base else { return Ok((self.snapshot(), None)) };
+        let base = self.base(folder, objects).await;
+        let snapshot = self.snapshot();
+        let base = base.and_then(|base| {
+            base.is_before(snapshot.through).map_err(JobFailure::object(&folder.name))?;
+            Ok(base)
+        });
+        match (base, mandate) {
+            (Ok(base), _) => Ok((snapshot, Some(base))),
+            (
+                Err(
+                    failure @ (JobFailure::Object { .. }
+                    | JobFailure::Transfer(
+                        TransferError::NotFound(_) | TransferError::TooLong,
+                    )),
+                ),
+                Mandate::Schedule(run),
+            ) => {
+                let (schedule, base) = (run.name(), &folder.name);
+                tracing::warn!(%schedule, base, %failure, "no increment: a full backup is made");
+                Ok((snapshot, None))
+            }
+            (Err(failure), _) => Err(failure),
+        }
+    }
+
+    /// Looks whether a backup could be made: whether the target takes an object. One that does not
+    /// let it go again, as an immutable target does, takes backups all the same: that is told.
     pub async fn check_backup(
         &self,
         begun: &Begun,
@@ -166,13 +242,22 @@ impl Hsm {
     ) -> Result<Done, JobFailure> {
         let probe = b"Casemate looks whether a backup can be put here.".to_vec();
         objects.put(&begun.folder, PROBE, probe).await?;
-        objects.remove(&begun.folder, PROBE).await?;
-        Ok(Done { details: "a backup can be put there".to_owned(), folder: None })
+        let details = match objects.remove(&begun.folder, PROBE).await {
+            Err(TransferError::Refused(why)) => {
+                let at = &begun.folder.name;
+                format!("a backup can be put there; the object {at}/{PROBE} stays there: {why}")
+            }
+            removed => {
+                removed?;
+                "a backup can be put there".to_owned()
+            }
+        };
+        Ok(Done { details, folder: None })
     }
 
     /// `mhsm-NAME-YYYYMMDDHHMMSSCC`: UTC, and two random digits, or the next two that no backup
     /// which is remembered has: of two in one second the later must not lie over the earlier.
-    fn new_folder(&self, hsm: &str) -> Result<String, StartRefusal> {
+    pub(super) fn new_folder(&self, hsm: &str) -> Result<String, StartRefusal> {
         let mut digits = [0; 1];
         self.engine.random(&mut digits)?;
         let [digits] = digits;
@@ -222,17 +307,19 @@ impl Sending<'_> {
         let place = part_place(&self.set, index);
         let sealed = envelope::seal(Sealed::Part, &*self.hsm.backup_cipher, &place, &part.bytes);
         let sealed = sealed.map_err(JobFailure::object(&name))?;
-        self.hsm.still_authorized(self.permit)?;
+        self.mandate.stands(self.hsm)?;
         self.objects.put(self.folder, &name, sealed).await?;
         self.parts.push(PartFacts { first_key: part.first_key });
         Ok(())
     }
 
-    async fn finish(mut self, sequence: u64, lineage: Lineage) -> Result<Done, JobFailure> {
+    async fn finish(mut self, sequence: u64, lineage: Lineage) -> Result<Made, JobFailure> {
         if let Some(part) = std::mem::take(&mut self.writer).rest() {
             self.send(part).await?;
         }
-        let Self { hsm, permit, objects, folder, set, parts, counts, .. } = self;
+        let Self { hsm, mandate, objects, folder, set, parts, counts, .. } = self;
+        let is_increment = lineage.base.is_some();
+        let sent = u32::try_from(parts.len()).unwrap_or(u32::MAX);
         let of = match &lineage.base {
             Some(base) => format!(
                 " were changed since {}, of {} keys with {} versions",
@@ -245,14 +332,15 @@ impl Sending<'_> {
         let manifest =
             Manifest { set, folder: folder_name, made, sequence, counts, parts, lineage };
         let sealed = manifest.seal(&*hsm.backup_cipher).map_err(JobFailure::object(MANIFEST))?;
-        hsm.still_authorized(permit)?;
+        mandate.stands(hsm)?;
         objects.put(folder, MANIFEST, sealed).await?;
         let Counts { keys, versions, assignments, definitions } = counts;
         let details = format!(
             "{keys} keys with {versions} versions{of}, {assignments} role assignments, \
              {definitions} role definitions"
         );
-        Ok(Done { details, folder: Some(folder.url()) })
+        let done = Done { details, folder: Some(folder.url()) };
+        Ok(Made { done, parts: sent, is_increment })
     }
 }
 

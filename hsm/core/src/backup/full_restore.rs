@@ -196,6 +196,7 @@ impl<'a> Building<'a> {
                 Kind::Settings
                 | Kind::Setting(_)
                 | Kind::AuditSinks
+                | Kind::Schedule
                 | Kind::CutOffs
                 | Kind::Held
                 | Kind::Exchange => true,

@@ -117,6 +117,17 @@ pub enum StartRefusal {
     Engine(#[from] casemate_engine_port::EngineError),
 }
 
+impl StartRefusal {
+    /// The code, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Busy(_) => "Conflict",
+            Self::Target(_) | Self::Base(_) => "BadParameter",
+            Self::Commit(_) | Self::Engine(_) => "InternalServerError",
+        }
+    }
+}
+
 /// Why a job was given up. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum JobFailure {
@@ -159,6 +170,12 @@ pub enum JobFailure {
     /// One key was not restored.
     #[error(transparent)]
     Restore(#[from] RestoreRefusal),
+    /// A run of a schedule was not begun.
+    #[error(transparent)]
+    NotBegun(Arc<StartRefusal>),
+    /// What it was made for stands no longer.
+    #[error("the schedule was removed, disabled or pointed elsewhere; nothing more is sent")]
+    ScheduleEnded,
     /// The permit fell meanwhile.
     #[error(transparent)]
     NotAuthorized(#[from] crate::rbac::NotAuthorized),
@@ -199,6 +216,8 @@ impl JobFailure {
             | Self::KeyTooLong(_)
             | Self::Restore(_) => "Conflict",
             Self::NotAuthorized(_) => "AccessDenied",
+            Self::ScheduleEnded => "ScheduleEnded",
+            Self::NotBegun(refusal) => refusal.code(),
             Self::NotRecorded | Self::Store(_) | Self::Engine(_) => "InternalServerError",
         }
     }

@@ -20,6 +20,7 @@ mod key_restore;
 mod manifest;
 mod parts;
 mod reading;
+mod schedules;
 mod transfer;
 
 pub use aside::{Aside, AsideError};
@@ -27,10 +28,16 @@ pub use cipher::{BackupCipher, BackupCipherError, DIGEST_BYTES, DOMAIN_SIGN_BYTE
 pub use compare::{Compared, Difference, MaterialFault, PublicVerifier};
 pub(crate) use content::KeyContent;
 pub use envelope::{BackupError, epoch_of_manifest};
+pub use full_backup::Made;
 pub use full_restore::Prepared;
 pub(crate) use jobs::Jobs;
 pub use jobs::{Begun, Done, Job, JobFailure, JobId, JobKind, JobState, StartRefusal};
 pub(crate) use key_backup::seal as seal_key;
 pub use key_backup::{KEY_BACKUP_BYTES_MAX, KeyBackup};
 pub use manifest::{Counts, MANIFEST};
+pub(crate) use schedules::ScheduleRecord;
+pub use schedules::{
+    Plan, Removal, RemovalFailure, SCHEDULES_MAX, ScheduleFacts, ScheduleFailure, ScheduleName,
+    ScheduleRefusal, ScheduleRequest, ScheduleStatus, ScheduleView, ScheduledRun,
+};
 pub use transfer::{Folder, OBJECT_BYTES_MAX, Objects, Target, TargetError, TransferError};

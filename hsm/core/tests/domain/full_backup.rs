@@ -440,6 +440,13 @@ async fn checks_change_nothing_and_find_what_is_wrong() {
     let done = bench.hsm.check_backup(&begun, &shelf).await;
     assert_eq!(bench.hsm.end_job(begun, done).await.state, JobState::Succeeded);
     assert_eq!(shelf.names(), before);
+    let made = bench.hsm.begin_backup_check(&permit, &intent, "dev", target()).await.unwrap();
+    shelf.is_immutable.store(true, Ordering::SeqCst);
+    let done = bench.hsm.check_backup(&made, &shelf).await;
+    let job = bench.hsm.end_job(made, done).await;
+    assert_eq!(job.state, JobState::Succeeded, "an immutable target takes backups");
+    assert!(job.details.contains("/probe stays there: no, it is kept"), "{}", job.details);
+    shelf.is_immutable.store(false, Ordering::SeqCst);
     let check = async || {
         let permit = bench.permit::<act::RestoreStart>(ROOT, "/");
         let intent = bench.intent().await;

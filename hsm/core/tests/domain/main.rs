@@ -19,6 +19,7 @@ mod revocation;
 mod rights;
 mod role_table;
 mod rotation;
+mod schedules;
 mod settings;
 mod shelf;
 mod use_rules;

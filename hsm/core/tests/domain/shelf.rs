@@ -17,12 +17,21 @@ pub(crate) struct Shelf {
     pub(crate) refuse_at: AtomicUsize,
     pub(crate) asked: AtomicUsize,
     pub(crate) gate: tokio::sync::Mutex<()>,
+    /// Lets nothing go.
+    pub(crate) is_immutable: AtomicBool,
+    /// Never answers when so many were asked for; 0 for never.
+    pub(crate) hang_at: AtomicUsize,
+    /// What was removed, in order.
+    pub(crate) removed: Mutex<Vec<String>>,
 }
 
 impl Shelf {
     async fn pass(&self) -> Result<(), TransferError> {
         let _open = self.gate.lock().await;
         let asked = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        if asked == self.hang_at.load(Ordering::SeqCst) {
+            return std::future::pending().await;
+        }
         match self.refuse_at.load(Ordering::SeqCst) {
             at if at > 0 && asked >= at => Err(TransferError::Refused("no".to_owned())),
             _ => Ok(()),
@@ -59,7 +68,8 @@ impl Objects for Shelf {
     ) -> BoxFuture<'a, Result<(), TransferError>> {
         Box::pin(async move {
             self.pass().await?;
-            self.set(&at(folder, name), Some(bytes));
+            let there = self.objects.lock().unwrap().insert(at(folder, name), bytes);
+            assert!(there.is_none(), "nothing is put over {}", at(folder, name));
             Ok(())
         })
     }
@@ -83,7 +93,11 @@ impl Objects for Shelf {
     ) -> BoxFuture<'a, Result<(), TransferError>> {
         Box::pin(async move {
             self.pass().await?;
+            if self.is_immutable.load(Ordering::SeqCst) {
+                return Err(TransferError::Refused("no, it is kept".to_owned()));
+            }
             self.set(&at(folder, name), None);
+            self.removed.lock().unwrap().push(at(folder, name));
             Ok(())
         })
     }
