@@ -26,8 +26,8 @@ pub(crate) const DIGEST_LENGTH: OperationError =
 const KEY_BYTES: usize = 32;
 
 /// Of a token that a rotation of the security domain is refused with, too.
-const NO_REWRAP: &str = ": the token does not wrap again what it has unwrapped, so material of an earlier epoch stays \
-     outside";
+const NO_REWRAP: &str = ": the token does not wrap again what it has unwrapped, so material of an \
+                         earlier epoch stays outside";
 
 /// The material key of an earlier epoch of the security domain.
 pub struct EarlierKey {

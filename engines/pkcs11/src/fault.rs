@@ -18,8 +18,8 @@ pub(crate) enum Fault {
 pub(crate) const ABSENT: &str =
     "it does not answer or is not in its slot; the operator must bring it back. Then try again";
 /// The text for a token that came back without the key of an earlier epoch.
-pub(crate) const NO_EARLIER: &str = "it lacks the wrapping key of an earlier epoch; the operator must start the HSM anew, which \
-     puts it in";
+pub(crate) const NO_EARLIER: &str = "it lacks the wrapping key of an earlier epoch; the operator \
+                                     must start the HSM anew, which puts it in";
 /// The text for a token with no room.
 const FULL: &str = "it has no room for another opened key; the operator must look at its memory";
 /// The text for a token that is too slow for what is asked of it.

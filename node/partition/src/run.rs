@@ -139,8 +139,7 @@ impl Partition {
         agent.tell(&ToAgent::Outbound { hosts: outbound.clone() }).await?;
         let callers = Callers::of(start, agent, &door, &outbound);
         let tracer = Tracer::new(now_ns);
-        let losses = remembered.losses.len();
-        let courier = courier(start, agent, &door, &trail, &tracer, losses);
+        let courier = courier(start, agent, &door, &trail, &tracer, remembered.losses.len());
         let aside = Arc::new(FolderAside::new(&start.folder));
         let active = seal.domain().is_some().then(|| Arc::clone(&hsm));
         let keeper = NodeKeeper::new(seal, identity, &start.hsm, memory_is_locked);

@@ -2,7 +2,7 @@
 //!
 //! | address | what |
 //! |---|---|
-//! | `https://HOST[:PORT]/…/CONTAINER` | Azure Blob, opened by a shared access signature or an identity |
+//! | `https://HOST[:PORT]/…/CONTAINER` | Azure Blob, by a shared access signature or an identity |
 //! | `s3+https://HOST[:PORT]/BUCKET[/…]` | S3, opened by an access key as a query |
 //! | `file:///NAME[/…]` | a folder `backups/NAME` of the courier's own, or what is mounted there |
 //!

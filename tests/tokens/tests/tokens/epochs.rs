@@ -16,7 +16,7 @@ use cryptoki::context::Pkcs11;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
-use crate::common::{beside, engine, engine_of, is_wrapped, material_key, try_engine};
+use crate::engines::{beside, engine, engine_of, is_wrapped, material_key, try_engine};
 
 /// The material keys of the first epochs.
 const ONE: u8 = 3;
@@ -41,7 +41,7 @@ fn ids(session: &Session) -> Vec<Vec<u8>> {
     let found = session.find_objects(&[Attribute::Token(true)]).expect("objects can be found");
     let name = |object| match session.get_attributes(object, &[AttributeType::Id]).as_deref() {
         Ok([Attribute::Id(id)]) => id.clone(),
-        other => panic!("no name: {other:?}"),
+        other => unreachable!("no name: {other:?}"),
     };
     let mut names: Vec<_> = found.into_iter().map(name).collect();
     names.sort();

@@ -14,7 +14,7 @@ use casemate_token_tests::Given;
 use cryptoki::context::Pkcs11;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
 
-use crate::common::{beside, engine, is_wrapped, options, try_engine};
+use crate::engines::{beside, engine, is_wrapped, options, try_engine};
 
 macro_rules! suite {
     ($($name:ident),*) => {$(
@@ -276,7 +276,7 @@ pub(crate) fn the_stored_form_is_the_one_that_is_written_down(given: &Given) {
             let key = LessSafeKey::new(key);
             key.open_in_place(nonce, Aad::empty(), &mut body).expect("it opens").to_vec()
         }
-        other => panic!("{other} is no method that is written down"),
+        other => unreachable!("{other} is no method that is written down"),
     };
     assert_eq!(opened, (1..=32).collect::<Vec<u8>>());
 }

@@ -5,7 +5,7 @@ use casemate_engine_port::{Curve, Engine, EngineError, KeySpec, Place};
 use casemate_test_kit::tokens::Kind;
 use casemate_token_tests::with_token;
 
-use crate::common::engine;
+use crate::engines::engine;
 
 const REFUSED: KeySpec = KeySpec::Ec(Curve::P256K);
 

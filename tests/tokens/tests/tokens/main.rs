@@ -1,6 +1,6 @@
 //! The PKCS #11 engine over each token that there is for tests.
 
-mod common;
+mod engines;
 mod epochs;
 mod every;
 mod kryoptic;

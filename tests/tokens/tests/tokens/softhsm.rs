@@ -10,7 +10,7 @@ use casemate_test_kit::softhsm::{self, LABEL};
 use casemate_test_kit::tokens::Kind;
 use casemate_token_tests::{Given, with_token};
 
-use crate::common::engine;
+use crate::engines::engine;
 
 const ABOVE_RETRY: Duration = Duration::from_millis(1200);
 
