@@ -1,6 +1,6 @@
 use super::*;
 use crate::transfer::{Outcome, Verb};
-use crate::{IDENTITY_ROOTS_BYTES_MAX, Identity, Proven, SecretText};
+use crate::{Identity, Proven, SecretText};
 
 fn delivered(error: Option<&str>) -> FromCourier {
     let error = error.map(str::to_owned);
@@ -21,16 +21,15 @@ fn order() -> Order {
     }
 }
 
-/// The longest that can be: every byte of it is written as two.
-fn by_identity() -> Order {
+fn by_identity(roots: &str, credential: String) -> Order {
     let identity = Identity {
         token_endpoint: "https://login.example/token".to_owned(),
         client_id: "hsm".to_owned(),
         federated: true,
-        trust_anchors_pem: Some("x\n".repeat(IDENTITY_ROOTS_BYTES_MAX / 2)),
-        storage: vec!["https://a.blob.example".to_owned(); 16],
+        trust_anchors_pem: Some(roots.to_owned()),
+        storage: vec!["https://a.blob.example".to_owned()],
     };
-    let credential = SecretText::new(format!("hunter2{}", "\"".repeat(8 * 1024 - 7)));
+    let credential = SecretText::new(credential);
     let identity = Some(Box::new(Proven { identity, credential }));
     Order { token: String::new(), identity, ..order() }
 }
@@ -38,7 +37,20 @@ fn by_identity() -> Order {
 #[test]
 fn what_opens_a_target_is_not_printed() {
     assert!(!format!("{:?}", ToCourier::Transfer(order())).contains("hunter2"));
-    assert!(!format!("{:?}", ToCourier::Transfer(by_identity())).contains("hunter2"));
+    let order = by_identity("roots", "hunter2".to_owned());
+    assert!(!format!("{:?}", ToCourier::Transfer(order)).contains("hunter2"));
+}
+
+#[test]
+fn the_longest_identity_has_room_in_an_order() {
+    let mut order = by_identity(&"\n".repeat(20 * 1024), "\"".repeat(8 * 1024));
+    let identity = &mut order.identity.as_mut().unwrap().identity;
+    identity.storage = vec!["x".repeat(512); 16];
+    identity.token_endpoint = "\"".repeat(2_048);
+    identity.client_id = "\"".repeat(256);
+    order.uri = "x".repeat(2_048);
+    let message = ToCourier::Transfer(order);
+    assert_eq!(ToCourier::decode(&message.encode()).unwrap(), message);
 }
 
 fn to_courier() -> Vec<ToCourier> {
@@ -51,7 +63,7 @@ fn to_courier() -> Vec<ToCourier> {
         ToCourier::Entries { from: 3, lines: b"{}\n{}\n".to_vec() },
         ToCourier::Entries { from: 3, lines: Vec::new() },
         ToCourier::Transfer(order()),
-        ToCourier::Transfer(by_identity()),
+        ToCourier::Transfer(by_identity("roots", "hunter2".to_owned())),
         ToCourier::Piece { id: 9, bytes: vec![1, 2, 3] },
         ToCourier::Spans { generation: 4, spans: Vec::new() },
         ToCourier::Spans { generation: 4, spans: vec![span()] },

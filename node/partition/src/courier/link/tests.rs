@@ -2,14 +2,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use casemate_audit::ReadError;
 use casemate_audit_sinks::SinksRequest;
+use casemate_channel::Proven;
 use casemate_channel::courier::{Delivered, Exported, stream_pair};
+use casemate_hsm::backup::TransferError;
+use casemate_store_port::BoxFuture;
 use casemate_trace::{Sampling, Tracer};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::*;
+use crate::identify::Identify;
 
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An HSM without an identity.
+struct NoIdentity;
+
+impl Identify for NoIdentity {
+    fn identify(&self) -> BoxFuture<'_, Result<Proven, TransferError>> {
+        Box::pin(async { Err(TransferError::NoIdentity) })
+    }
+}
 
 /// A log of numbers, one a line.
 #[derive(Default)]
@@ -84,7 +97,7 @@ impl Played {
             log: Arc::<Numbers>::clone(&log),
             origin: Origin { hsm: "dev".to_owned(), resource_id: "/r".to_owned(), log: 0 },
             table: Arc::clone(&table),
-            transfers: Arc::default(),
+            transfers: Arc::new(Transfers::new(Arc::new(NoIdentity))),
             spans: Arc::new(Spans::new(Arc::clone(&tracer))),
         };
         let stream = StdUnixStream::from(theirs);
