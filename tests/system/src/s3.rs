@@ -58,7 +58,7 @@ impl S3 {
     pub fn make_locked(&self, bucket: &str) {
         let lock = ["-H", "x-amz-bucket-object-lock-enabled: true"];
         self.ask("PUT", bucket, &lock).expect("the bucket is made");
-        let rule = ["-d", RETENTION];
+        let rule = ["-H", "content-type: application/xml", "-d", RETENTION];
         self.ask("PUT", &format!("{bucket}?object-lock"), &rule).expect("the rule is set");
     }
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use object_store::aws::{AmazonS3Builder, Checksum};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::path::Path;
@@ -308,12 +309,11 @@ impl Place {
             .with_bucket_name(bucket)
             .with_virtual_hosted_style_request(false)
             .with_region("us-east-1")
-            // A bucket with Object Lock takes no put without a checksum.
             .with_checksum_algorithm(Checksum::SHA256)
             // Every server knows the removal of one object; not every one that of many.
             .with_disable_bulk_delete(true)
             .with_retry(retry())
-            .with_client_options(ClientOptions::new().with_allow_http(is_plain))
+            .with_client_options(checksummed(is_plain))
             .with_http_connector(Connector::new(roots));
         let (mut has_id, mut has_secret) = (false, false);
         for (name, value) in url::form_urlencoded::parse(token.as_bytes()) {
@@ -365,6 +365,13 @@ fn is_kept(error: &Error) -> bool {
         Error::Generic { source, .. } => source.to_string().ends_with("(code: 409)"),
         _ => false,
     }
+}
+
+/// A bucket with Object Lock takes no put that does not say which checksum it carries.
+fn checksummed(is_plain: bool) -> ClientOptions {
+    let (name, value) = ("x-amz-sdk-checksum-algorithm", "SHA256");
+    let said = [(HeaderName::from_static(name), HeaderValue::from_static(value))];
+    ClientOptions::new().with_allow_http(is_plain).with_default_headers(said.into_iter().collect())
 }
 
 fn host(url: &Url) -> Result<String, TargetFailure> {
