@@ -80,6 +80,21 @@ fn details(told: &Value) -> &str {
     told["statusDetails"].as_str().unwrap_or_default()
 }
 
+/// Five backups were made, and two of them removed since: on the disk, in the log, in the metrics.
+fn what_was_made_and_removed_is_told(dev: &Dev) {
+    let place = dev.data_dir().join("courier/dev/backups/often");
+    let lie_there = fs::read_dir(&place).expect("the folder is there").count();
+    assert_eq!(lie_there, 3, "what was removed is gone");
+    let counts = audit::counts(dev.data_dir());
+    let count = |operation: &str| counts.get(operation).copied().unwrap_or_default();
+    assert_eq!(count("ScheduledBackup"), 10, "an intent and an outcome each");
+    assert_eq!(count("ScheduledBackupRemove"), 4);
+    assert_eq!(count("BackupScheduleRun"), 8);
+    let (_, metrics) = management::get(dev.variable("CASEMATE_MANAGEMENT_URL"), "/metrics");
+    let failures = "casemate_backup_schedule_failures{hsm=\"dev\",schedule=\"often\"} 0";
+    assert!(metrics.contains(failures), "{metrics}");
+}
+
 #[test]
 fn a_schedule_makes_and_removes_backups_through_a_death_and_a_restart() {
     let dev = Dev::fresh();
@@ -106,17 +121,7 @@ fn a_schedule_makes_and_removes_backups_through_a_death_and_a_restart() {
         ok(&dev, &["run", "often"]);
         backups(&dev, many);
     }
-    let place = dev.data_dir().join("courier/dev/backups/often");
-    let lie_there = fs::read_dir(&place).expect("the folder is there").count();
-    assert_eq!(lie_there, 3, "what was removed is gone");
-    let counts = audit::counts(dev.data_dir());
-    let count = |operation: &str| counts.get(operation).copied().unwrap_or_default();
-    assert_eq!(count("ScheduledBackup"), 10, "an intent and an outcome each");
-    assert_eq!(count("ScheduledBackupRemove"), 4);
-    assert_eq!(count("BackupScheduleRun"), 8);
-    let (_, metrics) = management::get(dev.variable("CASEMATE_MANAGEMENT_URL"), "/metrics");
-    let failures = "casemate_backup_schedule_failures{hsm=\"dev\",schedule=\"often\"} 0";
-    assert!(metrics.contains(failures), "{metrics}");
+    what_was_made_and_removed_is_told(&dev);
 
     let stopped = dev.stop();
     let dev = Dev::start(Options::in_dir(&stopped.data_dir));
