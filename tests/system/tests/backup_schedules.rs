@@ -113,7 +113,7 @@ fn a_schedule_makes_and_removes_backups_through_a_death_and_a_restart() {
     let count = |operation: &str| counts.get(operation).copied().unwrap_or_default();
     assert_eq!(count("ScheduledBackup"), 10, "an intent and an outcome each");
     assert_eq!(count("ScheduledBackupRemove"), 4);
-    assert_eq!(count("BackupScheduleRun"), 8);
+    assert_eq!(count("BackupScheduleRun"), 4);
     let (_, metrics) = management::get(dev.variable("CASEMATE_MANAGEMENT_URL"), "/metrics");
     let failures = "casemate_backup_schedule_failures{hsm=\"dev\",schedule=\"often\"} 0";
     assert!(metrics.contains(failures), "{metrics}");

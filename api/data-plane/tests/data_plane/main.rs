@@ -38,6 +38,7 @@ mod roles;
 mod rotation;
 #[cfg(test)]
 mod schedules;
+#[cfg(test)]
 mod security_domain;
 mod settings;
 #[cfg(test)]
