@@ -89,7 +89,7 @@ fn what_was_made_and_removed_is_told(dev: &Dev) {
     let count = |operation: &str| counts.get(operation).copied().unwrap_or_default();
     assert_eq!(count("ScheduledBackup"), 10, "an intent and an outcome each");
     assert_eq!(count("ScheduledBackupRemove"), 4);
-    assert_eq!(count("BackupScheduleRun"), 8);
+    assert_eq!(count("BackupScheduleRun"), 4);
     let (_, metrics) = management::get(dev.variable("CASEMATE_MANAGEMENT_URL"), "/metrics");
     let failures = "casemate_backup_schedule_failures{hsm=\"dev\",schedule=\"often\"} 0";
     assert!(metrics.contains(failures), "{metrics}");
