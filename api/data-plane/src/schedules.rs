@@ -1,7 +1,9 @@
 //! Schedules of backups: set, shown, removed, asked to run. An area of our own: the original has
 //! none.
 
-use casemate_hsm::backup::{Plan, ScheduleFailure, ScheduleName, ScheduleRequest, ScheduleView};
+use casemate_hsm::backup::{
+    Plan, ScheduleAccess, ScheduleFailure, ScheduleName, ScheduleRequest, ScheduleView,
+};
 use casemate_hsm::rbac::{Permit, Scope, act};
 use casemate_wire::{BackupSchedule, BackupScheduleParameters, ScheduleError, ScheduleStatus};
 use http::StatusCode;
@@ -10,6 +12,7 @@ use crate::answer::Answer;
 use crate::body::json as parse;
 use crate::details::{of_schedule, of_schedule_change};
 use crate::exchange::Exchange;
+use crate::parameters::BadParameter;
 use crate::refusal::Refusal;
 use crate::render::json;
 use crate::route::ScheduleCall;
@@ -42,7 +45,7 @@ async fn get(x: &mut Exchange, name: &ScheduleName) -> Answered {
 }
 
 async fn put(x: &mut Exchange, name: &ScheduleName, body: &[u8]) -> Answered {
-    let request = request(parse::<BackupScheduleParameters>(body)?);
+    let request = request(parse::<BackupScheduleParameters>(body)?)?;
     let permits = permits(x)?;
     let before = x.hsm().show_schedule(&permits.0, name).ok();
     x.tell(of_schedule_change(before.as_ref(), &request));
@@ -79,7 +82,16 @@ fn permits(
     Ok((settings, backup))
 }
 
-fn request(asked: BackupScheduleParameters) -> ScheduleRequest {
+fn request(asked: BackupScheduleParameters) -> Result<ScheduleRequest, BadParameter> {
+    let access = match (asked.token, asked.use_managed_identity) {
+        (Some(token), Some(true)) if !token.is_empty() => {
+            return Err(BadParameter::TokenAndIdentity);
+        }
+        (_, Some(true)) => ScheduleAccess::Identity,
+        (Some(token), _) => ScheduleAccess::Token(token),
+        (None, Some(false)) => ScheduleAccess::KeptToken,
+        (None, None) => ScheduleAccess::Kept,
+    };
     let plan = Plan {
         every_minutes: asked.every_minutes,
         offset_minutes: asked.offset_minutes,
@@ -88,7 +100,7 @@ fn request(asked: BackupScheduleParameters) -> ScheduleRequest {
         keep_last: asked.keep_last,
         enabled: asked.enabled,
     };
-    ScheduleRequest { uri: asked.storage_resource_uri, token: asked.token, plan }
+    Ok(ScheduleRequest { uri: asked.storage_resource_uri, access, plan })
 }
 
 fn answer(status: StatusCode, view: &ScheduleView) -> Answer {
@@ -107,6 +119,7 @@ fn shown(view: &ScheduleView) -> BackupSchedule<'_> {
     BackupSchedule {
         name: view.name.as_str(),
         storage_resource_uri: &view.uri,
+        use_managed_identity: view.by_identity,
         every_minutes: plan.every_minutes,
         offset_minutes: plan.offset_minutes,
         full_every: plan.full_every,

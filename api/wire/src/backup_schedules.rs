@@ -11,6 +11,9 @@ pub struct BackupScheduleParameters {
     /// What opens it; the one that was set for this address if it is left out.
     #[serde(default)]
     pub token: Option<String>,
+    /// Whether the HSM's managed identity opens it.
+    #[serde(default)]
+    pub use_managed_identity: Option<bool>,
     /// Minutes from one run to the next.
     pub every_minutes: u32,
     /// Minutes after the beginning of such a span.
@@ -54,6 +57,8 @@ pub struct BackupSchedule<'a> {
     pub name: &'a str,
     /// The container's URL.
     pub storage_resource_uri: &'a str,
+    /// Whether the HSM's managed identity opens it.
+    pub use_managed_identity: bool,
     /// Minutes from one run to the next.
     pub every_minutes: u32,
     /// Minutes after the beginning of such a span.

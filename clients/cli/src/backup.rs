@@ -75,6 +75,9 @@ pub struct ScheduleSet {
     /// A file with what opens the target [default: what was set for the same address].
     #[arg(long, value_name = "FILE")]
     pub storage_token_file: Option<PathBuf>,
+    /// The HSM's managed identity opens the target.
+    #[arg(long, conflicts_with = "storage_token_file")]
+    pub use_managed_identity: bool,
     /// Minutes from one run to the next: 5 to 44640.
     #[arg(long, value_name = "MINUTES")]
     pub every_minutes: u32,
@@ -144,6 +147,9 @@ impl ScheduleSet {
         body.insert("storageResourceUri".to_owned(), json!(self.storage));
         if let Some(file) = &self.storage_token_file {
             body.insert("token".to_owned(), json!(token_file(Some(file.as_path()))?));
+        }
+        if self.use_managed_identity {
+            body.insert("useManagedIdentity".to_owned(), json!(true));
         }
         for (member, number) in numbers {
             if let Some(number) = number {
@@ -268,6 +274,10 @@ mod tests {
         let body: Value = serde_json::from_str(&set.body).unwrap();
         assert_eq!((&body["token"], &body["keepLast"]), (&json!("sig=x"), &json!(3)));
         assert_eq!((&body["enabled"], &body["fullEvery"]), (&json!(false), &json!(2)));
+        let set = call(&[&words[..], &["--use-managed-identity"]].concat());
+        assert!(set.body.contains(r#""useManagedIdentity":true"#), "{}", set.body);
+        let both = [&words[..], &more[..], &["--use-managed-identity"]].concat();
+        assert!(typed(&both).is_err(), "one way or the other");
         let none = [&words[..], &["--storage-token-file", "/nowhere/at/all"]].concat();
         assert!(typed(&none).unwrap().call().is_err());
     }

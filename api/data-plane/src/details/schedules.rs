@@ -1,7 +1,9 @@
 //! What a schedule is set to, and what is done for it. Never what opens its target.
 
 use casemate_audit::Detail;
-use casemate_hsm::backup::{Done, Job, Plan, Removal, ScheduleRequest, ScheduleView, ScheduledRun};
+use casemate_hsm::backup::{
+    Done, Job, Plan, Removal, ScheduleAccess, ScheduleRequest, ScheduleView, ScheduledRun,
+};
 
 use super::{backups, short_digest, text};
 
@@ -17,8 +19,11 @@ pub(crate) fn of_schedule_change(
     }
     all.push(text("storageResourceUri", after.uri.trim_end_matches('/')));
     all.push(text("plan", plan(&after.plan)));
-    let token = after.token.as_deref();
-    all.push(text("token", token.map_or_else(|| "kept".to_owned(), short_digest)));
+    all.push(match &after.access {
+        ScheduleAccess::Kept | ScheduleAccess::KeptToken => text("token", "kept"),
+        ScheduleAccess::Token(token) => text("token", short_digest(token)),
+        ScheduleAccess::Identity => text("storageAccess", "managedIdentity"),
+    });
     all
 }
 

@@ -33,7 +33,8 @@ async fn what_is_set_is_shown_without_its_token_and_is_recorded() {
     assert_eq!(none.json(), json!({"value": []}));
     let set = world.call("PUT", NIGHTLY, schedule()).await;
     let expected = json!({
-        "name": "nightly", "storageResourceUri": PLACE, "everyMinutes": 1_440,
+        "name": "nightly", "storageResourceUri": PLACE, "useManagedIdentity": false,
+        "everyMinutes": 1_440,
         "offsetMinutes": 0, "fullEvery": 7, "keepDays": 30, "keepLast": 2, "enabled": true,
         "setTime": START, "setBy": ADMIN,
         "status": {
@@ -77,6 +78,41 @@ async fn what_is_set_is_shown_without_its_token_and_is_recorded() {
     assert_eq!(of("BackupScheduleDelete", "outcome").len(), 1);
     assert_eq!(of("BackupScheduleList", "use").len(), 2);
     assert_eq!(of("BackupScheduleGet", "use").len(), 1);
+}
+
+#[tokio::test]
+async fn the_identity_of_the_hsm_opens_the_target_until_something_else_is_said() {
+    let world = World::new().await;
+    let without = |member: &str, value: Value| {
+        let mut body = with(member, value);
+        body.as_object_mut().unwrap().remove("token");
+        body
+    };
+    let by_identity = without("useManagedIdentity", json!(true));
+    let set = world.call("PUT", NIGHTLY, by_identity).await;
+    assert_eq!((set.status.as_u16(), &set.json()["useManagedIdentity"]), (200, &json!(true)));
+    let kept = world.call("PUT", NIGHTLY, without("enabled", json!(false))).await;
+    assert_eq!(kept.json()["useManagedIdentity"], true, "it is kept: {}", kept.text);
+    let both = with("useManagedIdentity", json!(true));
+    for (body, says) in [
+        (both, "two ways"),
+        (without("useManagedIdentity", json!(false)), "'token' is needed"),
+        (without("useManagedIdentity", json!("yes")), "useManagedIdentity"),
+    ] {
+        let refused = world.call("PUT", NIGHTLY, body).await;
+        assert_eq!(refused.status, 400, "{}", refused.text);
+        assert!(refused.text.contains(says), "{}", refused.text);
+    }
+    let s3 = json!({"storageResourceUri": "s3+https://s3.example/b", "useManagedIdentity": true,
+        "everyMinutes": 60});
+    assert_eq!(world.call("PUT", NIGHTLY, s3).await.status, 400, "no identity opens that");
+    assert_eq!(world.call("GET", NIGHTLY, Value::Null).await.json()["useManagedIdentity"], true);
+    set_by_token(&world).await;
+}
+
+async fn set_by_token(world: &World) {
+    set(world, schedule()).await;
+    assert_eq!(world.call("GET", NIGHTLY, Value::Null).await.json()["useManagedIdentity"], false);
 }
 
 #[tokio::test]

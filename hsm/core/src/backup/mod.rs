@@ -37,7 +37,7 @@ pub use key_backup::{KEY_BACKUP_BYTES_MAX, KeyBackup};
 pub use manifest::{Counts, MANIFEST};
 pub(crate) use schedules::ScheduleRecord;
 pub use schedules::{
-    Plan, Removal, RemovalFailure, SCHEDULES_MAX, ScheduleFacts, ScheduleFailure, ScheduleName,
-    ScheduleRefusal, ScheduleRequest, ScheduleStatus, ScheduleView, ScheduledRun,
+    Plan, Removal, RemovalFailure, SCHEDULES_MAX, ScheduleAccess, ScheduleFacts, ScheduleFailure,
+    ScheduleName, ScheduleRefusal, ScheduleRequest, ScheduleStatus, ScheduleView, ScheduledRun,
 };
 pub use transfer::{Folder, OBJECT_BYTES_MAX, Objects, Target, TargetError, TransferError};

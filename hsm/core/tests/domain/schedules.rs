@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use casemate_engine_port::{Curve, KeySpec};
 use casemate_hsm::backup::{
-    Job, JobFailure, JobState, Plan, RemovalFailure, ScheduleName, ScheduleRefusal,
+    Job, JobFailure, JobState, Plan, RemovalFailure, ScheduleAccess, ScheduleName, ScheduleRefusal,
     ScheduleRequest, ScheduleStatus, ScheduleView, StartRefusal,
 };
 use casemate_hsm::rbac::act;
@@ -39,7 +39,9 @@ pub(super) fn named(name: &str) -> ScheduleName {
 }
 
 fn request(uri: &str, token: Option<&str>, plan: Plan) -> ScheduleRequest {
-    ScheduleRequest { uri: uri.to_owned(), token: token.map(str::to_owned), plan }
+    let access =
+        token.map_or(ScheduleAccess::Kept, |token| ScheduleAccess::Token(token.to_owned()));
+    ScheduleRequest { uri: uri.to_owned(), access, plan }
 }
 
 async fn try_set(

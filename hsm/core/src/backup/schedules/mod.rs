@@ -23,7 +23,9 @@ pub(crate) use record::ScheduleRecord;
 pub use record::{ScheduleFacts, ScheduleFailure, ScheduleStatus, ScheduleView};
 pub use remove::{Removal, RemovalFailure};
 pub use run::ScheduledRun;
-pub use settings::{Plan, SCHEDULES_MAX, ScheduleName, ScheduleRefusal, ScheduleRequest};
+pub use settings::{
+    Plan, SCHEDULES_MAX, ScheduleAccess, ScheduleName, ScheduleRefusal, ScheduleRequest,
+};
 
 /// Which making of a schedule: it is another one under the same name once it was removed, or points
 /// elsewhere.

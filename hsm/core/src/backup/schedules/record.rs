@@ -23,6 +23,9 @@ pub(crate) struct ScheduleRecord {
     pub(super) making: Making,
     pub(super) uri: String,
     pub(super) token: String,
+    /// Whether the HSM's managed identity opens the target, in place of a token.
+    #[serde(default)]
+    pub(super) by_identity: bool,
     pub(super) plan: Plan,
     pub(super) set_at: UnixSeconds,
     pub(super) set_by: Uuid,
@@ -93,6 +96,8 @@ pub struct ScheduleView {
     pub name: ScheduleName,
     /// The address of its target.
     pub uri: String,
+    /// Whether the HSM's managed identity opens it.
+    pub by_identity: bool,
     /// When it runs, and what is kept.
     pub plan: Plan,
     /// When it was set to that.
@@ -158,6 +163,9 @@ impl ScheduleRecord {
     }
 
     pub(super) fn target(&self) -> Option<Target> {
+        if self.by_identity {
+            return Target::with_identity(&self.uri).ok();
+        }
         Target::new(&self.uri, &self.token).ok()
     }
 
@@ -168,6 +176,7 @@ impl ScheduleRecord {
         ScheduleView {
             name: self.name.clone(),
             uri: self.uri.clone(),
+            by_identity: self.by_identity,
             plan: self.plan,
             set_at: self.set_at,
             set_by: self.set_by,

@@ -73,6 +73,7 @@ impl Hsm {
                 making: same.map_or(making, |known| known.making),
                 uri: target.uri().to_owned(),
                 token: target.expose_token().to_owned(),
+                by_identity: target.is_opened_by_identity(),
                 plan: request.plan,
                 set_at: now,
                 set_by: by,

@@ -102,29 +102,44 @@ impl Plan {
 pub struct ScheduleRequest {
     /// The address of the target.
     pub uri: String,
-    /// What opens it; the one that was set before if none is sent and the address is the same.
-    pub token: Option<String>,
+    /// What opens it.
+    pub access: ScheduleAccess,
     /// When, and what is kept.
     pub plan: Plan,
 }
 
+/// What opens a schedule's target, as it is asked for.
+#[derive(Clone, PartialEq, Eq)]
+pub enum ScheduleAccess {
+    /// What was set before, while the address is the same.
+    Kept,
+    /// The token that was set before, and not the HSM's identity.
+    KeptToken,
+    /// This token.
+    Token(String),
+    /// The HSM's managed identity.
+    Identity,
+}
+
 impl ScheduleRequest {
-    /// The target, with the token that is sent or the one that was set for this very address:
-    /// otherwise who may change schedules could have a token sent to themselves.
+    /// The target, with what is sent to open it or what was set for this very address: otherwise
+    /// who may change schedules could have a token sent to themselves.
     pub(super) fn target(&self, before: Option<&Target>) -> Result<Target, ScheduleRefusal> {
-        let needs_none = self.uri.starts_with("file:");
-        let token = match &self.token {
-            Some(token) => token.as_str(),
-            None => {
-                let asked = Target::new(&self.uri, "")?;
-                match before.filter(|before| before.uri() == asked.uri()) {
-                    Some(before) => before.expose_token(),
-                    None if needs_none => "",
-                    None => return Err(ScheduleRefusal::TokenIsNeeded),
-                }
-            }
+        match &self.access {
+            ScheduleAccess::Token(token) => return Ok(Target::new(&self.uri, token)?),
+            ScheduleAccess::Identity => return Ok(Target::with_identity(&self.uri)?),
+            ScheduleAccess::Kept | ScheduleAccess::KeptToken => {}
+        }
+        let asked = Target::new(&self.uri, "")?;
+        let may_stay = |before: &&Target| {
+            let is_meant = self.access == ScheduleAccess::Kept || !before.is_opened_by_identity();
+            before.uri() == asked.uri() && is_meant
         };
-        Ok(Target::new(&self.uri, token)?)
+        match before.filter(may_stay) {
+            Some(before) => Ok(before.clone()),
+            None if self.uri.starts_with("file:") => Ok(asked),
+            None => Err(ScheduleRefusal::TokenIsNeeded),
+        }
     }
 }
 
@@ -155,8 +170,8 @@ pub enum ScheduleRefusal {
     TooMany,
     /// A token is kept for its own address alone.
     #[error(
-        "'token' is needed: the one that was set is kept only while 'storageResourceUri' stays \
-         the same; send it"
+        "'token' is needed, or 'useManagedIdentity': what was set is kept only while \
+         'storageResourceUri' stays the same; send one of them"
     )]
     TokenIsNeeded,
     /// The target.
@@ -233,10 +248,37 @@ mod tests {
     }
 
     #[test]
+    fn an_identity_stays_until_something_else_is_said() {
+        let of = |uri: &str, access, before: Option<&Target>| {
+            ScheduleRequest { uri: uri.to_owned(), access, plan: PLAN }.target(before)
+        };
+        let (here, there) = ("https://a.example/c", "https://b.example/c");
+        let identity = of(here, ScheduleAccess::Identity, None).unwrap();
+        assert!(identity.is_opened_by_identity());
+        let kept = of(here, ScheduleAccess::Kept, Some(&identity)).unwrap();
+        assert!(kept.is_opened_by_identity(), "it is kept");
+        let token = of(here, ScheduleAccess::Token("sig=1".to_owned()), Some(&identity)).unwrap();
+        assert!(!token.is_opened_by_identity());
+        assert!(of(here, ScheduleAccess::KeptToken, Some(&token)).unwrap() == token);
+        for (uri, access, before) in [
+            (here, ScheduleAccess::KeptToken, &identity),
+            (there, ScheduleAccess::Kept, &identity),
+            (there, ScheduleAccess::KeptToken, &token),
+        ] {
+            let refused = of(uri, access, Some(before));
+            assert!(matches!(refused, Err(ScheduleRefusal::TokenIsNeeded)), "{uri}");
+        }
+        for other in ["file:///n", "s3+https://h/b"] {
+            let refused = of(other, ScheduleAccess::Identity, None);
+            assert!(matches!(refused, Err(ScheduleRefusal::Target(_))), "{other}");
+        }
+    }
+
+    #[test]
     fn a_token_stays_with_its_address() {
         let request = |uri: &str, token: Option<&str>| ScheduleRequest {
             uri: uri.to_owned(),
-            token: token.map(str::to_owned),
+            access: token.map_or(ScheduleAccess::Kept, |token| ScheduleAccess::Token(token.into())),
             plan: PLAN,
         };
         let before = Target::new("https://a.example/c", "sig=1").unwrap();
