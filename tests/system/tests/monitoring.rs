@@ -268,6 +268,10 @@ fn the_shipped_rules_pass_promtool_and_the_dashboard_asks_for_what_there_is() {
     // What there is to say of sinks is said once there are some.
     let sinks = json!({"sinks": [{"name": "archive", "kind": "file"}]});
     dev.rest().call("PUT", "/audit/sinks", &sinks).expect("an answer").expect_ok("sinks");
+    // So it is with schedules of backups.
+    let schedule = json!({"storageResourceUri": "file:///nightly", "everyMinutes": 1_440});
+    let set = dev.rest().call("PUT", "/backup/schedules/nightly", &schedule);
+    set.expect("an answer").expect_ok("a schedule");
     some_work(&dev);
     let text = metrics(&dev);
     let rules =
