@@ -41,7 +41,6 @@ impl Fault {
             self,
             Self::Code(
                 RvError::DeviceRemoved
-                    | RvError::DeviceError
                     | RvError::TokenNotPresent
                     | RvError::TokenNotRecognized
                     | RvError::SlotIdInvalid
@@ -66,7 +65,13 @@ impl Fault {
     pub(crate) fn is_unsure(&self) -> bool {
         matches!(
             self,
-            Self::Code(RvError::GeneralError | RvError::FunctionFailed | RvError::FunctionCanceled)
+            Self::Code(
+                // Some tokens say so of a ciphertext that does not decrypt.
+                RvError::DeviceError
+                    | RvError::GeneralError
+                    | RvError::FunctionFailed
+                    | RvError::FunctionCanceled
+            )
         )
     }
 
@@ -103,6 +108,7 @@ impl Fault {
                 | RvError::EncryptedDataLenRange
                 | RvError::DataInvalid
                 | RvError::DataLenRange
+                | RvError::DeviceError
                 | RvError::GeneralError
                 | RvError::FunctionFailed,
             ) => OperationError::DecryptionFailed,
@@ -127,8 +133,10 @@ mod tests {
             let fault = Fault::Code(code);
             assert!(!fault.is_lost_token() && fault.is_lost_object() && !fault.is_unsure());
         }
-        let fault = Fault::Code(RvError::GeneralError);
-        assert!(!fault.is_lost_token() && !fault.is_lost_object() && fault.is_unsure());
+        for code in [RvError::GeneralError, RvError::DeviceError] {
+            let fault = Fault::Code(code);
+            assert!(!fault.is_lost_token() && !fault.is_lost_object() && fault.is_unsure());
+        }
         for code in [RvError::PinIncorrect, RvError::MechanismInvalid, RvError::KeySizeRange] {
             let fault = Fault::Code(code);
             assert!(!fault.is_lost_token() && !fault.is_lost_object() && !fault.is_unsure());
@@ -137,7 +145,7 @@ mod tests {
 
     #[test]
     fn what_a_token_says_of_a_ciphertext_is_one_failure_and_nothing_else_is() {
-        for code in [RvError::EncryptedDataInvalid, RvError::GeneralError, RvError::DataLenRange] {
+        for code in [RvError::EncryptedDataInvalid, RvError::DeviceError, RvError::DataLenRange] {
             let told = Fault::Code(code).decryption("test");
             assert!(matches!(told, OperationError::DecryptionFailed), "{code:?}");
         }

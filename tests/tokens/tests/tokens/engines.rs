@@ -7,7 +7,7 @@ use casemate_token_tests::Given;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::aead::GcmParams;
-use cryptoki::object::ObjectHandle;
+use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 
 pub(crate) fn options(given: &Given, label: &str) -> TokenOptions {
@@ -60,6 +60,13 @@ pub(crate) fn beside(given: &Given, logged_in: bool) -> Session {
         session.login(UserType::User, Some(&softhsm::PIN.into())).expect("the PIN is right");
     }
     session
+}
+
+/// All keys that the token shows. Kryoptic shows objects that describe its mechanisms, too.
+pub(crate) fn keys(session: &Session) -> Vec<ObjectHandle> {
+    let classes = [ObjectClass::SECRET_KEY, ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY];
+    let of = |class| session.find_objects(&[Attribute::Class(class)]);
+    classes.into_iter().flat_map(|class| of(class).expect("objects can be found")).collect()
 }
 
 /// Whether somebody gets the key out, by any mechanism that a wrapping key is used with.

@@ -16,7 +16,7 @@ use cryptoki::context::Pkcs11;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
-use crate::engines::{beside, engine, engine_of, is_wrapped, material_key, try_engine};
+use crate::engines::{beside, engine, engine_of, is_wrapped, keys, material_key, try_engine};
 
 /// The material keys of the first epochs.
 const ONE: u8 = 3;
@@ -166,7 +166,7 @@ pub(crate) fn material_of_an_earlier_epoch_is_used_and_wrapped_anew_inside_the_t
         anew.push(wrapped);
     }
     let session = beside(given, true);
-    let left = || session.find_objects(&[]).expect("objects can be found").len();
+    let left = || keys(&session).len();
     // Those who were opened last are destroyed when an idle session comes by.
     both.generate(KeySpec::Ec(Curve::P256), &place()).expect("it is made");
     assert_eq!(left(), 2, "nothing but the wrapping keys stays of all that");
@@ -259,7 +259,7 @@ pub(crate) fn cut_off_between_the_two_keys_it_goes_on(given: &Given) {
     for (has_own, has_earlier) in [(true, false), (true, true), (false, true), (false, false)] {
         let when = format!("{has_own} {has_earlier}");
         let session = beside(given, false);
-        for object in session.find_objects(&[]).expect("objects can be found") {
+        for object in keys(&session) {
             session.destroy_object(object).expect("the user may do that");
         }
         if has_own {

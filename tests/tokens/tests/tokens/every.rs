@@ -14,7 +14,7 @@ use casemate_token_tests::Given;
 use cryptoki::context::Pkcs11;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
 
-use crate::engines::{beside, engine, is_wrapped, options, try_engine};
+use crate::engines::{beside, engine, is_wrapped, keys, options, try_engine};
 
 macro_rules! suite {
     ($($name:ident),*) => {$(
@@ -144,7 +144,7 @@ pub(crate) fn lost_sessions_are_opened_anew_within_the_same_call(given: &Given) 
 pub(crate) fn objects_of_keys_that_nobody_has_are_destroyed(given: &Given) {
     let (engine, place) = (engine(given), Place::new("k"));
     let session = beside(given, true);
-    let count = || session.find_objects(&[]).expect("objects can be found").len();
+    let count = || keys(&session).len();
     assert_eq!(count(), 1, "the wrapping key alone is left of the trial");
     for spec in [KeySpec::Ec(Curve::P256), KeySpec::Oct(OctSize::B256)] {
         let made = engine.generate(spec, &place).expect("it is made");
@@ -169,7 +169,7 @@ pub(crate) fn no_key_in_the_token_can_be_read_or_wrapped_by_another_user_of_it(g
     let made = engine.generate(KeySpec::Oct(OctSize::B256), &place).expect("it is made");
     let _open = engine.open(made.spec, &made.wrapped, &place).expect("it opens");
     let session = beside(given, true);
-    let objects = session.find_objects(&[]).expect("objects can be found");
+    let objects = keys(&session);
     assert_eq!(objects.len(), 2);
     for object in &objects {
         let value = session.get_attributes(*object, &[AttributeType::Value]);
@@ -236,7 +236,7 @@ pub(crate) fn a_planted_wrapping_key_is_refused(given: &Given) {
         let refused = try_engine(given, LABEL, 3, &[]).err();
         assert!(matches!(refused, Some(TokenError::WrongKey { .. })), "{refused:?}");
         let session = beside(given, false);
-        for key in session.find_objects(&[]).expect("objects can be found") {
+        for key in keys(&session) {
             session.destroy_object(key).expect("the user may do that");
         }
     }
@@ -302,5 +302,5 @@ pub(crate) fn many_threads_share_a_few_sessions(given: &Given) {
     let session = beside(given, true);
     // What was dropped while every session was busy goes with the next call.
     engine.generate(spec, &place).expect("it is made");
-    assert_eq!(session.find_objects(&[]).expect("objects can be found").len(), 1);
+    assert_eq!(keys(&session).len(), 1);
 }
