@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 
 const LIST: &str = include_str!("../../../docs/operate/audit-operations.md");
-const ROUTES: [&str; 2] = [include_str!("../src/route.rs"), include_str!("../src/route/absent.rs")];
+const ROUTES: [&str; 3] = [
+    include_str!("../src/route.rs"),
+    include_str!("../src/route/absent.rs"),
+    include_str!("../src/route/schedules.rs"),
+];
 /// Recorded by others than a route.
 const ELSEWHERE: &[&str] = &[
     "UnknownOperation",
@@ -13,6 +17,8 @@ const ELSEWHERE: &[&str] = &[
     "AuditTailCut",
     "AuditLogBegunAnew",
     "BackupEnded",
+    "ScheduledBackup",
+    "ScheduledBackupRemove",
     "RestoreEnded",
     "RestoreTakesOver",
     "RoleAssignmentRestored",

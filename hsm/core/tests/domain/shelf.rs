@@ -1,6 +1,7 @@
 //! A target of backups and a place aside, both in memory.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -68,8 +69,11 @@ impl Objects for Shelf {
     ) -> BoxFuture<'a, Result<(), TransferError>> {
         Box::pin(async move {
             self.pass().await?;
-            let there = self.objects.lock().unwrap().insert(at(folder, name), bytes);
-            assert!(there.is_none(), "nothing is put over {}", at(folder, name));
+            // As every target does it: nothing is put over another object.
+            match self.objects.lock().unwrap().entry(at(folder, name)) {
+                Entry::Vacant(place) => drop(place.insert(bytes)),
+                Entry::Occupied(_) => return Err(TransferError::Refused("it is taken".to_owned())),
+            }
             Ok(())
         })
     }
