@@ -97,7 +97,7 @@ async fn the_identity_of_the_hsm_opens_the_target_until_something_else_is_said()
     for (body, says) in [
         (both, "two ways"),
         (without("useManagedIdentity", json!(false)), "'token' is needed"),
-        (without("useManagedIdentity", json!("yes")), "useManagedIdentity"),
+        (without("useManagedIdentity", json!("yes")), "wrong type"),
     ] {
         let refused = world.call("PUT", NIGHTLY, body).await;
         assert_eq!(refused.status, 400, "{}", refused.text);
