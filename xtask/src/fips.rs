@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::failure::Failure;
-use crate::provide::{install_programs, provide};
+use crate::provide::{install_clang, install_programs, provide};
 use crate::run::run;
 use crate::test::{conclude, run_tests};
 use crate::workspace::Workspace;
@@ -22,6 +22,7 @@ const ON_THE_MODULE: &[&str] = &["casemate-engine-soft", "casemate-partition"];
 /// Installs what is missing, builds, and runs the module's own tests and the whole system's.
 pub(crate) fn fips(workspace: &Workspace) -> Result<(), Failure> {
     install_programs(PROGRAMS)?;
+    install_clang()?;
     let provided = provide(workspace)?;
     let target = workspace.target().join("fips");
     run(&mut cargo(workspace, &target, &["build", "--bins", "-p", "casemate"], &["casemate"]))?;

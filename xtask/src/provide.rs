@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
-pub(crate) use self::apt::install_programs;
+pub(crate) use self::apt::{install_clang, install_programs};
 use crate::failure::Failure;
 use crate::workspace::Workspace;
 

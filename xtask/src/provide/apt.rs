@@ -48,6 +48,11 @@ pub(crate) fn install_programs(programs: &[(&str, &'static str)]) -> Result<(), 
     install(&missing(programs))
 }
 
+/// Installs the library that reads C headers for a build, if it is missing.
+pub(crate) fn install_clang() -> Result<(), Failure> {
+    if has_clang() { Ok(()) } else { install(&["libclang-dev"]) }
+}
+
 fn missing(programs: &[(&str, &'static str)]) -> Vec<&'static str> {
     let absent = programs.iter().filter(|(program, _)| find_program(program).is_none());
     let mut packages: Vec<_> = absent.map(|(_, package)| *package).collect();
@@ -71,6 +76,12 @@ pub(super) fn install(packages: &[&'static str]) -> Result<(), Failure> {
 /// Debian ships Python without `ensurepip`; the module is there only with `python3-venv`.
 fn python_makes_venvs() -> bool {
     succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"]))
+}
+
+/// The library that reads C headers for a build.
+pub(super) fn has_clang() -> bool {
+    let named = std::env::var_os("LIBCLANG_PATH").is_some();
+    named || succeeds(Command::new("sh").args(["-c", "ls /usr/lib/llvm-*/lib/libclang.so*"]))
 }
 
 /// The headers and libraries of the TPM's software stack, for the feature `tpm`.

@@ -63,12 +63,8 @@ fn text(path: &Path) -> Result<String, Failure> {
 
 /// The headers of OpenSSL and SQLite, and the library that reads them for the build.
 fn can_build() -> bool {
-    succeeds(Command::new("pkg-config").args(["--exists", "openssl", "sqlite3"])) && has_clang()
-}
-
-fn has_clang() -> bool {
-    let named = std::env::var_os("LIBCLANG_PATH").is_some();
-    named || succeeds(Command::new("sh").args(["-c", "ls /usr/lib/llvm-*/lib/libclang.so*"]))
+    succeeds(Command::new("pkg-config").args(["--exists", "openssl", "sqlite3"]))
+        && apt::has_clang()
 }
 
 fn make_folder(folder: &Path) -> Result<(), Failure> {
