@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from support import (HSM_URL, Raw, access_client, audit_count, casemate, check, credential,
-                     crypto_client, equal, eventually, finish, key_client)
+                     crypto_client, equal, finish, key_client)
 
 STORAGE, TOKEN = os.environ["TEST_STORAGE_URI"], os.environ["TEST_STORAGE_TOKEN"]
 DIGEST = hashlib.sha256(b"told before and after").digest()
@@ -124,15 +124,7 @@ storage = {"storageResourceUri": container, "token": TOKEN}
 
 
 def job(method, path, body):
-    started = raw.call(method, path, body)
-    equal(started.status_code, 202, started.text)
-    url = started.headers["azure-asyncoperation"]
-
-    def ended():
-        return raw.call("GET", url, api_version=None).json()["status"] != "InProgress"
-
-    eventually(ended, f"{path} ends")
-    return raw.call("GET", url, api_version=None).json()
+    return raw.job(method, path, body).json()
 
 
 done = job("PUT", "/keys/kept/restore", {"sasTokenParameters": storage, "folder": name})

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from support import (CA_FILE, CONTROL_URL, HSM_URL, Raw, casemate, check, credential,
-                     crypto_client, equal, eventually, finish, key_client)
+                     crypto_client, equal, finish, key_client)
 
 STORAGE, FOLDER = os.environ["TEST_STORAGE_URI"], pathlib.Path(os.environ["TEST_IDENTITY"])
 WRITTEN = pathlib.Path(os.environ["TEST_IDENTITY_FILE"])
@@ -79,15 +79,7 @@ container, name = where.rsplit("/", 1)
 
 
 def job(method, path, body):
-    started = raw.call(method, path, body)
-    equal(started.status_code, 202, started.text)
-    url = started.headers["azure-asyncoperation"]
-
-    def ended():
-        return raw.call("GET", url, api_version=None).json()["status"] != "InProgress"
-
-    eventually(ended, f"{path} ends")
-    done = raw.call("GET", url, api_version=None)
+    done = raw.job(method, path, body)
     statuses.append(done.text)
     return done.json()
 

@@ -104,6 +104,18 @@ class Raw:
         equal(answer.status_code, status, f"{method} {path} {body}: {answer.text}")
         return answer.json() if answer.content else None
 
+    def job(self, method, path, body):
+        """Begins a backup or a restore; the last answer about it."""
+        started = self.call(method, path, body)
+        equal(started.status_code, 202, started.text)
+        url = started.headers["azure-asyncoperation"]
+
+        def ended():
+            return self.call("GET", url, api_version=None).json()["status"] != "InProgress"
+
+        eventually(ended, f"{path} ends")
+        return self.call("GET", url, api_version=None)
+
     def refused(self, status, code, method, path, body=None, message=None):
         answer = self.call(method, path, body)
         got = (answer.status_code, error_code(answer))

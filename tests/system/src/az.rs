@@ -83,4 +83,28 @@ impl<'a> Az<'a> {
     pub fn seen(&self) -> BTreeMap<String, usize> {
         audit::counts(self.dev.data_dir())
     }
+
+    /// Makes the key `kept`, backs the whole HSM up to this storage, and brings the key back twice
+    /// after it was purged: with everything, and by itself. Then it is purged.
+    pub fn backs_up_and_restores(&self, storage: &[&str]) {
+        let hsm = ["--hsm-name", "dev"];
+        let key = ["--hsm-name", "dev", "-n", "kept"];
+        let purge = || {
+            self.key(&[&["delete"], &key[..]].concat());
+            self.key(&[&["purge"], &key[..]].concat());
+        };
+        let made =
+            self.key(&[&["create", "--kty", "EC-HSM", "--curve", "P-384"], &key[..]].concat());
+        let done = self.ok(&[&["keyvault", "backup", "start"], storage, &hsm[..]].concat());
+        assert_eq!(done["status"], "Succeeded", "{done}");
+        let place = done["azureStorageBlobContainerUri"].as_str().or(done["folderUrl"].as_str());
+        let folder = place.and_then(|url| url.rsplit('/').next()).expect("it says where it is");
+        let restore = ["keyvault", "restore", "start", "--backup-folder", folder];
+        for only in [&[][..], &["--key-name", "kept"]] {
+            purge();
+            self.ok(&[&restore[..], storage, &hsm[..], only].concat());
+            assert_eq!(self.key(&[&["show"], &key[..]].concat())["key"], made["key"], "{only:?}");
+        }
+        purge();
+    }
 }

@@ -1,12 +1,13 @@
 //! Azurite, the emulator of Azure Blob Storage, with one container for backups.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use casemate_test_kit::places;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::told;
 
 /// A running Azurite; ended when it is dropped.
 pub struct Azurite {
@@ -19,18 +20,12 @@ impl Azurite {
     /// Starts it, over HTTPS and over HTTP, and makes a container.
     pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let mut child = Command::new(places::python_sinks())
-            .arg(super::folder("python").join("azurite_target.py"))
-            .arg(folder.path())
-            .env("CASEMATE_AZURITE", places::azurite())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("Python can be started");
-        let out = child.stdout.take().expect("it is piped");
-        let mut line = String::new();
-        BufReader::new(out).read_line(&mut line).expect("what it says can be read");
-        let told = serde_json::from_str(&line).expect("it says where it is, in JSON");
+        let (child, told) = told::start(
+            Command::new(places::python_sinks())
+                .arg(super::folder("python").join("azurite_target.py"))
+                .arg(folder.path())
+                .env("CASEMATE_AZURITE", places::azurite()),
+        );
         Self { child, folder, told }
     }
 

@@ -2,16 +2,14 @@
 //! gives its tokens a name that Azurite believes.
 
 use std::fs::{self, Permissions};
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use casemate_test_kit::{Dev, places};
-use serde_json::Value;
 
 use crate::azurite::Azurite;
-use crate::casemate;
+use crate::{casemate, told};
 
 /// A running token endpoint, and the app that it gives tokens to; ended when it is dropped.
 pub struct IdentityIssuer {
@@ -32,19 +30,13 @@ impl IdentityIssuer {
         let text = |name: &str| app[name].as_str().expect("the app has it").to_owned();
         let leaf = |name: &str| azurite.folder().join(name);
         let endpoint = format!("{}/adfs/oauth2/v2.0/token", dev.variable("CASEMATE_CONTROL_URL"));
-        let mut child = Command::new(places::python_sinks())
-            .arg(super::folder("python").join("identity_issuer.py"))
-            .arg(folder)
-            .arg(endpoint)
-            .args([dev.ca(), leaf("leaf.pem"), leaf("leaf.key")])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("Python can be started");
-        let out = child.stdout.take().expect("it is piped");
-        let mut line = String::new();
-        BufReader::new(out).read_line(&mut line).expect("what it says can be read");
-        let told: Value = serde_json::from_str(&line).expect("it says where it is, in JSON");
+        let (child, told) = told::start(
+            Command::new(places::python_sinks())
+                .arg(super::folder("python").join("identity_issuer.py"))
+                .arg(folder)
+                .arg(endpoint)
+                .args([dev.ca(), leaf("leaf.pem"), leaf("leaf.key")]),
+        );
         let port = told["port"].as_u64().expect("a port");
         let folder = folder.to_owned();
         let issuer = Self { child, folder, port, client_id: text("appId"), secret: text("secret") };

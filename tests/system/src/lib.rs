@@ -12,6 +12,7 @@ pub mod management;
 pub mod nodes;
 pub mod rotating;
 pub mod s3;
+mod told;
 pub mod trace;
 
 use std::fs;

@@ -34,26 +34,7 @@ fn the_azure_cli_backs_up_and_restores_the_whole_hsm_and_one_key() {
     let dev = dev(&azurite);
     let az = Az::logged_in(&dev, "adfs");
     let (uri, token) = azurite.plain_container();
-    let hsm = ["--hsm-name", "dev"];
-    let key = ["--hsm-name", "dev", "-n", "kept"];
-    let made = az.key(&[&["create", "--kty", "EC-HSM", "--curve", "P-384"], &key[..]].concat());
     let storage = ["--storage-resource-uri", uri, "--storage-container-SAS-token", token];
-    let done = az.ok(&[&["keyvault", "backup", "start"], &storage[..], &hsm[..]].concat());
-    assert_eq!(done["status"], "Succeeded", "{done}");
-    let place = done["azureStorageBlobContainerUri"].as_str().or(done["folderUrl"].as_str());
-    let folder = place.and_then(|url| url.rsplit('/').next()).expect("it says where it is");
-    let purge = || {
-        az.key(&[&["delete"], &key[..]].concat());
-        az.key(&[&["purge"], &key[..]].concat());
-    };
-    purge();
-    let restore =
-        [&["keyvault", "restore", "start", "--backup-folder", folder], &storage[..], &hsm[..]]
-            .concat();
-    az.ok(&restore);
-    assert_eq!(az.key(&[&["show"], &key[..]].concat())["key"], made["key"]);
-    purge();
-    az.ok(&[&restore[..], &["--key-name", "kept"]].concat());
-    assert_eq!(az.key(&[&["show"], &key[..]].concat())["key"], made["key"]);
+    az.backs_up_and_restores(&storage);
     dev.stop();
 }

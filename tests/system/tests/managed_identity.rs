@@ -98,28 +98,13 @@ fn the_azure_cli_backs_up_and_restores_by_the_hsms_identity() {
     let world = World::new();
     let (dev, _issuer) = world.dev();
     let az = Az::logged_in(&dev, "adfs");
-    let hsm = ["--hsm-name", "dev"];
-    let key = ["--hsm-name", "dev", "-n", "kept"];
-    let made = az.key(&[&["create", "--kty", "EC-HSM", "--curve", "P-384"], &key[..]].concat());
     for uri in [world.azurite.container().0, world.azurite.named_container().0] {
-        let storage = ["--storage-resource-uri", uri, "--use-managed-identity", "true"];
-        let done = az.ok(&[&["keyvault", "backup", "start"], &storage[..], &hsm[..]].concat());
-        assert_eq!(done["status"], "Succeeded", "{done}");
-        let place = done["azureStorageBlobContainerUri"].as_str().or(done["folderUrl"].as_str());
-        let folder = place.and_then(|url| url.rsplit('/').next()).expect("it says where it is");
-        let purge = || {
-            az.key(&[&["delete"], &key[..]].concat());
-            az.key(&[&["purge"], &key[..]].concat());
-        };
-        purge();
-        let restore =
-            [&["keyvault", "restore", "start", "--backup-folder", folder], &storage[..], &hsm[..]]
-                .concat();
-        az.ok(&restore);
-        assert_eq!(az.key(&[&["show"], &key[..]].concat())["key"], made["key"]);
-        purge();
-        az.ok(&[&restore[..], &["--key-name", "kept"]].concat());
-        assert_eq!(az.key(&[&["show"], &key[..]].concat())["key"], made["key"]);
+        az.backs_up_and_restores(&[
+            "--storage-resource-uri",
+            uri,
+            "--use-managed-identity",
+            "true",
+        ]);
     }
     dev.stop();
 }

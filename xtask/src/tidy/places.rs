@@ -73,10 +73,13 @@ mod tests {
 
     #[test]
     fn relative_and_system_paths_are_fine() {
-        for text in
-            ["$HOME/.cache", "api/work/x", "/var/lib/casemate", "https://a.b/home/c", "/etc"]
-        {
+        for text in ["$HOME/.cache", "/var/lib/casemate", "/etc"] {
             assert!(check(&file("a.md", text)).is_empty(), "{text}");
+        }
+        for folder in FOLDERS.iter().filter(|folder| folder.starts_with('/')) {
+            for text in [format!("api{folder}x"), format!("https://a.b{folder}c")] {
+                assert!(check(&file("a.md", &text)).is_empty(), "{text}");
+            }
         }
         let alone = format!("`{}`", FOLDERS[0]);
         assert!(check(&file("a.md", &alone)).is_empty(), "the folder itself is on every machine");

@@ -7,7 +7,7 @@ use casemate_token_tests::Given;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::aead::GcmParams;
-use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 
 pub(crate) fn options(given: &Given, label: &str) -> TokenOptions {
@@ -75,4 +75,24 @@ pub(crate) fn is_wrapped(session: &Session, wrapping: ObjectHandle, key: ObjectH
     let gcm = GcmParams::new(&mut iv, &[], 128.into()).expect("a vector of 12 bytes");
     let pad = session.wrap_key(&Mechanism::AesKeyWrapPad, wrapping, key);
     pad.is_ok() || session.wrap_key(&Mechanism::AesGcm(gcm), wrapping, key).is_ok()
+}
+
+/// A key as somebody else could put it in: whether it wraps, can be extracted, and decrypts.
+pub(crate) fn plant(session: &Session, id: Vec<u8>, what: (bool, bool, bool), value: Vec<u8>) {
+    let (wraps, extractable, decrypts) = what;
+    let planted = session.create_object(&[
+        Attribute::Class(ObjectClass::SECRET_KEY),
+        Attribute::KeyType(KeyType::AES),
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(extractable),
+        Attribute::Encrypt(decrypts),
+        Attribute::Decrypt(decrypts),
+        Attribute::Wrap(wraps),
+        Attribute::Unwrap(true),
+        Attribute::Value(value),
+        Attribute::Id(id),
+    ]);
+    planted.expect("the user may do that");
 }

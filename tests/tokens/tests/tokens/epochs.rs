@@ -16,7 +16,9 @@ use cryptoki::context::Pkcs11;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
-use crate::engines::{beside, engine, engine_of, is_wrapped, keys, material_key, try_engine};
+use crate::engines::{
+    beside, engine, engine_of, is_wrapped, keys, material_key, plant, try_engine,
+};
 
 /// The material keys of the first epochs.
 const ONE: u8 = 3;
@@ -283,26 +285,6 @@ pub(crate) fn cut_off_between_the_two_keys_it_goes_on(given: &Given) {
 /// The right bytes of the first epoch's wrapping key.
 fn right() -> Vec<u8> {
     derived(&material_key(ONE), KEY).expose().to_vec()
-}
-
-/// A key as somebody else could put it in: whether it wraps, can be extracted, and decrypts.
-fn plant(session: &Session, id: Vec<u8>, what: (bool, bool, bool), value: Vec<u8>) {
-    let (wraps, extractable, decrypts) = what;
-    let planted = session.create_object(&[
-        Attribute::Class(ObjectClass::SECRET_KEY),
-        Attribute::KeyType(KeyType::AES),
-        Attribute::Token(true),
-        Attribute::Private(true),
-        Attribute::Sensitive(true),
-        Attribute::Extractable(extractable),
-        Attribute::Encrypt(decrypts),
-        Attribute::Decrypt(decrypts),
-        Attribute::Wrap(wraps),
-        Attribute::Unwrap(true),
-        Attribute::Value(value),
-        Attribute::Id(id),
-    ]);
-    planted.expect("the user may do that");
 }
 
 pub(crate) fn an_hsm_that_is_put_back_wraps_with_its_key_again(given: &Given) {

@@ -12,9 +12,9 @@ use casemate_engine_soft::SoftEngine;
 use casemate_test_kit::softhsm::{self, LABEL};
 use casemate_token_tests::Given;
 use cryptoki::context::Pkcs11;
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
+use cryptoki::object::{Attribute, AttributeType, ObjectClass};
 
-use crate::engines::{beside, engine, is_wrapped, keys, options, try_engine};
+use crate::engines::{beside, engine, is_wrapped, keys, options, plant, try_engine};
 
 macro_rules! suite {
     ($($name:ident),*) => {$(
@@ -204,7 +204,8 @@ pub(crate) fn a_planted_wrapping_key_is_refused(given: &Given) {
     let session = beside(given, false);
     let found = session.find_objects(&[Attribute::Class(ObjectClass::SECRET_KEY)]);
     let real = found.expect("objects can be found")[0];
-    let id = session.get_attributes(real, &[AttributeType::Id]).expect("an id")[0].clone();
+    let id = session.get_attributes(real, &[AttributeType::Id]).expect("an id");
+    let [Attribute::Id(id)] = id.as_slice() else { unreachable!("an id, and not {id:?}") };
     session.destroy_object(real).expect("the user may do that");
     // The right key under wrong attributes is as dangerous as another key.
     let right = casemate_engine_soft::derived(
@@ -216,21 +217,7 @@ pub(crate) fn a_planted_wrapping_key_is_refused(given: &Given) {
         [(false, false, vec![9; 32]), (true, false, right.clone()), (false, true, right)]
     {
         let session = beside(given, false);
-        let planted = session.create_object(&[
-            Attribute::Class(ObjectClass::SECRET_KEY),
-            Attribute::KeyType(KeyType::AES),
-            Attribute::Token(true),
-            Attribute::Private(true),
-            Attribute::Sensitive(true),
-            Attribute::Extractable(extractable),
-            Attribute::Encrypt(decrypt),
-            Attribute::Decrypt(decrypt),
-            Attribute::Wrap(true),
-            Attribute::Unwrap(true),
-            Attribute::Value(value),
-            id.clone(),
-        ]);
-        planted.expect("the user may do that");
+        plant(&session, id.clone(), (true, extractable, decrypt), value);
         drop(session);
         // The engine begins the module anew; what is planted stays in the token.
         let refused = try_engine(given, LABEL, 3, &[]).err();
