@@ -13,6 +13,7 @@ mod seal;
 mod seals;
 mod set;
 mod tls;
+mod tokens;
 
 use std::collections::HashSet;
 use std::io::{self, Write};

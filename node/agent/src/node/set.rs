@@ -18,6 +18,7 @@ use super::creation::{CreationRefusal, NewHsm};
 use super::record::{self, HSMS_MAX, HsmRecord, RecordError};
 use super::seals::{SLOTS, Seals, SealsError, Term};
 use super::tls::TlsError;
+use super::tokens::{self, Clash};
 use crate::authority::Authority;
 use crate::clock::now;
 use crate::courier::CourierPlace;
@@ -85,6 +86,28 @@ pub enum SetError {
         /// Whose it is.
         hsm: String,
     },
+    /// What its token needs is another's.
+    #[error(
+        "{} of the token belongs to the HSM {hsm}; give each HSM's token a folder of its own, and \
+         name that",
+        path.display()
+    )]
+    PathTaken {
+        /// The path.
+        path: PathBuf,
+        /// Whose it is.
+        hsm: String,
+    },
+    /// What its token needs holds the node's folder.
+    #[error(
+        "{} holds the node's own folder, and would be given to the HSM with it; name the token's \
+         folder alone",
+        path.display()
+    )]
+    HoldsNode {
+        /// The path.
+        path: PathBuf,
+    },
     /// Its TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -149,7 +172,7 @@ impl HsmSet {
         if self.running.lock().len() >= HSMS_MAX {
             return Err(RecordError::TooMany.into());
         }
-        self.refuse_token_of_another(&asked.engine)?;
+        self.refuse_token_of_another(&name, &asked.engine)?;
         let record = HsmRecord::new(&name, now(), settings, asked.engine);
         // First the record: an HSM's folder without one would stop the node's next start.
         record.save(&self.folder)?;
@@ -254,24 +277,26 @@ impl HsmSet {
         }
     }
 
-    /// One token, one HSM: each has a wrapping key of its own there.
-    fn refuse_token_of_another(&self, engine: &Engine) -> Result<(), SetError> {
+    /// Looks whether a token is free for this HSM.
+    fn refuse_token_of_another(&self, name: &str, engine: &Engine) -> Result<(), SetError> {
         let Engine::Pkcs11(wanted) = engine else { return Ok(()) };
-        let running = self.running.lock();
-        let mut hsms = running.values();
-        let taken = hsms.find(|hsm| match &hsm.record.engine {
-            Engine::Pkcs11(taken) => {
-                (&taken.module, &taken.token) == (&wanted.module, &wanted.token)
-            }
-            Engine::Software => false,
-        });
-        match taken {
-            Some(hsm) => Err(SetError::TokenTaken {
-                token: wanted.token.clone(),
-                hsm: hsm.record.name.clone(),
-            }),
-            None => Ok(()),
+        let own_users = users::is_root();
+        if let Some(path) = tokens::holding(wanted, self.folder.path()).filter(|_| own_users) {
+            return Err(SetError::HoldsNode { path: path.clone() });
         }
+        let running = self.running.lock();
+        for hsm in running.values().filter(|hsm| hsm.record.name != name) {
+            let Engine::Pkcs11(taken) = &hsm.record.engine else { continue };
+            let other = || hsm.record.name.clone();
+            match tokens::clash(wanted, taken, own_users) {
+                None => {}
+                Some(Clash::Token) => {
+                    return Err(SetError::TokenTaken { token: wanted.token.clone(), hsm: other() });
+                }
+                Some(Clash::Path(path)) => return Err(SetError::PathTaken { path, hsm: other() }),
+            }
+        }
+        Ok(())
     }
 
     fn shown(&self, hsm: &Running) -> Value {
@@ -308,6 +333,8 @@ impl HsmSet {
     }
 
     fn begin(&self, mut record: HsmRecord) -> Result<(), SetError> {
+        // Also at the node's start: where a token is may have been changed by hand.
+        self.refuse_token_of_another(&record.name, &record.engine)?;
         let start = self.start(&mut record)?;
         let place = self.folder.make(&format!("courier/{}", record.name))?;
         let courier = CourierPlace::prepare(place.clone());
