@@ -343,7 +343,7 @@ impl Parts {
             authority: Arc::clone(&self.authority),
             facts: Arc::clone(facts),
             dialer: Dialer::new(Some(self.names.listen)),
-            identity: self.managed_identity.clone(),
+            identity: self.managed_identity.clone().into(),
             courier,
             activation: self.activation.clone(),
             created: Box::new(created),

@@ -34,9 +34,9 @@ const NONBLOCKING: i32 = 0o4000;
 const WRITTEN_ROOTS_BYTES_MAX: usize = 40 * 1024;
 /// Room for the end of a line after a credential, in bytes.
 const LINE_END_BYTES: usize = 2;
-/// Looks that are under way at once; one takes its time only where a file system does not answer.
-const LOOKS_MAX: usize = 8;
-static LOOKS: Semaphore = Semaphore::const_new(LOOKS_MAX);
+/// Looks of one HSM that are under way at once; one takes its time only where a file system does not
+/// answer.
+const LOOKS_MAX: usize = 2;
 /// Modes that let others read or write a file.
 const READ_OR_WRITTEN_BY_OTHERS: u32 = 0o077;
 /// Modes that let others write a file.
@@ -110,9 +110,9 @@ pub enum IdentityError {
         /// The most that it may have.
         bytes_max: usize,
     },
-    /// Too many looks wait for a file system.
+    /// Too many looks of this HSM wait for a file system.
     #[error(
-        "{LOOKS_MAX} looks for identities are under way and do not end; see whether the disk of \
+        "{LOOKS_MAX} looks for the HSM's identity are under way and do not end; see whether the disk of \
          their files answers"
     )]
     Busy,
@@ -145,6 +145,19 @@ pub(crate) enum IdentityPlace {
         /// The name.
         hsm: String,
     },
+}
+
+/// Looks for the identity of one HSM. What hangs there is nobody else's concern.
+#[derive(Debug, Clone)]
+pub(crate) struct IdentityLooks {
+    place: IdentityPlace,
+    under_way: Arc<Semaphore>,
+}
+
+impl From<IdentityPlace> for IdentityLooks {
+    fn from(place: IdentityPlace) -> Self {
+        Self { place, under_way: Arc::new(Semaphore::new(LOOKS_MAX)) }
+    }
 }
 
 impl IdentityConfig {
@@ -218,13 +231,15 @@ impl IdentityPlace {
             }
         }
     }
+}
 
+impl IdentityLooks {
     /// Answers a partition that asks, beside everything else: the files may lie where reading takes
     /// its time.
     pub(crate) fn answer(&self, end: &Arc<AgentEnd>, id: u64) {
-        let (place, end) = (self.clone(), Arc::clone(end));
+        let (looks, end) = (self.clone(), Arc::clone(end));
         tokio::spawn(async move {
-            let (answer, file) = match place.look_aside().await {
+            let (answer, file) = match looks.look_aside().await {
                 Ok(Some((identity, file))) => (IdentityAnswer::Is(identity), Some(file)),
                 Ok(None) => (IdentityAnswer::None, None),
                 Err(error) => {
@@ -240,11 +255,12 @@ impl IdentityPlace {
 
     /// Looks in a thread of its own.
     async fn look_aside(self) -> Result<Option<(Identity, File)>, IdentityError> {
-        let permit = LOOKS.try_acquire().map_err(|_| IdentityError::Busy)?;
+        let Self { place, under_way } = self;
+        let permit = under_way.try_acquire_owned().map_err(|_| IdentityError::Busy)?;
         let (tell, told) = oneshot::channel();
         let looking = move || {
             // Who asked may have given up.
-            let _given_up = tell.send(self.look());
+            let _given_up = tell.send(place.look());
             drop(permit);
         };
         let thread = std::thread::Builder::new().name("identity".to_owned());
@@ -317,6 +333,22 @@ mod tests {
         let mut text = String::new();
         file.read_to_string(&mut text).unwrap();
         Ok((identity, text))
+    }
+
+    #[tokio::test]
+    async fn what_hangs_of_one_hsm_takes_nothing_from_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let hung = dir.path().join("hung.toml");
+        nix::unistd::mkfifo(&hung, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let good = written(dir.path(), &format!("secret_file = {:?}", secret(dir.path(), 0o600)));
+        let [one, other] = [hung, good].map(|path| IdentityLooks::from(IdentityPlace::File(path)));
+        let held: Vec<_> = (0..LOOKS_MAX)
+            .map(|_| Arc::clone(&one.under_way).try_acquire_owned().expect("there is room"))
+            .collect();
+        assert!(matches!(one.clone().look_aside().await, Err(IdentityError::Busy)));
+        assert!(other.look_aside().await.unwrap().is_some(), "another HSM's");
+        drop(held);
+        assert!(!matches!(one.look_aside().await, Err(IdentityError::Busy)), "it ended");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::courier::{Courier, CourierPlace};
 use crate::dial::Dialer;
 use crate::facts::SharedFacts;
 use crate::hsm::HsmLink;
-use crate::managed_identity::IdentityPlace;
+use crate::managed_identity::IdentityLooks;
 use crate::process::{Process, Role};
 use crate::say::say;
 
@@ -79,7 +79,7 @@ pub(crate) struct Supervisor {
     /// Connects for it.
     pub(crate) dialer: Dialer,
     /// Where its managed identity is written.
-    pub(crate) identity: IdentityPlace,
+    pub(crate) identity: IdentityLooks,
     /// Where its courier works.
     pub(crate) courier: CourierPlace,
     /// What the control plane says of it.

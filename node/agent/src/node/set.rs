@@ -361,7 +361,8 @@ impl HsmSet {
             authority: Arc::clone(&self.authority),
             facts: Arc::clone(&facts),
             dialer: Dialer::new(None),
-            identity: IdentityPlace::Node { file: self.file.clone(), hsm: record.name.clone() },
+            identity: IdentityPlace::Node { file: self.file.clone(), hsm: record.name.clone() }
+                .into(),
             courier,
             activation: Activation::default(),
             created: Box::new(sealed(Arc::clone(&self.folder), record.clone())),
