@@ -34,8 +34,8 @@ const NONBLOCKING: i32 = 0o4000;
 const WRITTEN_ROOTS_BYTES_MAX: usize = 40 * 1024;
 /// Room for the end of a line after a credential, in bytes.
 const LINE_END_BYTES: usize = 2;
-/// Looks of one HSM that are under way at once; one takes its time only where a file system does not
-/// answer.
+/// Looks of one HSM that are under way at once; one takes its time only where a file system does
+/// not answer.
 const LOOKS_MAX: usize = 2;
 /// Modes that let others read or write a file.
 const READ_OR_WRITTEN_BY_OTHERS: u32 = 0o077;
@@ -112,8 +112,8 @@ pub enum IdentityError {
     },
     /// Too many looks of this HSM wait for a file system.
     #[error(
-        "{LOOKS_MAX} looks for the HSM's identity are under way and do not end; see whether the disk of \
-         their files answers"
+        "{LOOKS_MAX} looks for the HSM's identity are under way and do not end; see whether the \
+         disk of their files answers"
     )]
     Busy,
     /// No roots.
