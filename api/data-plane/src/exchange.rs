@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use casemate_audit::{
-    Call, Detail, Identity, KeyFacts, PermitFacts, Phase, Record, Recorded, TrailError, Verdict,
+    Append, Call, Detail, Identity, KeyFacts, PermitFacts, Phase, Record, Recorded, TrailError,
+    Verdict,
 };
 use casemate_hsm::keys::{KeyRef, Used};
 use casemate_hsm::rbac::{AllowedBy, DataAction, NotAuthorized, Permit, Principal, Scope};
@@ -27,6 +28,7 @@ use crate::copies::CopyMissing;
 use crate::plane::DataPlane;
 use crate::query::{Query, Version};
 use crate::refusal::{OfBackups, Problem, Refusal};
+use crate::refusals::Recording;
 use crate::render::{Style, json};
 use crate::request_id::RequestId;
 use crate::route::{Route, RouteRefusal, Routed};
@@ -349,10 +351,10 @@ impl<S: Stage> Exchange<S> {
     }
 
     async fn refused(&mut self, refusal: Refusal) -> Answer {
-        let (refusal, is_counted) = self.within_budget(refusal);
+        let (refusal, recording) = self.within_budget(refusal);
         let problem = refusal.problem(&self.url);
         self.log(&refusal, &problem);
-        if is_counted || refusal.is_of_the_trail() {
+        if recording == Recording::Counted || refusal.is_of_the_trail() {
             return error_answer(&problem, &self.id);
         }
         let is_outcome = self.noted.intent.is_some() && !self.noted.concluded;
@@ -361,7 +363,13 @@ impl<S: Stage> Exchange<S> {
         let description = refusal.to_string();
         let verdict = Verdict::Failure { status, code: problem.code, description: &description };
         self.noted.recorded = true;
-        match self.record(phase, verdict).await {
+        let recorded = match recording {
+            Recording::Begins(whose) => {
+                counted::begins(&self.plane, whose, self.append(phase, verdict)).await
+            }
+            Recording::Each | Recording::Counted => self.record(phase, verdict).await,
+        };
+        match recorded {
             // What lacks its copy does not wait for that of its refusal.
             Ok(_) if matches!(refusal, Refusal::Copy { .. }) => error_answer(&problem, &self.id),
             Ok(recorded) => match self.copied(&recorded).await {
@@ -410,6 +418,10 @@ impl<S> Exchange<S> {
         phase: Phase,
         verdict: Verdict<'_>,
     ) -> impl Future<Output = Result<Recorded, TrailError>> {
+        self.plane.meter.audited(self.append(phase, verdict))
+    }
+
+    fn append(&self, phase: Phase, verdict: Verdict<'_>) -> Append {
         let noted = &self.noted;
         let header = |name: &http::HeaderName| {
             self.parts.headers.get(name).map(http::HeaderValue::as_bytes).unwrap_or_default()
@@ -444,7 +456,7 @@ impl<S> Exchange<S> {
             version: version.as_ref().map(|version| *version.as_bytes()),
             algorithm: noted.algorithm,
         });
-        let append = self.plane.trail.append(&Record {
+        self.plane.trail.append(&Record {
             phase,
             operation: noted.operation,
             call: &call,
@@ -452,8 +464,7 @@ impl<S> Exchange<S> {
             permit,
             key,
             intent: noted.intent.as_deref(),
-        });
-        self.plane.meter.audited(append)
+        })
     }
 }
 

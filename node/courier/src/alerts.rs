@@ -38,6 +38,8 @@ pub(crate) struct Watch {
 /// A rule that a record falls under.
 struct Found {
     rule: &'static str,
+    /// What it is counted with: what tells at once keeps no account with what tells in a burst.
+    table: &'static str,
     subject: String,
     /// The key that it is counted with, where the rule looks at keys and the key is there.
     key: Option<String>,
@@ -49,6 +51,9 @@ const GRANT_TO_ONESELF: &str = "grantToOneself";
 
 /// The record of how many refusals of a caller were counted instead of recorded.
 const REFUSALS_COUNTED: &str = "RefusalsCounted";
+
+/// The mark of the first refusal from which on they are counted.
+const FURTHER_REFUSALS_COUNTED: &str = "furtherRefusalsCounted";
 
 const SECURITY_DOMAIN_EXPORT: &str = "securityDomainExport";
 const ROLE_CHANGE: &str = "roleChange";
@@ -163,9 +168,10 @@ impl Watch {
             found.push(Found::new(FAILED_AUTHORIZATION, entry.caller(), When::Often(burst)));
         }
         // More than anybody sets a burst to, or as many as the HSM's own limit lets be told.
-        let is_counted = operation == REFUSALS_COUNTED && rules.failed_authorization.is_some();
-        if is_counted {
-            found.push(Found::new(FAILED_AUTHORIZATION, entry.caller(), When::ONCE));
+        let is_counted = operation == REFUSALS_COUNTED || entry.is_marked(FURTHER_REFUSALS_COUNTED);
+        if is_counted && rules.failed_authorization.is_some() {
+            let once = Found::new(FAILED_AUTHORIZATION, entry.caller(), When::ONCE);
+            found.push(Found { table: REFUSALS_COUNTED, ..once });
         }
         // Neither what was not allowed, nor what was turned away before anybody looked at it.
         let is_answer = (400..500).contains(&status) && !matches!(status, 401 | 403 | 429);
@@ -183,7 +189,7 @@ impl Watch {
     fn count(&mut self, found: &Found, burst: Burst, entry: &Entry) -> Option<String> {
         let now = entry.moment().map_or(0, Moment::seconds);
         let threshold = Threshold { burst, quiet_seconds: self.rules.quiet_seconds };
-        let table = self.tables.entry(found.rule).or_default();
+        let table = self.tables.entry(found.table).or_default();
         let key = found.key.as_deref();
         match (table.note(&found.subject, key, now, threshold)?, key) {
             (Burster::CallerWithKey, Some(key)) => Some(format!("{} {key}", found.subject)),
@@ -199,7 +205,7 @@ impl When {
 
 impl Found {
     fn new(rule: &'static str, subject: String, when: When) -> Self {
-        Self { rule, subject, key: None, when }
+        Self { rule, table: rule, subject, key: None, when }
     }
 }
 

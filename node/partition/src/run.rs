@@ -190,7 +190,7 @@ impl Partition {
             Err(_) => ASTRAY_GRACE,
         };
         self.server.finish(grace).await;
-        self.metrics.plane.sum_up_refusals();
+        self.metrics.plane.sum_up_refusals().await;
         if matches!(ended, Err(Failure::Anew)) {
             // The store takes nothing any more: only the audit's own record is left.
             open::record_service(&self.trail, "PartitionStop").await?;

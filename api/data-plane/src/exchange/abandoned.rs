@@ -4,9 +4,14 @@
 //! A change that has begun is not dropped, but runs to its end; one that the end of the process
 //! cuts off gets its outcome at the next start.
 
+use std::sync::Arc;
+
 use casemate_audit::{Phase, Verdict};
+use tokio::runtime::Handle;
 
 use super::Exchange;
+use super::counted::begins;
+use crate::refusals::Recording;
 
 /// The status under which a call without an answer is counted; it is never sent.
 const HUNG_UP: u16 = 499;
@@ -31,9 +36,10 @@ impl<S> Exchange<S> {
             return;
         }
         // Who hangs up each time fills no more of the log than who waits.
-        if noted.permit.is_none() && self.is_counted() {
-            return;
-        }
+        let recording = match noted.permit {
+            Some(_) => Recording::Each,
+            None => self.of_abandoned(),
+        };
         let (phase, verdict) = match self.noted.permit {
             Some(_) => (Phase::Use, Verdict::Abandoned),
             None => {
@@ -41,6 +47,15 @@ impl<S> Exchange<S> {
                 (Phase::Refusal, Verdict::Failure { status: None, code: CODE, description })
             }
         };
-        drop(self.record(phase, verdict));
+        match recording {
+            Recording::Counted => {}
+            Recording::Each => drop(self.record(phase, verdict)),
+            Recording::Begins(whose) => {
+                let (record, plane) = (self.append(phase, verdict), Arc::clone(&self.plane));
+                // Without a runtime nothing is counted, and the next one begins anew.
+                let Ok(runtime) = Handle::try_current() else { return drop(record) };
+                runtime.spawn(async move { drop(begins(&plane, whose, record).await) });
+            }
+        }
     }
 }

@@ -2,16 +2,21 @@
 
 use std::sync::Arc;
 
-use casemate_audit::{Append, Call, Detail, DetailValue, Identity, Phase, Record, Verdict};
+use casemate_audit::{
+    Append, Call, Detail, DetailValue, Identity, Phase, Record, Recorded, TrailError, Verdict,
+};
 use tokio::runtime::Handle;
 
 use super::{Exchange, Mark};
 use crate::plane::DataPlane;
 use crate::refusal::Refusal;
-use crate::refusals::{Recording, Sum, Whose};
+use crate::refusals::{Fault, Recording, Sum, Whose};
 
 /// What counts of refusals are recorded as.
 const OPERATION: &str = "RefusalsCounted";
+
+/// Most operations that a count names; the rest is told as one.
+const OPERATIONS_TOLD_MAX: usize = 16;
 
 const STATUS: u16 = 429;
 const CODE: &str = "Throttled";
@@ -21,49 +26,77 @@ const DESCRIPTION_OTHERS: &str = "calls of callers who are too many to be told a
                                   and counted instead of recorded one by one";
 
 impl<S> Exchange<S> {
-    /// The refusal as its caller is told of it, and whether it is counted and has no record.
+    /// The refusal as its caller is told of it, and what is to be done about its record.
     ///
     /// What there was a permit for is recorded in any case: it shows how often a key was tried.
-    pub(super) fn within_budget(&mut self, refusal: Refusal) -> (Refusal, bool) {
+    pub(super) fn within_budget(&mut self, refusal: Refusal) -> (Refusal, Recording) {
         if self.noted.permit.is_some() || refusal.is_of_the_trail() {
-            return (refusal, false);
+            return (refusal, Recording::Each);
         }
-        let recording = self.taken();
+        let fault = self.fault(&refusal);
+        let recording = self.taken(fault);
         // Who is sent for a new token must hear of it: whoever else has an old one of his could
-        // keep that from him otherwise. It says nothing that the token itself does not.
-        if recording == Recording::Each || matches!(refusal, Refusal::Token(_)) {
-            return (refusal, recording == Recording::Counted);
+        // keep that from him otherwise. And what is no fault of the caller's is not told as one.
+        if recording == Recording::Each || fault != Fault::OfCaller {
+            return (refusal, recording);
         }
-        let too_many = Refusal::TooManyRefused(self.plane.refusals.too_many());
-        (too_many, recording == Recording::Counted)
+        (Refusal::TooManyRefused(self.plane.refusals.too_many()), recording)
     }
 
-    /// Whether a call that nobody waits for any more is counted and has no record.
-    pub(super) fn is_counted(&mut self) -> bool {
-        self.taken() == Recording::Counted
+    fn fault(&self, refusal: &Refusal) -> Fault {
+        match refusal {
+            Refusal::Token(_) => Fault::CutOff,
+            Refusal::TooManyUnderWay(_) => Fault::OfHsm,
+            other if other.problem(&self.url).status.is_server_error() => Fault::OfHsm,
+            _ => Fault::OfCaller,
+        }
     }
 
-    fn taken(&mut self) -> Recording {
-        let recording = self.plane.refusals.take(&self.caller, self.peer);
+    /// What is to be done about the record of a call that nobody waits for any more.
+    pub(super) fn of_abandoned(&mut self) -> Recording {
+        self.taken(Fault::OfCaller)
+    }
+
+    fn taken(&mut self, fault: Fault) -> Recording {
+        let caller = (&self.caller, self.peer);
+        let recording = self.plane.refusals.take(caller, fault, self.noted.operation);
         match recording {
             Recording::Each => {}
-            Recording::Begins(whose) => {
-                self.mark(Mark::FurtherCounted);
-                self.plane.sum_up_later(whose);
-            }
+            Recording::Begins(_) => self.mark(Mark::FurtherCounted),
             Recording::Counted => self.noted.recorded = true,
         }
         recording
     }
 }
 
+/// Waits for a record that counting has begun, whoever waits for its call, and has it counted from
+/// then on.
+pub(super) async fn begins(
+    plane: &Arc<DataPlane>,
+    whose: Whose,
+    record: Append,
+) -> Result<Recorded, TrailError> {
+    let plane = Arc::clone(plane);
+    let settled = tokio::spawn(async move {
+        let recorded = plane.meter.audited(record).await;
+        if plane.refusals.begun(whose, recorded.is_ok()) {
+            plane.sum_up_later(whose);
+        }
+        recorded
+    });
+    // Nothing waits for it any more where the process ends.
+    settled.await.unwrap_or(Err(TrailError::Closed))
+}
+
 impl DataPlane {
-    /// Puts in line what was counted and not recorded yet. To be called when nobody is served any
+    /// Records what was counted and not recorded yet. To be called when nobody is served any
     /// more, before the trail is closed.
-    pub fn sum_up_refusals(&self) {
+    pub async fn sum_up_refusals(&self) {
         for whose in self.refusals.all() {
-            if let Some(sum) = self.refusals.sum(whose) {
-                drop(self.sum_up(&sum));
+            let Some(sum) = self.refusals.sum(whose) else { continue };
+            if let Err(error) = self.sum_up(&sum).await {
+                let (caller, count) = (sum.who.map(|(caller, _)| caller.object_id), sum.count);
+                tracing::error!(%error, ?caller, count, "refusals were counted, and are not recorded");
             }
         }
     }
@@ -95,7 +128,10 @@ impl DataPlane {
         });
         let description = if identity.is_some() { DESCRIPTION } else { DESCRIPTION_OTHERS };
         let count = i64::try_from(sum.count).unwrap_or(i64::MAX);
-        let details = [Detail { name: "count".into(), value: DetailValue::Number(count) }];
+        let details = [
+            Detail { name: "count".into(), value: DetailValue::Number(count) },
+            Detail { name: "operations".into(), value: DetailValue::Texts(operations(sum)) },
+        ];
         let call = Call {
             started: Some(sum.since),
             caller_address: sum.who.as_ref().map(|(_, peer)| *peer),
@@ -113,4 +149,17 @@ impl DataPlane {
             intent: None,
         })
     }
+}
+
+/// The operations that were refused, the most frequent first, each with how often.
+fn operations(sum: &Sum) -> Vec<String> {
+    let mut all: Vec<_> = sum.of.iter().collect();
+    all.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let rest = all.split_off(all.len().min(OPERATIONS_TOLD_MAX));
+    let mut told: Vec<_> = all.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    if !rest.is_empty() {
+        let count = rest.iter().fold(0_u64, |sum, (_, count)| sum.saturating_add(**count));
+        told.push(format!("others {count}"));
+    }
+    told
 }

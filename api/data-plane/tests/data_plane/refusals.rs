@@ -63,14 +63,14 @@ async fn a_caller_without_a_role_fills_no_disk_and_every_call_is_told_of() {
     assert_eq!((&last["httpStatusCode"], &last["errorCode"]), (&json!(429), &json!("Throttled")));
     assert_eq!(world.plane.refusals_counted(), u64::try_from(STORM - BUDGET - 1).unwrap());
 
-    world.plane.sum_up_refusals();
+    world.plane.sum_up_refusals().await;
     let seen = records(&world);
     assert_eq!((seen.len(), told(&seen)), (BUDGET + 2, u64::try_from(STORM).unwrap()));
     let sum = &seen[BUDGET + 1];
     assert_eq!((&sum["phase"], &sum["resultType"]), (&json!("refusal"), &json!("Failed")));
     assert!(sum["identity"].as_str().unwrap().contains(&stranger.to_string()));
     assert_eq!(sum["callerIpAddress"], "127.0.0.1");
-    world.plane.sum_up_refusals();
+    world.plane.sum_up_refusals().await;
     assert_eq!(world.audit.count(), seen.len(), "what was told is not told again");
 }
 
@@ -170,7 +170,7 @@ async fn every_way_to_be_refused_draws_on_the_same_budget() {
         assert!(gone.is_err());
     }
     assert_eq!(world.audit.count(), BUDGET + 1);
-    world.plane.sum_up_refusals();
+    world.plane.sum_up_refusals().await;
     assert_eq!(told(&records(&world)), u64::try_from(BUDGET * 9).unwrap());
     let longest = world.audit.lines().iter().map(String::len).max().unwrap();
     assert!(longest < 4_096, "{longest} bytes");
@@ -222,6 +222,119 @@ async fn who_is_sent_for_a_new_token_hears_of_it_beyond_the_budget_too() {
         assert!(challenge.contains("claims="), "{challenge}");
     }
     assert_eq!(world.audit.count(), BUDGET + 1);
-    world.plane.sum_up_refusals();
+    world.plane.sum_up_refusals().await;
     assert_eq!(told(&records(&world)), u64::try_from(STORM).unwrap());
+}
+
+#[tokio::test]
+async fn on_a_full_disk_nothing_is_counted_until_it_is_in_the_log_that_it_is() {
+    let world = world().await;
+    let stranger = Uuid::new_v4();
+    let get = async || world.call_as(stranger, "GET", "/keys/k", Value::Null).await.status.as_u16();
+    for _ in 0..BUDGET {
+        assert_eq!(get().await, 403);
+    }
+    world.audit.set_full(true);
+    for _ in 0..5 {
+        assert_eq!(get().await, 503, "no record, no answer");
+    }
+    assert_eq!(world.plane.refusals_counted(), 0);
+    world.audit.set_full(false);
+    assert_eq!([get().await, get().await], [429; 2]);
+    assert_eq!(world.last_record()["marks"], json!(["furtherRefusalsCounted"]));
+    assert_eq!((world.audit.count(), world.plane.refusals_counted()), (BUDGET + 1, 1));
+    world.plane.sum_up_refusals().await;
+    assert_eq!(world.last_record()["details"]["count"], 1);
+}
+
+#[tokio::test]
+async fn who_hangs_up_on_a_full_disk_is_not_counted_unnoticed() {
+    let world = world().await;
+    let stranger = Uuid::new_v4();
+    let facts = ConnectionFacts::new(SocketAddr::from(([127, 0, 0, 1], 50_000)));
+    let hang_up = async || {
+        let request = world.request(stranger, "POST", "/keys/k/sign", "").map(|_| Silent);
+        let gone = timeout(Duration::from_millis(5), world.plane.handle(request, &facts)).await;
+        assert!(gone.is_err());
+        // The record is put in line when the call is dropped, and waited for by a task.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    };
+    for _ in 0..BUDGET {
+        hang_up().await;
+    }
+    world.audit.set_full(true);
+    for _ in 0..5 {
+        hang_up().await;
+    }
+    assert_eq!((world.audit.count(), world.plane.refusals_counted()), (BUDGET, 0));
+    world.audit.set_full(false);
+    hang_up().await;
+    assert_eq!(world.last_record()["marks"], json!(["furtherRefusalsCounted"]));
+    hang_up().await;
+    assert_eq!((world.audit.count(), world.plane.refusals_counted()), (BUDGET + 1, 1));
+}
+
+#[tokio::test]
+async fn what_is_the_hsms_fault_is_told_as_such_and_takes_nothing_of_the_callers_budget() {
+    let world = World::with(Setup { limits: limits(), group_source: true, ..Setup::default() });
+    let world = world.await;
+    let caller = Uuid::new_v4();
+    let list = async |in_groups: bool| {
+        let token = world.token_with(caller, |claims| {
+            if in_groups {
+                claims["hasgroups"] = json!(true);
+            }
+        });
+        let mut request = world.request(caller, "GET", "/keys", "");
+        let bearer = format!("Bearer {token}").parse().unwrap();
+        request.headers_mut().insert("authorization", bearer);
+        world.raw(request).await.status.as_u16()
+    };
+    // Nobody says which groups he is in: that is no fault of his.
+    for _ in 0..STORM {
+        assert_eq!(list(true).await, 503);
+    }
+    let count = world.audit.count();
+    assert!(count <= BUDGET + 1, "they fill no disk either: {count}");
+    for _ in 0..BUDGET {
+        assert_eq!(list(false).await, 403);
+    }
+    assert_eq!(list(false).await, 429);
+    world.plane.sum_up_refusals().await;
+    let all = u64::try_from(STORM + BUDGET + 1).unwrap();
+    assert_eq!(told(&records(&world)), all);
+}
+
+#[tokio::test]
+async fn an_old_token_of_a_caller_takes_nothing_of_his_budget() {
+    let world = world().await;
+    let user = world.somebody("Managed HSM Crypto User", "/keys/mine").await;
+    let old = world.token(user);
+    world.validator.cut_off(user, START + 10);
+    for _ in 0..STORM {
+        let mut request = world.request(user, "GET", "/keys/k", "");
+        request.headers_mut().insert("authorization", format!("Bearer {old}").parse().unwrap());
+        assert_eq!(world.raw(request).await.status, 401);
+    }
+    world.clock.advance(20);
+    for _ in 0..BUDGET {
+        assert_eq!(world.call_as(user, "GET", "/keys/k", Value::Null).await.status, 403);
+    }
+}
+
+#[tokio::test]
+async fn a_count_says_what_was_refused() {
+    let world = world().await;
+    let stranger = Uuid::new_v4();
+    storm(&world, stranger).await;
+    for _ in 0..2 {
+        world.call_as(stranger, "POST", "/keys/k/sign", Value::Null).await;
+    }
+    world.call_as(stranger, "GET", "/nothing", Value::Null).await;
+    world.plane.sum_up_refusals().await;
+    let get = format!("KeyGet {}", STORM - BUDGET - 1);
+    let operations = &world.last_record()["details"]["operations"];
+    assert_eq!(*operations, json!([get, "KeySign 2", "UnknownOperation 1"]));
 }

@@ -129,6 +129,31 @@ fn refusals_that_were_only_counted_are_told_too() {
 }
 
 #[test]
+fn a_few_refusals_before_hide_nothing_of_what_is_counted() {
+    for before in 0..20 {
+        let mut watch = watch();
+        let few: Vec<_> =
+            (0..before).map(|_| entry("KeySign", "refusal", &failed(403), 0)).collect();
+        let told = rules(&mut watch, &few).len();
+        let counts: Vec<_> = (10..40)
+            .map(|minute| entry("RefusalsCounted", "refusal", &failed(429), minute * 60))
+            .collect();
+        let counted = rules(&mut watch, &counts);
+        assert!(!counted.is_empty(), "{before} refusals, of which {told} alerts told");
+    }
+}
+
+#[test]
+fn that_counting_has_begun_is_told_before_there_is_a_count() {
+    let begins = r#""httpStatusCode":429,"resultType":"Failed","marks":["furtherRefusalsCounted"]"#;
+    let mut watch = watch();
+    let told = rules(&mut watch, &[entry("UnknownOperation", "refusal", begins, 0)]);
+    assert_eq!(told, [FAILED_AUTHORIZATION]);
+    let count = entry("RefusalsCounted", "refusal", &failed(429), 60);
+    assert!(rules(&mut watch, &[count]).is_empty(), "the count comes in the quiet time");
+}
+
+#[test]
 fn what_was_turned_away_is_no_failed_decryption() {
     for status in [401, 403, 429] {
         let calls = (0..50).map(|second| decryption(VICTIM, "pay", status, second));
