@@ -97,6 +97,8 @@ pub(crate) enum Mark {
     DutiesTogether,
     /// From now on more refusals of the caller are counted instead of recorded.
     FurtherCounted,
+    /// From now on more calls of the caller that the HSM could not serve are.
+    FurtherFailuresCounted,
 }
 
 /// How often the record of one use is written anew when the assignment that it names was removed
@@ -409,6 +411,7 @@ impl<S> Exchange<S> {
             Mark::ToOneself => "grantToOneself",
             Mark::DutiesTogether => "dutiesTogether",
             Mark::FurtherCounted => "furtherRefusalsCounted",
+            Mark::FurtherFailuresCounted => "furtherFailuresCounted",
         });
     }
 

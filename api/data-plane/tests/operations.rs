@@ -14,6 +14,7 @@ const ELSEWHERE: &[&str] = &[
     "PartitionStart",
     "PartitionStop",
     "RefusalsCounted",
+    "FailuresCounted",
     "AuditTailCut",
     "AuditLogBegunAnew",
     "BackupEnded",

@@ -12,18 +12,35 @@ use crate::plane::DataPlane;
 use crate::refusal::Refusal;
 use crate::refusals::{Fault, Recording, Sum, Whose};
 
-/// What counts of refusals are recorded as.
-const OPERATION: &str = "RefusalsCounted";
+/// What a count is recorded as.
+struct Named {
+    operation: &'static str,
+    status: u16,
+    code: &'static str,
+    description: &'static str,
+}
+
+const REFUSALS: Named = Named {
+    operation: "RefusalsCounted",
+    status: 429,
+    code: "Throttled",
+    description: "calls of this caller were refused, and counted instead of recorded one by one",
+};
+const REFUSALS_OF_OTHERS: Named = Named {
+    description: "calls of callers who are too many to be told apart were refused, and counted \
+                  instead of recorded one by one",
+    ..REFUSALS
+};
+const FAILURES: Named = Named {
+    operation: "FailuresCounted",
+    status: 503,
+    code: "ServiceUnavailable",
+    description: "calls of this caller could not be served, by no fault of his, and were counted \
+                  instead of recorded one by one",
+};
 
 /// Most operations that a count names; the rest is told as one.
 const OPERATIONS_TOLD_MAX: usize = 16;
-
-const STATUS: u16 = 429;
-const CODE: &str = "Throttled";
-const DESCRIPTION: &str = "calls of this caller were refused, and counted instead of recorded one \
-                           by one";
-const DESCRIPTION_OTHERS: &str = "calls of callers who are too many to be told apart were refused, \
-                                  and counted instead of recorded one by one";
 
 impl<S> Exchange<S> {
     /// The refusal as its caller is told of it, and what is to be done about its record.
@@ -62,6 +79,9 @@ impl<S> Exchange<S> {
         let recording = self.plane.refusals.take(caller, fault, self.noted.operation);
         match recording {
             Recording::Each => {}
+            Recording::Begins(Whose::One(_, Fault::OfHsm)) => {
+                self.mark(Mark::FurtherFailuresCounted);
+            }
             Recording::Begins(_) => self.mark(Mark::FurtherCounted),
             Recording::Counted => self.noted.recorded = true,
         }
@@ -94,9 +114,9 @@ impl DataPlane {
     pub async fn sum_up_refusals(&self) {
         for whose in self.refusals.all() {
             let Some(sum) = self.refusals.sum(whose) else { continue };
-            if let Err(error) = self.sum_up(&sum).await {
+            if let Err(error) = self.sum_up(whose, &sum).await {
                 let (caller, count) = (sum.who.map(|(caller, _)| caller.object_id), sum.count);
-                tracing::error!(%error, ?caller, count, "refusals were counted, and are not recorded");
+                tracing::error!(%error, ?caller, count, "a count of refusals is not recorded");
             }
         }
     }
@@ -111,7 +131,7 @@ impl DataPlane {
                 tokio::time::sleep(interval).await;
                 let Some(plane) = plane.upgrade() else { return };
                 let Some(sum) = plane.refusals.sum(whose) else { return };
-                if let Err(error) = plane.sum_up(&sum).await {
+                if let Err(error) = plane.sum_up(whose, &sum).await {
                     tracing::warn!(%error, "the count of refusals is recorded later");
                     plane.refusals.put_back(whose, sum);
                 }
@@ -119,14 +139,19 @@ impl DataPlane {
         });
     }
 
-    fn sum_up(&self, sum: &Sum) -> Append {
+    fn sum_up(&self, whose: Whose, sum: &Sum) -> Append {
         let identity = sum.who.as_ref().map(|(caller, _)| Identity {
             object_id: Some(caller.object_id),
             app_id: caller.app_id.as_deref().unwrap_or_default(),
             user_name: caller.upn.as_deref().unwrap_or_default(),
             token_id: &caller.token_id,
         });
-        let description = if identity.is_some() { DESCRIPTION } else { DESCRIPTION_OTHERS };
+        let named = match whose {
+            Whose::One(_, Fault::OfHsm) => FAILURES,
+            Whose::One(..) => REFUSALS,
+            Whose::Others => REFUSALS_OF_OTHERS,
+        };
+        let Named { operation, status, code, description } = named;
         let count = i64::try_from(sum.count).unwrap_or(i64::MAX);
         let details = [
             Detail { name: "count".into(), value: DetailValue::Number(count) },
@@ -141,9 +166,9 @@ impl DataPlane {
         };
         self.trail.append(&Record {
             phase: Phase::Refusal,
-            operation: OPERATION,
+            operation,
             call: &call,
-            verdict: Verdict::Failure { status: Some(STATUS), code: CODE, description },
+            verdict: Verdict::Failure { status: Some(status), code, description },
             permit: None,
             key: None,
             intent: None,

@@ -34,7 +34,7 @@ fn records(world: &World) -> Vec<Value> {
 /// How many refusals the records tell of, one by one and by their counts.
 fn told(records: &[Value]) -> u64 {
     let of = |record: &Value| match record["operationName"].as_str().unwrap() {
-        "RefusalsCounted" => record["details"]["count"].as_u64().unwrap(),
+        "RefusalsCounted" | "FailuresCounted" => record["details"]["count"].as_u64().unwrap(),
         _ => 1,
     };
     records.iter().filter(|record| record["phase"] == "refusal").map(of).sum()
@@ -297,14 +297,18 @@ async fn what_is_the_hsms_fault_is_told_as_such_and_takes_nothing_of_the_callers
         assert_eq!(list(true).await, 503);
     }
     let count = world.audit.count();
-    assert!(count <= BUDGET + 1, "they fill no disk either: {count}");
+    assert_eq!(count, BUDGET + 1, "they fill no disk either");
+    assert_eq!(world.last_record()["marks"], json!(["furtherFailuresCounted"]));
     for _ in 0..BUDGET {
         assert_eq!(list(false).await, 403);
     }
     assert_eq!(list(false).await, 429);
     world.plane.sum_up_refusals().await;
-    let all = u64::try_from(STORM + BUDGET + 1).unwrap();
-    assert_eq!(told(&records(&world)), all);
+    let (seen, all) = (records(&world), u64::try_from(STORM + BUDGET + 1).unwrap());
+    assert_eq!(told(&seen), all);
+    let mut counts = seen.iter().filter(|record| record["operationName"] == "FailuresCounted");
+    let count = counts.next().unwrap();
+    assert_eq!((&count["errorCode"], counts.next()), (&json!("ServiceUnavailable"), None));
 }
 
 #[tokio::test]

@@ -145,12 +145,19 @@ fn a_few_refusals_before_hide_nothing_of_what_is_counted() {
 
 #[test]
 fn that_counting_has_begun_is_told_before_there_is_a_count() {
-    let begins = r#""httpStatusCode":429,"resultType":"Failed","marks":["furtherRefusalsCounted"]"#;
+    let begins =
+        r#""httpStatusCode":429,"resultType":"Failed","marks":["furtherRefusalsCounted"],"#;
     let mut watch = watch();
     let told = rules(&mut watch, &[entry("UnknownOperation", "refusal", begins, 0)]);
     assert_eq!(told, [FAILED_AUTHORIZATION]);
     let count = entry("RefusalsCounted", "refusal", &failed(429), 60);
     assert!(rules(&mut watch, &[count]).is_empty(), "the count comes in the quiet time");
+    let mark = begins.replace("429", "503").replace("Refusals", "Failures");
+    let of_hsm = [
+        entry("KeyGet", "refusal", &mark, 900),
+        entry("FailuresCounted", "refusal", &failed(503), 960),
+    ];
+    assert!(rules(&mut watch, &of_hsm).is_empty(), "no fault of the caller's");
 }
 
 #[test]
