@@ -70,11 +70,11 @@ impl Pkcs11Engine {
         let present = secrets(material_key);
         let (epochs, earlier): (Vec<u32>, Vec<Secrets>) =
             earlier.into_iter().map(|key| (key.epoch, secrets(key.material_key))).unzip();
-        token.enrol(&present, &earlier)?;
+        let exchanges = token.enrol(&present, &earlier)?;
         let token = Arc::new(token);
         // What the token refuses then is an answer and no fault; the log gets the sum of it.
         let quiet = tracing::subscriber::NoSubscriber::default();
-        let abilities = tracing::subscriber::with_default(quiet, || trial::run(&token));
+        let abilities = tracing::subscriber::with_default(quiet, || trial::run(&token, exchanges));
         abilities.log(token.label());
         let earlier = epochs.into_iter().zip(earlier).map(|(epoch, secrets)| Earlier {
             epoch,
@@ -91,15 +91,28 @@ impl Pkcs11Engine {
         wrapped: &WrappedMaterial,
         place: &Place,
     ) -> Result<(Stored, Under), EngineError> {
-        let refusal = match self.binding.open(spec, place, wrapped) {
-            Ok(stored) => return Ok((stored, Under::Present)),
-            Err(refusal) => refusal,
+        let found = match self.binding.open(spec, place, wrapped) {
+            Ok(stored) => Ok((stored, Under::Present)),
+            Err(refusal) => self.stored_earlier(spec, wrapped, place).ok_or(refusal),
         };
-        let found = self.earlier.iter().enumerate().rev().find_map(|(at, earlier)| {
+        match found? {
+            (stored, _) if !self.token.unwraps(stored.method) => {
+                Err(EngineError::Unsupported(stored.method.refusal()))
+            }
+            found => Ok(found),
+        }
+    }
+
+    fn stored_earlier(
+        &self,
+        spec: KeySpec,
+        wrapped: &WrappedMaterial,
+        place: &Place,
+    ) -> Option<(Stored, Under)> {
+        self.earlier.iter().enumerate().rev().find_map(|(at, earlier)| {
             let stored = earlier.binding.open(spec, place, wrapped).ok()?;
             Some((stored, Under::Earlier(at)))
-        });
-        found.ok_or(refusal)
+        })
     }
 
     fn sealed(
@@ -156,7 +169,7 @@ impl Engine for Pkcs11Engine {
         make::open(&self.token, spec, stored, under, self.abilities.oaep)
     }
 
-    fn rewraps(&self) -> bool {
+    fn rewraps(&self) -> Result<(), &'static str> {
         self.abilities.rewraps
     }
 
@@ -170,7 +183,7 @@ impl Engine for Pkcs11Engine {
         if under == Under::Present {
             return Ok(None);
         }
-        if !self.abilities.rewraps {
+        if !self.abilities.wraps_again {
             return Err(EngineError::Unsupported(NO_REWRAP));
         }
         let again = make::rewrap(&self.token, spec, &stored, under)?;
@@ -181,7 +194,7 @@ impl Engine for Pkcs11Engine {
         let earlier = self.earlier.iter().enumerate();
         let gone: Vec<usize> =
             earlier.filter(|(_, earlier)| earlier.epoch < epoch).map(|(at, _)| at).collect();
-        if gone.is_empty() {
+        if gone.is_empty() && !self.token.has_left_over() {
             return Ok(());
         }
         let done = self.token.remove_earlier(&gone);

@@ -23,6 +23,7 @@
 
 mod ec;
 mod engine;
+mod exchange;
 mod fault;
 mod key;
 mod kw;

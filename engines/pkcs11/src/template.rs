@@ -4,6 +4,9 @@ use casemate_engine_port::{Curve, ImportedKey, ImportedRsa, KeySpec, Secret};
 use cryptoki::object::{Attribute, KeyType, ObjectClass};
 use zeroize::Zeroize;
 
+/// The label of keys that only show whether the token takes keys in and destroys them.
+const TRIAL_LABEL: &[u8] = b"casemate trial key, of no use";
+
 /// What an object is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -50,6 +53,11 @@ impl Template {
     /// That of an earlier epoch: opens what it wrapped, and wraps nothing any more.
     pub(crate) fn earlier_wrapping_key(id: &[u8], key: &Secret) -> Self {
         Self::kept(id, key, b"casemate wrapping key of an earlier epoch", false)
+    }
+
+    /// As a wrapping key of an earlier epoch, but nothing is ever wrapped under it.
+    pub(crate) fn trial_key(id: &[u8], key: &Secret) -> Self {
+        Self::kept(id, key, TRIAL_LABEL, false)
     }
 
     fn kept(id: &[u8], key: &Secret, label: &[u8], wraps: bool) -> Self {
@@ -199,6 +207,16 @@ pub(crate) fn wrapping_key_named(id: &[u8]) -> Vec<Attribute> {
         Attribute::KeyType(KeyType::AES),
         Attribute::Token(true),
         Attribute::Id(id.to_vec()),
+    ]
+}
+
+/// How the keys of the trial are found.
+pub(crate) fn trial_keys() -> Vec<Attribute> {
+    vec![
+        Attribute::Class(ObjectClass::SECRET_KEY),
+        Attribute::KeyType(KeyType::AES),
+        Attribute::Token(true),
+        Attribute::Label(TRIAL_LABEL.to_vec()),
     ]
 }
 

@@ -13,10 +13,11 @@ use cryptoki::slot::{Limit, Slot};
 use cryptoki::types::AuthPin;
 use parking_lot::{Mutex, RwLock};
 
+use crate::exchange;
 use crate::fault::{ABSENT, Fault};
 use crate::pin;
-use crate::sessions::Sessions;
-use crate::wrapping::{self, Found, Keys, Known, Secrets};
+use crate::sessions::{Lent, OfSlot, Sessions};
+use crate::wrapping::{self, Found, Keys, Known, Method, Secrets};
 
 /// Sessions with one token, at most.
 const SESSIONS_MAX: usize = 16;
@@ -180,13 +181,15 @@ struct Live {
     keys: Keys,
 }
 
+/// Which session a call gets.
+type TakeSession = fn(&Sessions) -> Result<Lent<'_>, Fault>;
+
 /// A session in a connection, for the time of one call.
 pub(crate) struct Bound<'a> {
     pub(crate) session: &'a Session,
     pub(crate) generation: u64,
     pub(crate) keys: &'a Keys,
     pub(crate) known: &'a Known,
-    sessions: &'a Sessions,
 }
 
 impl Token {
@@ -216,15 +219,25 @@ impl Token {
     }
 
     /// The first connection: finds the wrapping keys or puts them in, and proves that they are the
-    /// ones.
-    pub(crate) fn enrol(&self, secrets: &Secrets, earlier: &[Secrets]) -> Result<(), TokenError> {
+    /// ones. Answers whether the token could exchange them for those of a new epoch, or why not.
+    pub(crate) fn enrol(
+        &self,
+        secrets: &Secrets,
+        earlier: &[Secrets],
+    ) -> Result<Result<(), &'static str>, TokenError> {
         let mut link = self.link.write();
         let (slot, session) = self.log_in(&mut link)?;
         let (keys, known) = wrapping::establish(&session, secrets, earlier, &self.label)?;
+        let exchanges = exchange::try_out(&session);
         // Set once, by the one caller that makes the engine.
         let _ = self.known.set(known);
         self.live(&mut link, slot, session, keys);
-        Ok(())
+        Ok(exchanges)
+    }
+
+    /// Whether the token opens what was wrapped like this.
+    pub(crate) fn unwraps(&self, method: Method) -> bool {
+        self.known.get().is_some_and(|known| known.unwraps(method))
     }
 
     /// Lets work use a session; where token or session turn out to be lost, connects anew and lets
@@ -233,24 +246,38 @@ impl Token {
         &self,
         work: impl Fn(&Bound<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        let seen = match self.try_with(&work) {
+        self.with_session(Sessions::take, work)
+    }
+
+    /// The same, with the session that changes the token itself.
+    fn with_writer<T>(&self, work: impl Fn(&Bound<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.with_session(Sessions::that_writes, work)
+    }
+
+    fn with_session<T>(
+        &self,
+        take: TakeSession,
+        work: impl Fn(&Bound<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let seen = match self.try_with(take, &work) {
             Ok(done) => return done,
             Err(generation) => generation,
         };
         self.reconnect(seen)?;
-        self.try_with(&work).unwrap_or(Err(Fault::Gone(ABSENT)))
+        self.try_with(take, &work).unwrap_or(Err(Fault::Gone(ABSENT)))
     }
 
     /// The work's answer, or the generation of the connection that is lost.
     fn try_with<T>(
         &self,
+        take: TakeSession,
         work: &impl Fn(&Bound<'_>) -> Result<T, Fault>,
     ) -> Result<Result<T, Fault>, u64> {
         let link = self.link.read();
         let (Some(live), Some(known)) = (&link.live, self.known.get()) else {
             return Err(link.generation);
         };
-        let session = match live.sessions.take() {
+        let session = match take(&live.sessions) {
             Ok(session) => session,
             Err(fault) if fault.is_lost_token() || fault.is_unsure() => {
                 return Err(link.generation);
@@ -258,13 +285,8 @@ impl Token {
             Err(fault) => return Ok(Err(fault)),
         };
         self.bury(&session, link.generation);
-        let bound = Bound {
-            session: &session,
-            generation: link.generation,
-            keys: &live.keys,
-            known,
-            sessions: &live.sessions,
-        };
+        let bound =
+            Bound { session: &session, generation: link.generation, keys: &live.keys, known };
         match work(&bound) {
             Err(fault) if fault.is_lost_token() => Err(link.generation),
             Err(fault) if fault.is_unsure() && !wrapping::is_there(&bound) => Err(link.generation),
@@ -373,22 +395,24 @@ impl Token {
     fn live(&self, link: &mut Link, slot: Slot, session: Session, keys: Keys) {
         let limit = self.module.get_token_info(slot).map(|token| token.max_session_count());
         let max = match limit {
-            // One is left for what changes the token itself.
-            Ok(Limit::Max(max)) => {
-                usize::try_from(max).unwrap_or(SESSIONS_MAX).saturating_sub(1).min(SESSIONS_MAX)
-            }
+            Ok(Limit::Max(max)) => usize::try_from(max).unwrap_or(SESSIONS_MAX).min(SESSIONS_MAX),
             _ => SESSIONS_MAX,
         };
-        let sessions = Sessions::new(self.module.clone(), slot, session, max);
+        let sessions = Sessions::new(OfSlot { module: self.module.clone(), slot }, session, max);
         link.live = Some(Live { sessions, keys });
     }
 
-    /// Destroys the wrapping keys of these earlier epochs, for good.
+    /// Whether a key is there still that was to be destroyed at the start.
+    pub(crate) fn has_left_over(&self) -> bool {
+        self.known.get().is_some_and(|known| !known.left_over.is_empty())
+    }
+
+    /// Destroys the wrapping keys of these earlier epochs for good, and those that were to be
+    /// destroyed at the start and are there still.
     pub(crate) fn remove_earlier(&self, which: &[usize]) -> Result<(), Fault> {
-        self.with(|bound| {
-            let session = bound.sessions.that_writes()?;
-            for id in bound.known.ids_of_earlier(which) {
-                wrapping::remove(&session, id)?;
+        self.with_writer(|bound| {
+            for id in bound.known.ids_to_remove(which) {
+                wrapping::remove(bound.session, id)?;
             }
             Ok(())
         })?;

@@ -36,7 +36,6 @@ const ID_BYTES: usize = 16;
 const PROOF_BYTES: usize = 32;
 /// Steps of a start, for the operator.
 const FIND: &str = "find a key";
-const REMOVE: &str = "destroy a wrapping key that is not used any more";
 /// Length of AES-GCM's tag, in bits and bytes.
 const TAG_BITS: u64 = 128;
 const TAG_BYTES: usize = 16;
@@ -85,6 +84,16 @@ impl Method {
 
     pub(crate) fn from_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|method| method.code() == code)
+    }
+
+    /// What is said of a key that was wrapped like this where the token does not do it.
+    pub(crate) fn refusal(self) -> &'static str {
+        match self {
+            Self::KeyWrapPad => {
+                ": it was wrapped with CKM_AES_KEY_WRAP_PAD, which this token does not do"
+            }
+            Self::Gcm => ": it was wrapped with CKM_AES_GCM, which this token does not do",
+        }
     }
 
     fn wrap(
@@ -177,8 +186,12 @@ impl Method {
 pub(crate) struct Known {
     key: KnownKey,
     pub(crate) method: Method,
+    /// All that the token opens, the one above among them.
+    unwraps: Vec<Method>,
     /// Those of earlier epochs, oldest first.
     earlier: Vec<KnownKey>,
+    /// Names of keys that were to be destroyed, and that the token kept.
+    pub(crate) left_over: Vec<Vec<u8>>,
 }
 
 /// One key in the token.
@@ -229,9 +242,15 @@ impl Known {
         Found::All(Keys { present, earlier: earlier.collect() })
     }
 
-    /// The names of the keys of these earlier epochs.
-    pub(crate) fn ids_of_earlier(&self, which: &[usize]) -> Vec<&[u8]> {
-        which.iter().filter_map(|at| self.earlier.get(*at)).map(|key| key.id.as_slice()).collect()
+    /// Whether the token opens what was wrapped like this.
+    pub(crate) fn unwraps(&self, method: Method) -> bool {
+        self.unwraps.contains(&method)
+    }
+
+    /// The names of the keys of these earlier epochs, and of those that are left over.
+    pub(crate) fn ids_to_remove(&self, which: &[usize]) -> Vec<&[u8]> {
+        let earlier = which.iter().filter_map(|at| self.earlier.get(*at)).map(|key| &key.id);
+        earlier.chain(&self.left_over).map(Vec::as_slice).collect()
     }
 }
 
@@ -246,6 +265,13 @@ pub(crate) enum Found {
 }
 
 impl KnownKey {
+    /// With a secret that is wrapped here.
+    fn of(id: &[u8], key: &Secret, method: Method) -> Option<Self> {
+        let mut proof = Zeroizing::new([0; PROOF_BYTES]);
+        random(proof.as_mut_slice());
+        Some(Self { id: id.to_vec(), proof: method.seal(key, proof.as_slice())? })
+    }
+
     /// Whether this key opens what the right one wrapped.
     fn is_proved(&self, session: &Session, method: Method, wrapping: ObjectHandle) -> bool {
         let template = template::proof_out();
@@ -292,14 +318,24 @@ pub(crate) fn establish(
     earlier: &[Secrets],
     label: &str,
 ) -> Result<(Keys, Known), TokenError> {
+    let mut left_over = Vec::new();
+    // An HSM that was put back to this epoch may have left its key there as an earlier one.
+    left_over.extend(let_go(session, &secrets.earlier_id, label));
     let (present, method, key) = establish_present(session, secrets, label)?;
-    let mut keys = Keys { present, earlier: Vec::new() };
-    let mut known = Known { key, method, earlier: Vec::new() };
+    let unwraps = Method::ALL.into_iter().filter(|other| {
+        *other == method
+            || KnownKey::of(&secrets.id, &secrets.key, *other)
+                .is_some_and(|key| key.is_proved(session, *other, present))
+    });
+    let (unwraps, mut keys) = (unwraps.collect(), Keys { present, earlier: Vec::new() });
+    let mut known_earlier = Vec::new();
     for secrets in earlier {
         let (object, key) = establish_earlier(session, secrets, method, label)?;
         keys.earlier.push(Some(object));
-        known.earlier.push(key);
+        known_earlier.push(key);
+        left_over.extend(let_go(session, &secrets.id, label));
     }
+    let known = Known { key, method, unwraps, earlier: known_earlier, left_over };
     Ok((keys, known))
 }
 
@@ -308,8 +344,6 @@ fn establish_present(
     secrets: &Secrets,
     label: &str,
 ) -> Result<(ObjectHandle, Method, KnownKey), TokenError> {
-    // An HSM that was put back to this epoch may have left its key there as an earlier one.
-    remove(session, &secrets.earlier_id).map_err(|error| failed(label, REMOVE, error))?;
     let found = find(session, &secrets.id).map_err(|error| failed(label, FIND, error))?;
     let wrong = || TokenError::WrongKey { label: label.to_owned() };
     let wrapping = match found.as_slice() {
@@ -318,7 +352,7 @@ fn establish_present(
             let step = "take in the wrapping key";
             session.create_object(&template).map_err(|error| failed(label, step, error))?
         }
-        [key] if is_guarded(session, *key) => *key,
+        [key] if is_guarded(session, *key, Wraps::Yes) => *key,
         _ => return Err(wrong()),
     };
     let mut proof = Zeroizing::new([0; PROOF_BYTES]);
@@ -350,7 +384,7 @@ fn establish_present(
 }
 
 /// The key of an earlier epoch, under its other name and for unwrapping only. The one that wrapped
-/// while the epoch was in force is destroyed when this one is there: cut off between the two, both
+/// while the epoch was in force is let go of when this one is there: cut off between the two, both
 /// are, and the next start goes on.
 fn establish_earlier(
     session: &Session,
@@ -367,18 +401,27 @@ fn establish_earlier(
             let step = "take in the wrapping key of an earlier epoch";
             session.create_object(&template).map_err(|error| failed(label, step, error))?
         }
-        [key] if is_guarded(session, *key) && !wraps(session, *key) => *key,
+        [key] if is_guarded(session, *key, Wraps::No) => *key,
         _ => return Err(wrong()),
     };
-    let mut proof = Zeroizing::new([0; PROOF_BYTES]);
-    random(proof.as_mut_slice());
-    let proof = method.seal(&secrets.key, proof.as_slice()).ok_or_else(wrong)?;
-    let key = KnownKey { id: id.clone(), proof };
+    let key = KnownKey::of(id, &secrets.key, method).ok_or_else(wrong)?;
     if !key.is_proved(session, method, object) {
         return Err(wrong());
     }
-    remove(session, &secrets.id).map_err(|error| failed(label, REMOVE, error))?;
     Ok((object, key))
+}
+
+/// Destroys a key that is not used any more, and answers with its name if the token kept it. That
+/// stops no start: it is tried again before the epoch is left.
+fn let_go(session: &Session, id: &[u8], label: &str) -> Option<Vec<u8>> {
+    let error = remove(session, id).err()?;
+    tracing::warn!(
+        token = label,
+        %error,
+        "the token keeps a wrapping key that is not used any more; it is tried again before the \
+         epoch of the security domain is left, and at the next start"
+    );
+    Some(id.to_vec())
 }
 
 /// Destroys the key of this name, if there is one.
@@ -393,27 +436,30 @@ fn find(session: &Session, id: &[u8]) -> Result<Vec<ObjectHandle>, Error> {
     session.find_objects(&template::wrapping_key_named(id))
 }
 
-/// Whether the key can be neither read nor used for more than wrapping: a key that also decrypts
-/// would open every wrapped key to whoever holds the PIN.
-fn is_guarded(session: &Session, key: ObjectHandle) -> bool {
-    let asked = [
-        AttributeType::Sensitive,
-        AttributeType::Extractable,
-        AttributeType::Encrypt,
-        AttributeType::Decrypt,
-    ];
-    let Ok(told) = session.get_attributes(key, &asked) else { return false };
-    let has = |wanted: Attribute| told.contains(&wanted);
-    has(Attribute::Sensitive(true))
-        && has(Attribute::Extractable(false))
-        && !has(Attribute::Encrypt(true))
-        && !has(Attribute::Decrypt(true))
+/// Whether a wrapping key is to wrap, or only to unwrap.
+#[derive(Clone, Copy)]
+enum Wraps {
+    Yes,
+    No,
 }
 
-/// Whether the key says of itself that it wraps.
-fn wraps(session: &Session, key: ObjectHandle) -> bool {
-    let told = session.get_attributes(key, &[AttributeType::Wrap]);
-    told.is_ok_and(|told| told.contains(&Attribute::Wrap(true)))
+/// Whether the key says of itself that it can be neither read nor changed nor used for more than it
+/// is there for: a key that also decrypts would open every wrapped key to whoever holds the PIN.
+/// What it does not say counts as otherwise.
+fn is_guarded(session: &Session, key: ObjectHandle, wraps: Wraps) -> bool {
+    let wanted = [
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Modifiable(false),
+        Attribute::Encrypt(false),
+        Attribute::Decrypt(false),
+        Attribute::Sign(false),
+        Attribute::Wrap(matches!(wraps, Wraps::Yes)),
+    ];
+    let asked: Vec<AttributeType> = wanted.iter().map(Attribute::attribute_type).collect();
+    let told = session.get_attributes(key, &asked);
+    told.is_ok_and(|told| wanted.iter().all(|wanted| told.contains(wanted)))
 }
 
 #[cfg(test)]

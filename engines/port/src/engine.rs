@@ -65,9 +65,11 @@ pub trait Engine: Send + Sync + 'static {
         place: &Place,
     ) -> Result<Arc<dyn KeyHandle>, EngineError>;
 
-    /// Whether [`Engine::rewrap`] can change what material is wrapped under.
-    fn rewraps(&self) -> bool {
-        false
+    /// Whether a new epoch of the security domain can begin: whether [`Engine::rewrap`] can change
+    /// what material is wrapped under. Else why not, for the caller, in words that go on after "so
+    /// the secret stays".
+    fn rewraps(&self) -> Result<(), &'static str> {
+        Err("")
     }
 
     /// Wraps material under the present material key that is wrapped under an earlier one. `None`

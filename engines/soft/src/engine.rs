@@ -196,8 +196,8 @@ impl Engine for SoftEngine {
         Ok(Arc::new(Guarded { key, health: self.health.clone() }))
     }
 
-    fn rewraps(&self) -> bool {
-        true
+    fn rewraps(&self) -> Result<(), &'static str> {
+        Ok(())
     }
 
     fn rewrap(

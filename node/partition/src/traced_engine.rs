@@ -78,7 +78,7 @@ impl Engine for TracedEngine {
         Ok(Arc::new(TracedHandle(handle)))
     }
 
-    fn rewraps(&self) -> bool {
+    fn rewraps(&self) -> Result<(), &'static str> {
         self.0.rewraps()
     }
 

@@ -62,14 +62,13 @@ pub enum RotateRefusal {
     /// More epochs than a domain has.
     #[error("the domain has as many epochs as it can; forget the backups of the oldest ones")]
     TooManyEpochs,
-    /// The engine cannot wrap its keys anew.
-    #[error(
-        "the engine '{engine}' cannot wrap its keys anew, so the secret stays; its token must wrap \
-         again what it has unwrapped"
-    )]
+    /// The engine cannot wrap its keys anew, or cannot exchange what it wraps them with.
+    #[error("the engine '{engine}' cannot go on under another secret, so the secret stays{why}")]
     Engine {
         /// The engine.
         engine: &'static str,
+        /// Why, in words that go on after that.
+        why: &'static str,
     },
     /// The last one is not done.
     #[error("the change to epoch {epoch} is under way; wait until it is done")]
@@ -218,8 +217,8 @@ impl Hsm {
         keeper: &dyn Keeper,
     ) -> Result<Asked, RotateRefusal> {
         let rotation = request.rotation.ok_or(RotateRefusal::NotARotation)?;
-        if !self.engine.rewraps() {
-            return Err(RotateRefusal::Engine { engine: self.engine.name() });
+        if let Err(why) = self.engine.rewraps() {
+            return Err(RotateRefusal::Engine { engine: self.engine.name(), why });
         }
         if keeper.leaving().is_some() || self.store.behind() > 0 {
             return Err(RotateRefusal::UnderWay { epoch: domain.epoch() });

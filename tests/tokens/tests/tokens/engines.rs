@@ -77,22 +77,77 @@ pub(crate) fn is_wrapped(session: &Session, wrapping: ObjectHandle, key: ObjectH
     pad.is_ok() || session.wrap_key(&Mechanism::AesGcm(gcm), wrapping, key).is_ok()
 }
 
-/// A key as somebody else could put it in: whether it wraps, can be extracted, and decrypts.
-pub(crate) fn plant(session: &Session, id: Vec<u8>, what: (bool, bool, bool), value: Vec<u8>) {
-    let (wraps, extractable, decrypts) = what;
-    let planted = session.create_object(&[
+/// What a key says of itself that somebody puts in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Planted {
+    pub(crate) wraps: bool,
+    pub(crate) extractable: bool,
+    pub(crate) decrypts: bool,
+    pub(crate) signs: bool,
+    pub(crate) modifiable: bool,
+    pub(crate) private: bool,
+    pub(crate) destroyable: bool,
+}
+
+impl Planted {
+    /// As the engine puts one in.
+    pub(crate) fn right(wraps: bool) -> Self {
+        Self {
+            wraps,
+            extractable: false,
+            decrypts: false,
+            signs: false,
+            modifiable: false,
+            private: true,
+            destroyable: true,
+        }
+    }
+
+    /// Each with one thing otherwise.
+    pub(crate) fn wrong(wraps: bool) -> [Self; 6] {
+        let right = Self::right(wraps);
+        [
+            Self { wraps: !wraps, ..right },
+            Self { extractable: true, ..right },
+            Self { decrypts: true, ..right },
+            Self { signs: true, ..right },
+            Self { modifiable: true, ..right },
+            Self { private: false, ..right },
+        ]
+    }
+}
+
+/// A key as somebody else could put it in.
+pub(crate) fn plant(session: &Session, id: Vec<u8>, what: Planted, value: Vec<u8>) {
+    plant_labelled(session, (id, b"planted"), what, value);
+}
+
+pub(crate) fn plant_labelled(
+    session: &Session,
+    (id, label): (Vec<u8>, &[u8]),
+    what: Planted,
+    value: Vec<u8>,
+) {
+    let mut template = vec![
         Attribute::Class(ObjectClass::SECRET_KEY),
         Attribute::KeyType(KeyType::AES),
         Attribute::Token(true),
-        Attribute::Private(true),
+        Attribute::Private(what.private),
         Attribute::Sensitive(true),
-        Attribute::Extractable(extractable),
-        Attribute::Encrypt(decrypts),
-        Attribute::Decrypt(decrypts),
-        Attribute::Wrap(wraps),
+        Attribute::Extractable(what.extractable),
+        Attribute::Modifiable(what.modifiable),
+        Attribute::Encrypt(what.decrypts),
+        Attribute::Decrypt(what.decrypts),
+        Attribute::Sign(what.signs),
+        Attribute::Verify(what.signs),
+        Attribute::Wrap(what.wraps),
         Attribute::Unwrap(true),
         Attribute::Value(value),
         Attribute::Id(id),
-    ]);
-    planted.expect("the user may do that");
+        Attribute::Label(label.to_vec()),
+    ];
+    if !what.destroyable {
+        template.push(Attribute::Destroyable(false));
+    }
+    session.create_object(&template).expect("the user may do that");
 }

@@ -17,7 +17,8 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use cryptoki::session::Session;
 
 use crate::engines::{
-    beside, engine, engine_of, is_wrapped, keys, material_key, plant, try_engine,
+    Planted, beside, engine, engine_of, is_wrapped, keys, material_key, plant, plant_labelled,
+    try_engine,
 };
 
 /// The material keys of the first epochs.
@@ -28,6 +29,7 @@ const THREE: u8 = 5;
 const ID: &[u8] = b"casemate pkcs11 wrapping id v1";
 const EARLIER_ID: &[u8] = b"casemate pkcs11 earlier wrapping id v1";
 const KEY: &[u8] = b"casemate pkcs11 wrapping key v1";
+const TRIAL_LABEL: &[u8] = b"casemate trial key, of no use";
 
 fn place() -> Place {
     Place::new("k")
@@ -265,10 +267,10 @@ pub(crate) fn cut_off_between_the_two_keys_it_goes_on(given: &Given) {
             session.destroy_object(object).expect("the user may do that");
         }
         if has_own {
-            plant(&session, id(ONE, ID), (true, false, false), right());
+            plant(&session, id(ONE, ID), Planted::right(true), right());
         }
         if has_earlier {
-            plant(&session, id(ONE, EARLIER_ID), (false, false, false), right());
+            plant(&session, id(ONE, EARLIER_ID), Planted::right(false), right());
         }
         drop(session);
         for round in ["at once", "and at the next start"] {
@@ -342,12 +344,9 @@ pub(crate) fn forgotten_epochs_leave_nothing_in_the_token(given: &Given) {
 
 pub(crate) fn a_planted_key_of_an_earlier_epoch_is_refused(given: &Given) {
     drop(engine(given));
-    for (what, value) in [
-        ((false, false, false), vec![9; 32]),
-        ((true, false, false), right()),
-        ((false, true, false), right()),
-        ((false, false, true), right()),
-    ] {
+    let another = (Planted::right(false), vec![9; 32]);
+    let planted = Planted::wrong(false).map(|what| (what, right()));
+    for (what, value) in planted.into_iter().chain([another]) {
         let session = beside(given, false);
         plant(&session, id(ONE, EARLIER_ID), what, value);
         drop(session);
@@ -381,4 +380,53 @@ pub(crate) fn a_token_that_lost_an_earlier_key_serves_everything_else(given: &Gi
     drop(both);
     let both = engine_of(given, TWO, &[(1, ONE)]);
     old.demand(&*open(&both, &old, &old.made.wrapped).expect("it opens"), "started anew");
+}
+
+/// A key that the token does not destroy shows what it would do with its own.
+pub(crate) fn a_token_that_keeps_keys_serves_and_begins_no_epoch(given: &Given) {
+    let free = engine(given);
+    assert_eq!(free.rewraps(), Ok(()), "the control");
+    demand_ids(&beside(given, true), &[(ONE, ID)], "the trial leaves nothing");
+    drop(free);
+    let kept = Planted { destroyable: false, ..Planted::right(false) };
+    let session = beside(given, false);
+    plant_labelled(&session, (vec![1; 16], TRIAL_LABEL), kept, vec![9; 32]);
+    drop(session);
+    for start in 0..3 {
+        let engine = engine(given);
+        let why = engine.rewraps().expect_err("the token keeps keys");
+        assert!(why.contains("its token must let its user destroy a wrapping key"), "{why}");
+        let spec = KeySpec::Ec(Curve::P256);
+        let made = engine.generate(spec, &place()).expect("everything else is served");
+        Proof::of(&engine, made);
+        let session = beside(given, true);
+        let trial = session.find_objects(&[Attribute::Label(TRIAL_LABEL.to_vec())]);
+        let left = trial.expect("objects can be found").len();
+        assert_eq!(left, 1, "the token does not fill up: {start}");
+    }
+}
+
+/// The key that wrapped stays where it is: the start is not for that.
+pub(crate) fn a_wrapping_key_that_the_token_keeps_stops_no_start(given: &Given) {
+    let first = engine(given);
+    let spec = KeySpec::Ec(Curve::P256);
+    let proof = Proof::of(&first, first.generate(spec, &place()).expect("it is made"));
+    drop(first);
+    let session = beside(given, false);
+    session.destroy_object(named(&session, id(ONE, ID))).expect("the user may do that");
+    let kept = Planted { destroyable: false, ..Planted::right(true) };
+    plant(&session, id(ONE, ID), kept, right());
+    drop(session);
+    for start in 0..2 {
+        let both = engine_of(given, TWO, &[(1, ONE)]);
+        let ids = [(TWO, ID), (ONE, ID), (ONE, EARLIER_ID)];
+        demand_ids(&beside(given, true), &ids, "it is kept");
+        proof.demand(&*open(&both, &proof, &proof.made.wrapped).expect("it opens"), "kept");
+        assert!(both.rewrap(spec, &proof.made.wrapped, &place()).is_ok_and(|it| it.is_some()));
+        // The epoch is not left before it has gone.
+        for before in [0, 1, 2] {
+            let kept = both.forget_before(before).err();
+            assert!(matches!(kept, Some(EngineError::Failed(_))), "{start} {before}: {kept:?}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use casemate_engine_conformance as conformance;
 use casemate_engine_pkcs11::{Token, TokenError};
 use casemate_engine_port::{
     CipherAlgorithm, Curve, DecryptInput, EncryptInput, Engine, EngineError, ImportedKey,
-    KeyHandle, KeySpec, OctSize, Place, RsaSize, Secret, SignAlgorithm,
+    KeyHandle, KeySpec, OctSize, Place, RsaSize, Secret, SignAlgorithm, WrappedMaterial,
 };
 use casemate_engine_soft::SoftEngine;
 use casemate_test_kit::softhsm::{self, LABEL};
@@ -14,7 +14,7 @@ use casemate_token_tests::Given;
 use cryptoki::context::Pkcs11;
 use cryptoki::object::{Attribute, AttributeType, ObjectClass};
 
-use crate::engines::{beside, engine, is_wrapped, keys, options, plant, try_engine};
+use crate::engines::{Planted, beside, engine, is_wrapped, keys, options, plant, try_engine};
 
 macro_rules! suite {
     ($($name:ident),*) => {$(
@@ -213,21 +213,59 @@ pub(crate) fn a_planted_wrapping_key_is_refused(given: &Given) {
         b"casemate pkcs11 wrapping key v1",
     );
     let right = right.expose().to_vec();
-    for (extractable, decrypt, value) in
-        [(false, false, vec![9; 32]), (true, false, right.clone()), (false, true, right)]
-    {
+    let another = (Planted::right(true), vec![9; 32]);
+    let planted = Planted::wrong(true).map(|what| (what, right.clone()));
+    for (what, value) in planted.into_iter().chain([another]) {
         let session = beside(given, false);
-        plant(&session, id.clone(), (true, extractable, decrypt), value);
+        plant(&session, id.clone(), what, value);
         drop(session);
         // The engine begins the module anew; what is planted stays in the token.
         let refused = try_engine(given, LABEL, 3, &[]).err();
-        assert!(matches!(refused, Some(TokenError::WrongKey { .. })), "{refused:?}");
+        assert!(matches!(refused, Some(TokenError::WrongKey { .. })), "{what:?}: {refused:?}");
         let session = beside(given, false);
         for key in keys(&session) {
             session.destroy_object(key).expect("the user may do that");
         }
     }
+    plant(&beside(given, false), id.to_vec(), Planted::right(true), right);
     engine(given);
+}
+
+/// As a token of another kind of the same domain stored it.
+pub(crate) fn what_another_kind_of_token_wrapped_is_refused_with_its_mechanism(given: &Given) {
+    let (first, place) = (engine(given), Place::new("k"));
+    let spec = KeySpec::Oct(OctSize::B256);
+    let made = first.import(oct32(), &place).expect("a sound key is taken");
+    let binding =
+        casemate_engine_soft::derived(&Secret::new(vec![3; 32]), b"casemate pkcs11 binding key v1");
+    let envelope = casemate_engine_soft::Envelope::new(binding, b"casemate pkcs11 material v1");
+    let aad = [&[0x21, 3, 3], b"k".as_slice()].concat();
+    let content = envelope.open(&aad, &made.wrapped.0[1..]).expect("it opens");
+    let of_another = |content: &[u8]| {
+        let sealed = envelope.seal(&[0x21], &aad, content).expect("it is sealed");
+        WrappedMaterial(sealed)
+    };
+    let mut other = content.expose().to_vec();
+    other[0] = 3 - other[0];
+    let mechanism = ["CKM_AES_KEY_WRAP_PAD", "CKM_AES_GCM"][usize::from(other[0]) - 1];
+    let says = |refused: Option<EngineError>, when: &str| {
+        let told = matches!(
+            refused,
+            Some(EngineError::Unsupported(told))
+                if told.contains(&format!("wrapped with {mechanism}, which this token does not do"))
+        );
+        assert!(told, "{when}: {refused:?}");
+    };
+    let (same, other) = (of_another(content.expose()), of_another(&other));
+    says(first.open(spec, &other, &place).err(), "to be used");
+    says(first.rewrap(spec, &other, &place).err(), "restored, under the present key");
+    assert!(first.open(spec, &same, &place).is_ok(), "the control");
+    assert!(matches!(first.rewrap(spec, &same, &place), Ok(None)), "the control");
+    drop(first);
+    let both = try_engine(given, LABEL, 4, &[(1, 3)]).expect("the token can be used");
+    says(both.open(spec, &other, &place).err(), "to be used, of an earlier epoch");
+    says(both.rewrap(spec, &other, &place).err(), "to be wrapped anew");
+    assert!(matches!(both.rewrap(spec, &same, &place), Ok(Some(_))), "the control");
 }
 
 /// The stored form, read by its specification: what the token wrapped opens with the key derived

@@ -38,6 +38,7 @@ on_every_token! {
         no_key_in_the_token_can_be_read_or_wrapped_by_another_user_of_it,
         a_wrong_pin_is_tried_once_and_exposed_or_missing_files_are_refused,
         a_planted_wrapping_key_is_refused,
+        what_another_kind_of_token_wrapped_is_refused_with_its_mechanism,
         the_stored_form_is_the_one_that_is_written_down,
         many_threads_share_a_few_sessions;
     epochs:
@@ -48,5 +49,7 @@ on_every_token! {
         an_hsm_that_is_put_back_wraps_with_its_key_again,
         forgotten_epochs_leave_nothing_in_the_token,
         a_planted_key_of_an_earlier_epoch_is_refused,
+        a_token_that_keeps_keys_serves_and_begins_no_epoch,
+        a_wrapping_key_that_the_token_keeps_stops_no_start,
         a_token_that_lost_an_earlier_key_serves_everything_else;
 }
