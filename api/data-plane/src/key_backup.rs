@@ -15,7 +15,7 @@ type Answered = Result<Answer, Refusal>;
 
 pub(crate) async fn back_up(x: &mut Exchange, name: KeyName) -> Answered {
     let permit = x.authorize::<act::KeysBackup>(Scope::Key(name))?;
-    let backed_up = x.hsm().back_up_key(&permit)?;
+    let backed_up = x.hsm().back_up_key(&permit).await?;
     x.note_algorithm(kty(backed_up.spec));
     x.note_version(&backed_up.key);
     let body = KeyBackupResult { value: &backed_up.backup }.to_json();

@@ -49,9 +49,9 @@ impl OfBackups {
                 Problem::conflict(sentence(refusal))
             }
             // What this HSM holds can be sealed; otherwise it is its own fault.
-            Self::BackUp(BackUpRefusal::Backup(_) | BackUpRefusal::Engine(_)) => {
-                Problem::internal()
-            }
+            Self::BackUp(BackUpRefusal::Backup(_)) => Problem::internal(),
+            Self::BackUp(BackUpRefusal::Engine(error)) => engine(error),
+            Self::BackUp(BackUpRefusal::Pool(failure)) => pool(failure),
             Self::Backup(refusal) => backup(refusal),
             Self::Restore(refusal) => restore(refusal),
             Self::Start(StartRefusal::Busy(_)) => Problem::conflict(sentence(self)),

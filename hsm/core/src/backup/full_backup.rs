@@ -191,7 +191,7 @@ impl Hsm {
             if since.is_none_or(|since| *last > since) {
                 sending.counts.keys += 1;
                 sending.counts.versions += count(versions.len());
-                let content = self.under_present_key(KeyContent::of(key, versions))?;
+                let content = self.carried(KeyContent::of(key, versions)).await?;
                 sending.add(Item::Key(Box::new(content))).await?;
             }
         }

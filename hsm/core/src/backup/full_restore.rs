@@ -241,7 +241,7 @@ impl<'a> Building<'a> {
     }
 
     async fn take_key(&mut self, content: KeyContent) -> Result<(), JobFailure> {
-        let content = self.hsm.under_present_key(content)?;
+        let content = self.hsm.taken_in(content).await?;
         let name = content.key.name.clone();
         self.put(records::key_path(&name), records::encode(&content.key)).await?;
         let counts = content.counts_of_a_copy();

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use casemate_engine_port::EngineError;
 use casemate_store_port::{Change, CommitError, Write};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use super::{BackupError, Folder, TargetError, TransferError};
 use crate::commit::CommitRefusal;
 use crate::keys::RestoreRefusal;
 use crate::rbac::Duty;
-use crate::{Hsm, KeyName, UnixSeconds, records};
+use crate::{Hsm, KeyName, PoolFailure, UnixSeconds, records};
 
 /// Most jobs that are remembered.
 const JOBS_MAX: usize = 32;
@@ -167,6 +168,31 @@ pub enum JobFailure {
     /// A key that cannot be part of a backup.
     #[error("the key '{0}' is too long for a backup; shorten its tags")]
     KeyTooLong(KeyName),
+    /// The engine cannot hold such keys.
+    #[error(
+        "the backup's key '{key}': the engine '{engine}' does not hold keys of this type and \
+         size{why}; nothing was restored"
+    )]
+    Unsupported {
+        /// Which key.
+        key: KeyName,
+        /// The engine.
+        engine: &'static str,
+        /// Why, in words that go on after that; perhaps empty.
+        why: &'static str,
+    },
+    /// The engine did not open a key's material, or not wrap it under the present secret.
+    #[error("material of the key '{key}' cannot be used: {cause}")]
+    Material {
+        /// Which key.
+        key: KeyName,
+        /// What the engine said.
+        #[source]
+        cause: EngineError,
+    },
+    /// The pool ended without a result.
+    #[error(transparent)]
+    Pool(#[from] PoolFailure),
     /// One key was not restored.
     #[error(transparent)]
     Restore(#[from] RestoreRefusal),
@@ -187,7 +213,7 @@ pub enum JobFailure {
     NotRecorded,
     /// The engine gave no random numbers.
     #[error("the engine gave no random numbers")]
-    Engine(#[from] casemate_engine_port::EngineError),
+    Engine(#[from] EngineError),
 }
 
 impl JobFailure {
@@ -214,11 +240,17 @@ impl JobFailure {
             | Self::WouldPurge(_)
             | Self::KeptApart(_)
             | Self::KeyTooLong(_)
+            | Self::Unsupported { .. }
+            | Self::Material { cause: EngineError::Unsupported(_), .. }
             | Self::Restore(_) => "Conflict",
             Self::NotAuthorized(_) => "AccessDenied",
             Self::ScheduleEnded => "ScheduleEnded",
             Self::NotBegun(refusal) => refusal.code(),
-            Self::NotRecorded | Self::Store(_) | Self::Engine(_) => "InternalServerError",
+            Self::NotRecorded
+            | Self::Store(_)
+            | Self::Material { .. }
+            | Self::Pool(_)
+            | Self::Engine(_) => "InternalServerError",
         }
     }
 }

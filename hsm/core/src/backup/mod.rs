@@ -18,6 +18,7 @@ mod jobs;
 mod key_backup;
 mod key_restore;
 mod manifest;
+mod material;
 mod parts;
 mod reading;
 mod schedules;

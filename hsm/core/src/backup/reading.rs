@@ -84,7 +84,11 @@ impl Hsm {
         objects: &dyn Objects,
     ) -> Result<Done, JobFailure> {
         let mut reader = Reader::open(self, &begun.folder, objects).await?;
-        while reader.next().await?.is_some() {}
+        while let Some(item) = reader.next().await? {
+            if let Item::Key(content) = item {
+                self.taken_in(*content).await?;
+            }
+        }
         let Counts { keys, versions, .. } = reader.newest().whole();
         let details = format!("{keys} keys with {versions} versions can be restored");
         Ok(Done { details, folder: None })

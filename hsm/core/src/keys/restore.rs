@@ -22,6 +22,7 @@ use crate::commit::{Attempt, CommitRefusal};
 use crate::handles::place;
 use crate::rbac::{DataAction, Permit, Within, act};
 use crate::records::{self, GcmRecord, KeyRecord, Life};
+use crate::security_domain::under_present_key;
 use crate::state::{Applied, State};
 use crate::{Hsm, KeyName, PoolFailure};
 
@@ -132,12 +133,12 @@ impl Hsm {
         permit: &Permit<A>,
         content: KeyContent,
     ) -> Result<KeyView, RestoreRefusal> {
-        let content = Arc::new(self.under_present_key(content)?);
         let name = &content.key.name;
         let under_way = self.restoring.enter(name);
         let under_way = under_way.ok_or_else(|| RestoreRefusal::NameIsBusy(name.clone()))?;
         free(&self.state.read(), name, self.limits.keys_max)?;
-        self.check_material(permit.principal().id, &content).await?;
+        let content = self.opened_here(permit.principal().id, content).await?;
+        let name = &content.key.name;
         let done = self.store_restored(permit, &content).await;
         drop(under_way);
         if let Err(Interrupted { refusal, has_begun }) = done {
@@ -151,22 +152,25 @@ impl Hsm {
         Ok(self.view_records(&content.key, newest))
     }
 
-    /// Whether the engine holds such keys, and opens each version at its place.
-    async fn check_material(
+    /// The same key under the present key, if the engine holds such keys and opens each version at
+    /// its place. A token may be slow or away: it is asked on the pool, and last.
+    async fn opened_here(
         &self,
         caller: Uuid,
-        content: &Arc<KeyContent>,
-    ) -> Result<(), RestoreRefusal> {
+        content: KeyContent,
+    ) -> Result<KeyContent, RestoreRefusal> {
         if !content.versions.iter().all(|version| self.engine.supports(version.spec)) {
             return Err(RestoreRefusal::Unsupported { engine: self.engine.name() });
         }
-        let (engine, content) = (Arc::clone(&self.engine), Arc::clone(content));
+        let engine = Arc::clone(&self.engine);
         let opened = self.on_pool(caller, move || {
-            content.versions.iter().try_for_each(|version| {
+            let content = under_present_key(&*engine, &content)?;
+            for version in &content.versions {
                 let wrapped = WrappedMaterial(version.wrapped.clone());
                 let place = place(&content.key.name, version.id);
-                engine.open(version.spec, &wrapped, &place).map(drop)
-            })
+                drop(engine.open(version.spec, &wrapped, &place)?);
+            }
+            Ok::<_, EngineError>(content)
         });
         Ok(opened.await??)
     }

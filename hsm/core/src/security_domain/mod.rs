@@ -38,6 +38,7 @@ pub use held_by::HeldBy;
 pub use items::{DomainRefusal, ItemReader, domain_of};
 pub use keeper::{ExchangeKey, Keeper, KeeperError, NextSeal};
 pub use not_activated::{NotActivated, ResealFailure};
+pub(crate) use rewrap::under_present_key;
 pub use rewrap::{Left, RewrapFailure};
 pub use rotate::{Forgotten, ForgottenEpoch, RotateRefusal, Rotated, Turned};
 pub use status::{Operation, OperationStatus};

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use casemate_engine_port::{EngineError, Place, WrappedMaterial};
+use casemate_engine_port::{Engine, EngineError, Place, WrappedMaterial};
 use casemate_store_port::{Change, Condition, ForwardError, Write};
 use futures_util::future::join_all;
 use uuid::Uuid;
@@ -27,6 +27,8 @@ const KEYS_AT_ONCE: usize = 32;
 const VERSIONS_AT_ONCE: usize = 64;
 /// Versions of one key in one change.
 const VERSIONS_PER_CHANGE: usize = 16;
+/// Versions in a row that an engine cannot be reached for, after which it is not asked for more.
+const AWAY_MAX: usize = 8;
 
 /// How much is left of a change of the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,11 +48,13 @@ pub enum RewrapFailure {
     /// Not brought forward.
     #[error(transparent)]
     Forward(#[from] ForwardError),
-    /// Material that does not open.
-    #[error("material of the key '{key}' does not open, so it cannot be wrapped anew")]
+    /// Material that the engine did not wrap anew. All other was, unless the engine is away.
+    #[error("material of the key '{key}', version {version}, could not be wrapped anew")]
     Engine {
         /// Which key, in lower case.
         key: String,
+        /// Which version.
+        version: VersionId,
         /// Why.
         #[source]
         cause: EngineError,
@@ -76,6 +80,22 @@ struct Anew {
     versions: Vec<(String, Vec<Again>)>,
     /// Where to go on.
     rest: Option<Cursor>,
+    failures: Failures,
+}
+
+/// What the engine did not wrap anew.
+#[derive(Default)]
+struct Failures {
+    first: Option<RewrapFailure>,
+    /// Whether it is of no use to ask for more.
+    is_away: bool,
+}
+
+impl Failures {
+    fn add(&mut self, later: Self) {
+        self.is_away |= later.is_away;
+        self.first = self.first.take().or(later.first);
+    }
 }
 
 /// Where among some keys and their versions to go on.
@@ -94,15 +114,22 @@ impl Hsm {
     /// Wraps all key material anew that is not under the present epoch, and brings every record
     /// forward. When it returns, nothing is left under the epoch before.
     ///
+    /// Material that opens under no key stays as it is and is told of in the log: it was of no use
+    /// before, and keeps no other under the old secret.
+    ///
     /// # Errors
-    /// When the store or the engine does not go along; what was done stays done.
+    /// When the store or the engine does not go along; what was done stays done, and what the
+    /// engine fails at for one version it has done for all others.
     pub async fn bring_forward(self: &Arc<Self>) -> Result<(), RewrapFailure> {
         loop {
-            let wrapped = self.rewrap_all().await?;
+            let (wrapped, failures) = self.rewrap_all().await?;
             let mut left = usize::MAX;
             while left > 0 {
                 let _turn = self.alone("security-domain").await?;
                 left = self.store.bring_forward().await?;
+            }
+            if let Some(failure) = failures.first {
+                return Err(failure);
             }
             // A change that was decided before its version was wrapped anew is lost and decided
             // again; so one round that finds nothing is the last.
@@ -110,25 +137,6 @@ impl Hsm {
                 return Ok(());
             }
         }
-    }
-
-    /// The same key with its material under the present key. What no key opens stays as it is: one
-    /// broken version keeps no other from being backed up or restored.
-    pub(crate) fn under_present_key(
-        &self,
-        mut content: KeyContent,
-    ) -> Result<KeyContent, EngineError> {
-        let name = content.key.name.clone();
-        for version in &mut content.versions {
-            let wrapped = WrappedMaterial(std::mem::take(&mut version.wrapped));
-            let place = place(&name, version.id);
-            let again = match self.engine.rewrap(version.spec, &wrapped, &place) {
-                Err(EngineError::NotAuthentic) => None,
-                done => done?,
-            };
-            version.wrapped = again.unwrap_or(wrapped).0;
-        }
-        Ok(content)
     }
 
     /// Has the engine destroy, for good, what it keeps of epochs before this one.
@@ -141,31 +149,36 @@ impl Hsm {
         done.await?.map_err(RewrapFailure::Forget)
     }
 
-    /// Wraps anew what is not under the present key, and says how much that was.
-    async fn rewrap_all(self: &Arc<Self>) -> Result<usize, RewrapFailure> {
+    /// Wraps anew what is not under the present key, and says how much that was, and what failed.
+    async fn rewrap_all(self: &Arc<Self>) -> Result<(usize, Failures), RewrapFailure> {
         let keys: Vec<String> = self.state.read().keys.keys().cloned().collect();
-        let mut wrapped = 0;
+        let (mut wrapped, mut failures) = (0, Failures::default());
         for some in keys.chunks(KEYS_AT_ONCE) {
             let some: Arc<[String]> = some.into();
             let mut next = Some(Cursor::default());
             while let Some(from) = next {
                 let (hsm, keys) = (Arc::clone(self), Arc::clone(&some));
                 let done = self.on_pool(Uuid::nil(), move || hsm.wrapped_anew(&keys, from));
-                let anew = done.await??;
+                let anew = done.await?;
                 next = anew.rest;
+                failures.add(anew.failures);
                 let versions = anew.versions.iter();
                 let stored = versions.map(|(key, versions)| self.store_anew(key, versions));
                 for one in join_all(stored).await {
                     wrapped += one?;
                 }
+                if failures.is_away {
+                    return Ok((wrapped, failures));
+                }
             }
         }
-        Ok(wrapped)
+        Ok((wrapped, failures))
     }
 
     /// Material of these keys that is not under the present key, wrapped anew and not stored yet.
-    fn wrapped_anew(&self, keys: &[String], from: Cursor) -> Result<Anew, RewrapFailure> {
-        let (mut anew, mut count) = (Anew { versions: Vec::new(), rest: None }, 0);
+    fn wrapped_anew(&self, keys: &[String], from: Cursor) -> Anew {
+        let mut anew = Anew { versions: Vec::new(), rest: None, failures: Failures::default() };
+        let (mut count, mut away) = (0, 0);
         for (at, key) in keys.iter().enumerate().skip(from.key) {
             let first = if at == from.key { from.version } else { 0 };
             let mut versions = Vec::new();
@@ -177,18 +190,28 @@ impl Hsm {
                 let Some((place, record)) = self.version_at(key, version) else { break };
                 let wrapped = WrappedMaterial(record.wrapped);
                 let again = self.engine.rewrap(record.spec, &wrapped, &place);
-                let failed = |cause| RewrapFailure::Engine { key: key.clone(), cause };
-                if let Some(again) = again.map_err(failed)? {
-                    count += 1;
-                    versions.push(Again { id: record.id, before: wrapped.0, wrapped: again.0 });
+                away = if let Err(EngineError::Unavailable(_)) = &again { away + 1 } else { 0 };
+                match again {
+                    Ok(None) => {}
+                    Ok(Some(again)) => {
+                        count += 1;
+                        versions.push(Again { id: record.id, before: wrapped.0, wrapped: again.0 });
+                    }
+                    Err(cause) => {
+                        let first = not_anew(key, record.id, cause);
+                        anew.failures.add(Failures { first, is_away: away == AWAY_MAX });
+                    }
+                }
+                if anew.failures.is_away {
+                    break;
                 }
             }
             anew.versions.push((key.clone(), versions));
-            if anew.rest.is_some() {
+            if anew.rest.is_some() || anew.failures.is_away {
                 break;
             }
         }
-        Ok(anew)
+        anew
     }
 
     /// A version of a key, by its place among them.
@@ -237,4 +260,38 @@ impl Hsm {
         let result = applied.len();
         Attempt { change, applied, result }
     }
+}
+
+/// The same key with its material under the present key. What no key opens stays as it is: one
+/// broken version keeps no other from being backed up or restored. Blocks while the engine works.
+pub(crate) fn under_present_key(
+    engine: &dyn Engine,
+    content: &KeyContent,
+) -> Result<KeyContent, EngineError> {
+    let mut content = content.clone();
+    for version in &mut content.versions {
+        let wrapped = WrappedMaterial(std::mem::take(&mut version.wrapped));
+        let place = place(&content.key.name, version.id);
+        let again = match engine.rewrap(version.spec, &wrapped, &place) {
+            Err(EngineError::NotAuthentic) => None,
+            done => done?,
+        };
+        version.wrapped = again.unwrap_or(wrapped).0;
+    }
+    Ok(content)
+}
+
+/// What it means that a version was not wrapped anew. One that opens under no key is of no use
+/// under the old secret either: that is told, and is no failure.
+fn not_anew(key: &str, version: VersionId, cause: EngineError) -> Option<RewrapFailure> {
+    if let EngineError::NotAuthentic = cause {
+        tracing::warn!(
+            key,
+            %version,
+            "this version's material opens under no key and stays as it is; restore the key from \
+             a backup"
+        );
+        return None;
+    }
+    Some(RewrapFailure::Engine { key: key.to_owned(), version, cause })
 }

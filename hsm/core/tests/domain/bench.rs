@@ -325,6 +325,16 @@ impl Bench {
     /// Opens the same store anew under the secret of this epoch; with one before it, if records may
     /// be sealed under that.
     pub(crate) async fn restart_in(self, newest: (u32, u8), before: Option<(u32, u8)>) -> Self {
+        self.restart_around(newest, before, |engine| engine).await
+    }
+
+    /// The same, with something around the engine.
+    pub(crate) async fn restart_around(
+        self,
+        newest: (u32, u8),
+        before: Option<(u32, u8)>,
+        around: impl FnOnce(Arc<dyn Engine>) -> Arc<dyn Engine>,
+    ) -> Self {
         let Self { id, clock, pool, store, trail, hsm, .. } = self;
         drop(hsm);
         let (epoch, domain) = newest;
@@ -350,7 +360,7 @@ impl Bench {
         let (sealed, records) = opened.unwrap();
         let ports = Ports {
             backup: Arc::new(Backups(backups)),
-            ..ports(domain, Arc::new(engine), sealed, &clock, &pool)
+            ..ports(domain, around(Arc::new(engine)), sealed, &clock, &pool)
         };
         let hsm = Hsm::open(ports, records, HsmLimits::default()).unwrap();
         Self { domain, id, hsm, clock, pool, store, trail }

@@ -40,7 +40,7 @@ pub(crate) async fn back_up(bench: &Bench, shelf: &Shelf) -> String {
     job.folder.unwrap().rsplit('/').next().unwrap().to_owned()
 }
 
-async fn prepare(
+pub(crate) async fn prepare(
     bench: &Bench,
     who: Uuid,
     shelf: &Shelf,

@@ -13,9 +13,9 @@ use crate::bench::{Backups, Bench, DOMAIN, ROOT, name, oct};
 
 const EC: KeySpec = KeySpec::Ec(Curve::P256);
 
-fn back_up(bench: &Bench, key: &str) -> Result<Vec<u8>, BackUpRefusal> {
+pub(crate) async fn back_up(bench: &Bench, key: &str) -> Result<Vec<u8>, BackUpRefusal> {
     let permit = bench.permit::<act::KeysBackup>(ROOT, &format!("/keys/{key}"));
-    bench.hsm.back_up_key(&permit).map(|backed_up| backed_up.backup)
+    bench.hsm.back_up_key(&permit).await.map(|backed_up| backed_up.backup)
 }
 
 fn open(bench: &Bench, blob: &[u8]) -> Result<KeyBackup, BackupError> {
@@ -23,7 +23,7 @@ fn open(bench: &Bench, blob: &[u8]) -> Result<KeyBackup, BackupError> {
     bench.hsm.open_key_backup(&permit, blob)
 }
 
-async fn restore(bench: &Bench, blob: &[u8]) -> Result<KeyView, RestoreRefusal> {
+pub(crate) async fn restore(bench: &Bench, blob: &[u8]) -> Result<KeyView, RestoreRefusal> {
     let backup = open(bench, blob)?;
     let permit = bench.permit::<act::KeysRestore>(ROOT, &format!("/keys/{}", backup.name()));
     bench.hsm.restore_key(&permit, &bench.intent().await, backup).await
@@ -76,7 +76,7 @@ async fn every_version_comes_back_in_another_hsm_of_the_domain_as_it_was() {
     };
     let changed = bench.hsm.update_key(&permit, &bench.intent().await, update).await.unwrap();
     bench.wait(1_000);
-    let blob = back_up(&bench, "pay").unwrap();
+    let blob = back_up(&bench, "pay").await.unwrap();
     let other = Bench::new().await;
     let restored = restore(&other, &blob).await.unwrap();
     assert_eq!(restored.key, second.key);
@@ -100,9 +100,10 @@ async fn what_either_signs_the_other_verifies() {
     let bench = Bench::new().await;
     bench.make("a", EC).await;
     bench.make("a", EC).await;
-    let versions: Vec<_> = open(&bench, &back_up(&bench, "a").unwrap()).unwrap().versions().into();
+    let versions: Vec<_> =
+        open(&bench, &back_up(&bench, "a").await.unwrap()).unwrap().versions().into();
     let other = Bench::new().await;
-    restore(&other, &back_up(&bench, "a").unwrap()).await.unwrap();
+    restore(&other, &back_up(&bench, "a").await.unwrap()).await.unwrap();
     for version in versions.into_iter().map(Selector::Exactly) {
         let signed = sign(&other, "a", version).await.unwrap();
         assert!(verifies(&bench, "a", version, signed).await);
@@ -116,15 +117,15 @@ async fn what_either_signs_the_other_verifies() {
 async fn a_name_that_is_taken_deleted_or_full_is_not_restored_to() {
     let bench = Bench::new().await;
     let made = bench.make("a", EC).await;
-    let blob = back_up(&bench, "a").unwrap();
+    let blob = back_up(&bench, "a").await.unwrap();
     let taken = restore(&bench, &blob).await;
     assert!(matches!(taken, Err(RestoreRefusal::NameIsTaken(_))));
     assert_eq!(read(&bench, "a", Selector::Latest).unwrap().key, made.key);
     delete(&bench, "a").await;
     let deleted = restore(&bench, &blob).await;
     assert!(matches!(deleted, Err(RestoreRefusal::NameIsDeleted(_))));
-    assert!(matches!(back_up(&bench, "a"), Err(BackUpRefusal::Find(_))), "a deleted key");
-    assert!(matches!(back_up(&bench, "b"), Err(BackUpRefusal::Find(_))), "no key");
+    assert!(matches!(back_up(&bench, "a").await, Err(BackUpRefusal::Find(_))), "a deleted key");
+    assert!(matches!(back_up(&bench, "b").await, Err(BackUpRefusal::Find(_))), "no key");
     let permit = bench.permit::<act::DeletedKeysPurge>(ROOT, "/keys/a");
     bench.hsm.purge_key(&permit, &bench.intent().await).await.unwrap();
     bench.make("A", oct()).await;
@@ -136,7 +137,7 @@ async fn a_purged_key_comes_back_from_its_backup_and_only_once() {
     let bench = Bench::new().await;
     let made = bench.make("a", EC).await;
     let signed = sign(&bench, "a", Selector::Latest).await.unwrap();
-    let blob = back_up(&bench, "a").unwrap();
+    let blob = back_up(&bench, "a").await.unwrap();
     delete_and_purge(&bench, "a").await;
     assert!(read(&bench, "a", Selector::Latest).is_err());
     restore(&bench, &blob).await.unwrap();
@@ -149,7 +150,7 @@ async fn a_purged_key_comes_back_from_its_backup_and_only_once() {
 async fn another_domain_or_epoch_does_not_open_it() {
     let bench = Bench::new().await;
     bench.make("a", EC).await;
-    let blob = back_up(&bench, "a").unwrap();
+    let blob = back_up(&bench, "a").await.unwrap();
     let other = Bench::in_domain(DOMAIN + 1).await;
     assert_eq!(open(&other, &blob).unwrap_err(), BackupError::OtherDomain);
     let later = Backups::of(DOMAIN, 2);
@@ -165,7 +166,7 @@ async fn another_domain_or_epoch_does_not_open_it() {
 async fn no_altered_cut_or_longer_backup_is_taken_in() {
     let bench = Bench::new().await;
     bench.make("a", EC).await;
-    let blob = back_up(&bench, "a").unwrap();
+    let blob = back_up(&bench, "a").await.unwrap();
     delete_and_purge(&bench, "a").await;
     for at in 0..blob.len() {
         for bit in [1, 0x80] {
@@ -192,7 +193,7 @@ async fn halves_of_two_backups_do_not_make_one() {
     let bench = Bench::new().await;
     bench.make("a", EC).await;
     bench.make("b", EC).await;
-    let (a, b) = (back_up(&bench, "a").unwrap(), back_up(&bench, "b").unwrap());
+    let (a, b) = (back_up(&bench, "a").await.unwrap(), back_up(&bench, "b").await.unwrap());
     for at in [45, 61, a.len() - 16] {
         let swapped = [&a[..at], &b[at..]].concat();
         assert_eq!(open(&bench, &swapped).unwrap_err(), BackupError::Altered, "{at}");
@@ -203,7 +204,7 @@ async fn halves_of_two_backups_do_not_make_one() {
 async fn a_permit_for_one_key_restores_no_other() {
     let bench = Bench::new().await;
     bench.make("a", EC).await;
-    let blob = back_up(&bench, "a").unwrap();
+    let blob = back_up(&bench, "a").await.unwrap();
     delete_and_purge(&bench, "a").await;
     let permit = bench.permit::<act::KeysRestore>(ROOT, "/keys/b");
     let backup = open(&bench, &blob).unwrap();
@@ -219,7 +220,7 @@ async fn a_hundred_versions_come_back_in_order_or_none_is_seen() {
     for _ in 0..100 {
         bench.make("a", oct()).await;
     }
-    let blob = back_up(&bench, "a").unwrap();
+    let blob = back_up(&bench, "a").await.unwrap();
     let versions: Vec<_> = open(&bench, &blob).unwrap().versions().into();
     delete_and_purge(&bench, "a").await;
     let before = bench.store.paths();
@@ -238,7 +239,7 @@ async fn a_hundred_versions_come_back_in_order_or_none_is_seen() {
     restore(&bench, &blob).await.unwrap();
     let bench = bench.restart().await;
     assert!(bench.hsm.due_for_purge().is_empty());
-    let again = open(&bench, &back_up(&bench, "a").unwrap()).unwrap();
+    let again = open(&bench, &back_up(&bench, "a").await.unwrap()).unwrap();
     assert_eq!(again.versions(), versions);
 }
 
@@ -248,7 +249,7 @@ async fn a_restore_that_died_is_taken_back_by_the_next_start() {
     for _ in 0..60 {
         bench.make("a", oct()).await;
     }
-    let blob = back_up(&bench, "a").unwrap();
+    let blob = back_up(&bench, "a").await.unwrap();
     delete_and_purge(&bench, "a").await;
     let before = bench.store.paths();
     bench.store.refuse_after(Some(2));
@@ -299,7 +300,7 @@ async fn a_copy_may_do_half_of_the_gcm_encryptions_that_were_left() {
 
 /// The key is replaced by a copy of itself.
 async fn copy_of(bench: &Bench) {
-    let blob = back_up(bench, "o").unwrap();
+    let blob = back_up(bench, "o").await.unwrap();
     delete_and_purge(bench, "o").await;
     restore(bench, &blob).await.unwrap();
 }

@@ -184,7 +184,7 @@ impl World {
                 done
             }
             6 => kept.restore_from_set(bench, by, dice).await,
-            7 => kept.back_up_key(bench, by, dice),
+            7 => kept.back_up_key(bench, by, dice).await,
             8 => kept.restore_key(bench, by, dice).await,
             _ => remove_key(bench, by, dice).await,
         };

@@ -13,6 +13,8 @@ mod gcm;
 mod increments;
 mod key_backup;
 mod ladder;
+mod odd_engine;
+mod odd_tokens;
 mod prefixes;
 mod races;
 mod revocation;

@@ -22,13 +22,15 @@ use crate::revocation::{MALLORY, dismiss, employ};
 
 const EC: KeySpec = KeySpec::Ec(Curve::P256);
 /// The secret of the second epoch is this byte, thirty-two times.
-const NEXT: u8 = 21;
+pub(crate) const NEXT: u8 = 21;
 
 /// A node that keeps one or two epochs.
 #[derive(Default)]
-struct Kept {
-    leaving: Mutex<Option<u32>>,
-    reopened: Mutex<u32>,
+pub(crate) struct Kept {
+    /// How often it was asked for a new epoch.
+    pub(crate) asked: Mutex<u32>,
+    pub(crate) leaving: Mutex<Option<u32>>,
+    pub(crate) reopened: Mutex<u32>,
     abandoned: Mutex<u32>,
 }
 
@@ -50,6 +52,7 @@ impl Keeper for Kept {
     }
 
     fn next_epoch(&self, forget_before: Option<u32>) -> Option<Domain> {
+        *self.asked.lock().unwrap() += 1;
         let secret = Secret::new(vec![DOMAIN; 32]);
         let keys = EpochKeys::BackupOnly(DomainKeys::derive(&secret).into_backup_keys());
         let first = Epoch { number: 1, keys };
@@ -105,7 +108,7 @@ impl Keeper for Kept {
     }
 }
 
-fn request() -> DownloadRequest {
+pub(crate) fn request() -> DownloadRequest {
     let holder = |_| {
         let pair = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
         let params = CertificateParams::new(Vec::new()).unwrap();
@@ -116,7 +119,7 @@ fn request() -> DownloadRequest {
     DownloadRequest { quorum, approvals: Vec::new(), rotation }
 }
 
-async fn rotate(
+pub(crate) async fn rotate(
     bench: &Bench,
     keeper: &Kept,
     request: &DownloadRequest,
@@ -125,7 +128,7 @@ async fn rotate(
     bench.hsm.rotate_security_domain(&permit, &bench.intent().await, request, keeper).await
 }
 
-async fn sign(bench: &Bench, key: &str) -> Result<Vec<u8>, UseRefusal> {
+pub(crate) async fn sign(bench: &Bench, key: &str) -> Result<Vec<u8>, UseRefusal> {
     let permit = bench.permit::<act::KeysSign>(ROOT, &format!("/keys/{key}"));
     let (version, algorithm) = (Selector::Latest, SignAlgorithm::Es256);
     let request = SignRequest { version, algorithm, input: vec![7; 32] };
@@ -150,7 +153,7 @@ async fn tag(bench: &Bench, key: &str) {
 }
 
 /// An HSM of some keys, one of them with many versions, and what each signed.
-async fn filled() -> (Bench, Vec<(String, Vec<u8>)>) {
+pub(crate) async fn filled() -> (Bench, Vec<(String, Vec<u8>)>) {
     let bench =
         Bench::with(casemate_hsm::Settings { escalation: Escalation::Azure, ..settings() }).await;
     for _ in 0..90 {
@@ -168,7 +171,7 @@ async fn filled() -> (Bench, Vec<(String, Vec<u8>)>) {
     (bench, signed)
 }
 
-async fn demand(bench: &Bench, signed: &[(String, Vec<u8>)]) {
+pub(crate) async fn demand(bench: &Bench, signed: &[(String, Vec<u8>)]) {
     for (name, signature) in signed {
         assert!(verifies(bench, name, signature).await, "{name}");
         assert!(sign(bench, name).await.is_ok(), "{name}");

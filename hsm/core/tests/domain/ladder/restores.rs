@@ -110,10 +110,15 @@ impl Kept {
         was_done
     }
 
-    pub(super) fn back_up_key(&mut self, bench: &Bench, by: &Principal, dice: &mut Dice) -> bool {
+    pub(super) async fn back_up_key(
+        &mut self,
+        bench: &Bench,
+        by: &Principal,
+        dice: &mut Dice,
+    ) -> bool {
         let scope = format!("/keys/{}", dice.one(&KEYS));
         let Some(permit) = may::<act::KeysBackup>(bench, by, &scope) else { return false };
-        let backed_up = bench.hsm.back_up_key(&permit);
+        let backed_up = bench.hsm.back_up_key(&permit).await;
         backed_up.map(|backed_up| self.keys.push(backed_up.backup)).is_ok()
     }
 

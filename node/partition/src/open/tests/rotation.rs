@@ -133,9 +133,9 @@ impl Active {
         self.hsm.update_key(&permit, &self.intent().await, update).await.unwrap();
     }
 
-    fn back_up(&self, name: &str) -> Vec<u8> {
+    async fn back_up(&self, name: &str) -> Vec<u8> {
         let permit = self.permit::<act::KeysBackup>(&format!("/keys/{name}"));
-        self.hsm.back_up_key(&permit).unwrap().backup
+        self.hsm.back_up_key(&permit).await.unwrap().backup
     }
 
     async fn restore(&self, backup: &[u8]) -> Result<(), RestoreRefusal> {
@@ -283,7 +283,7 @@ async fn after_it_old_shares_with_an_old_blob_open_nothing_newer() {
     let (old, new) = (officers(), officers());
     let (active, old_blob) = Active::activated(&old).await;
     active.make("pay", KINDS[0]).await;
-    let earlier = active.back_up("pay");
+    let earlier = active.back_up("pay").await;
     let before = active.keeper.domain().unwrap();
     let (active, done) = active.rotate(&old, &new, None).await;
     let after = active.keeper.domain().unwrap();
@@ -293,9 +293,9 @@ async fn after_it_old_shares_with_an_old_blob_open_nothing_newer() {
     assert!(!kept.windows(32).any(|bytes| bytes == before.secret().expose()), "for opening only");
     assert_eq!(epochs(&old_blob), ["casemate-epoch-1"]);
     assert_eq!(epochs(&done.blob), ["casemate-epoch-1", "casemate-epoch-2"]);
-    let meanwhile = active.back_up("pay");
+    let meanwhile = active.back_up("pay").await;
     let active = active.leave().await;
-    let later = active.back_up("pay");
+    let later = active.back_up("pay").await;
     // Who has the old blob has an HSM of the old epoch: its backups open, and none that follows.
     let thief = Active::recovered(&old_blob, &old).await;
     for newer in [&meanwhile, &later] {
@@ -330,11 +330,11 @@ async fn forgotten_epochs_open_nowhere_and_are_named() {
     let (first, second, third) = (officers(), officers(), officers());
     let (active, _) = Active::activated(&first).await;
     let made = Made::by(&active).await;
-    let of_one = active.back_up("key-0");
+    let of_one = active.back_up("key-0").await;
     let (active, done) = active.rotate(&first, &second, None).await;
     assert_eq!(done.forgotten, None);
     let active = active.leave().await;
-    let of_two = active.back_up("key-0");
+    let of_two = active.back_up("key-0").await;
     for (at, (forget, forgotten, opens)) in
         [(2, vec![1], &of_two), (3, vec![1, 2], &of_two)].into_iter().enumerate()
     {

@@ -1,0 +1,39 @@
+//! Key material on its way into a set of backups, or out of one.
+//!
+//! The engine is asked on the pool: a token takes its time, and may be away.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::content::KeyContent;
+use super::jobs::JobFailure;
+use crate::security_domain::under_present_key;
+use crate::{Hsm, PoolFailure};
+
+impl Hsm {
+    /// The same key with its material under the present key.
+    pub(super) async fn carried(&self, content: KeyContent) -> Result<KeyContent, JobFailure> {
+        let content = Arc::new(content);
+        let job = {
+            let (engine, content) = (Arc::clone(&self.engine), Arc::clone(&content));
+            move || under_present_key(&*engine, &content)
+        };
+        let done = match self.on_pool(Uuid::nil(), job).await {
+            // A job of an hour does not end because others ask for much at this moment.
+            Err(PoolFailure::Busy(_)) => under_present_key(&*self.engine, &content),
+            done => done?,
+        };
+        done.map_err(|cause| JobFailure::Material { key: content.key.name.clone(), cause })
+    }
+
+    /// The same, of a key that a backup brings: one that this HSM's engine could not use is refused.
+    pub(super) async fn taken_in(&self, content: KeyContent) -> Result<KeyContent, JobFailure> {
+        let mut specs = content.versions.iter().map(|version| version.spec);
+        if let Some(spec) = specs.find(|spec| !self.engine.supports(*spec)) {
+            let (engine, why) = (self.engine.name(), self.engine.why_not(spec));
+            return Err(JobFailure::Unsupported { key: content.key.name, engine, why });
+        }
+        self.carried(content).await
+    }
+}
