@@ -25,9 +25,11 @@ pub(crate) const DIGEST_LENGTH: OperationError =
 /// Length of the material key, in bytes.
 const KEY_BYTES: usize = 32;
 
-/// Of a token that a rotation of the security domain is refused with, too.
+/// Of a token that a rotation of the security domain is refused with.
 const NO_REWRAP: &str = ": the token does not wrap again what it has unwrapped, so material of an \
                          earlier epoch stays outside";
+/// The same, in words that go on after "so the secret stays".
+const NO_AGAIN: &str = ": its token must wrap again what it has unwrapped";
 
 /// The material key of an earlier epoch of the security domain.
 pub struct EarlierKey {
@@ -70,11 +72,11 @@ impl Pkcs11Engine {
         let present = secrets(material_key);
         let (epochs, earlier): (Vec<u32>, Vec<Secrets>) =
             earlier.into_iter().map(|key| (key.epoch, secrets(key.material_key))).unzip();
-        let exchanges = token.enrol(&present, &earlier)?;
+        token.enrol(&present, &earlier)?;
         let token = Arc::new(token);
         // What the token refuses then is an answer and no fault; the log gets the sum of it.
         let quiet = tracing::subscriber::NoSubscriber::default();
-        let abilities = tracing::subscriber::with_default(quiet, || trial::run(&token, exchanges));
+        let abilities = tracing::subscriber::with_default(quiet, || trial::run(&token));
         abilities.log(token.label());
         let earlier = epochs.into_iter().zip(earlier).map(|(epoch, secrets)| Earlier {
             epoch,
@@ -170,7 +172,10 @@ impl Engine for Pkcs11Engine {
     }
 
     fn rewraps(&self) -> Result<(), &'static str> {
-        self.abilities.rewraps
+        if !self.abilities.rewraps {
+            return Err(NO_AGAIN);
+        }
+        self.token.exchanges()
     }
 
     fn rewrap(
@@ -183,7 +188,7 @@ impl Engine for Pkcs11Engine {
         if under == Under::Present {
             return Ok(None);
         }
-        if !self.abilities.wraps_again {
+        if !self.abilities.rewraps {
             return Err(EngineError::Unsupported(NO_REWRAP));
         }
         let again = make::rewrap(&self.token, spec, &stored, under)?;

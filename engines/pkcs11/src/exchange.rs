@@ -3,7 +3,8 @@
 //!
 //! At the first start of a new epoch the token holds two keys more for a moment, the new wrapping
 //! key and the one before it in its earlier form, and then one of them is destroyed. The epoch
-//! counts by then: a token that refuses any of that must be known before.
+//! counts by then: a token that refuses any of that must be known before. So it is tried whenever
+//! an epoch is to begin, for a token that had room at the start of the HSM may have none now.
 
 use casemate_engine_port::Secret;
 use casemate_engine_soft::random;
@@ -11,6 +12,7 @@ use cryptoki::error::Error;
 use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::Session;
 
+use crate::fault::Fault;
 use crate::template::{self, Template};
 
 /// Keys that a new epoch puts into the token before it destroys one.
@@ -25,6 +27,10 @@ pub(crate) const NO_ROOM: &str = ": its token must take in two keys more, as sec
                                   that stay; the operator must make room in it, or look at its log";
 pub(crate) const KEEPS: &str = ": its token must let its user destroy a wrapping key; the operator \
                                 must look at the rights of the token's user";
+pub(crate) const AWAY: &str = ": its token cannot be reached now; try again when it answers";
+
+/// Whether the token does it, or why not; a fault where it cannot be asked.
+type Tried = Result<Result<(), &'static str>, Fault>;
 
 /// The objects of a token, as far as this needs them.
 pub(crate) trait Objects {
@@ -52,16 +58,20 @@ impl Objects for Session {
     }
 }
 
-/// Puts two keys in and destroys them, and says why that failed. What a start that was cut off left
+/// Puts two keys in and destroys them, and says why that failed. What a trial that was cut off left
 /// there goes first: so a token that keeps them holds two at most.
-pub(crate) fn try_out(token: &impl Objects) -> Result<(), &'static str> {
-    clear(token)?;
+pub(crate) fn try_out(token: &impl Objects) -> Tried {
+    if let Err(why) = clear(token)? {
+        return Ok(Err(why));
+    }
     let made: Result<Vec<_>, Error> = (0..KEYS).map(|_| create(token)).collect();
-    clear(token)?;
-    made.map(drop).map_err(|error| {
-        tracing::warn!(%error, "the token takes no more keys in");
-        NO_ROOM
-    })
+    if let Err(why) = clear(token)? {
+        return Ok(Err(why));
+    }
+    match made {
+        Ok(_) => Ok(Ok(())),
+        Err(error) => because(error, NO_ROOM),
+    }
 }
 
 fn create<T: Objects>(token: &T) -> Result<T::Object, Error> {
@@ -72,18 +82,31 @@ fn create<T: Objects>(token: &T) -> Result<T::Object, Error> {
 }
 
 /// Destroys them all, and looks whether they have gone.
-fn clear(token: &impl Objects) -> Result<(), &'static str> {
+fn clear(token: &impl Objects) -> Tried {
     let trial_keys = template::trial_keys();
     let destroyed = token.find(&trial_keys).and_then(|found| {
         found.into_iter().try_for_each(|object| token.destroy(object))?;
         Ok(token.find(&trial_keys)?.is_empty())
     });
     match destroyed {
-        Ok(true) => return Ok(()),
-        Ok(false) => tracing::warn!("the token keeps a key that was destroyed"),
-        Err(error) => tracing::warn!(%error, "the token does not let its user destroy a key"),
+        Ok(true) => Ok(Ok(())),
+        Ok(false) => {
+            tracing::warn!("the token keeps a key that was destroyed");
+            Ok(Err(KEEPS))
+        }
+        Err(error) => because(error, KEEPS),
     }
-    Err(KEEPS)
+}
+
+/// The reason, unless it is only that the token is lost.
+fn because(error: Error, why: &'static str) -> Tried {
+    let text = error.to_string();
+    let fault = Fault::from(error);
+    if fault.is_lost_token() {
+        return Err(fault);
+    }
+    tracing::warn!(error = text, "the token does not exchange wrapping keys");
+    Ok(Err(why))
 }
 
 #[cfg(test)]
@@ -108,6 +131,7 @@ mod tests {
         Does,
         Refuses,
         OnlySaysSo,
+        IsLost,
     }
 
     impl Fake {
@@ -147,6 +171,9 @@ mod tests {
                     return Err(Error::Pkcs11(RvError::ActionProhibited, Function::DestroyObject));
                 }
                 OnDestroy::OnlySaysSo => {}
+                OnDestroy::IsLost => {
+                    return Err(Error::Pkcs11(RvError::DeviceRemoved, Function::DestroyObject));
+                }
             }
             Ok(())
         }
@@ -158,9 +185,9 @@ mod tests {
         let stays = [Attribute::Label(b"another".to_vec())];
         let with_another = Fake::new(KEYS + 1, OnDestroy::Does);
         with_another.create(&stays).unwrap();
-        assert_eq!(try_out(&token), Ok(()));
+        assert_eq!(try_out(&token).unwrap(), Ok(()));
         assert_eq!((token.made.get(), token.left()), (KEYS, 0));
-        assert_eq!(try_out(&with_another), Ok(()));
+        assert_eq!(try_out(&with_another).unwrap(), Ok(()));
         assert_eq!(with_another.find(&stays).unwrap(), [1], "what is not of the trial is left");
     }
 
@@ -168,7 +195,7 @@ mod tests {
     fn a_token_without_room_for_both_is_known_and_keeps_nothing() {
         for room in 0..KEYS {
             let token = Fake::new(room, OnDestroy::Does);
-            assert_eq!(try_out(&token), Err(NO_ROOM), "{room}");
+            assert_eq!(try_out(&token).unwrap(), Err(NO_ROOM), "{room}");
             assert_eq!(token.left(), 0, "{room}");
         }
     }
@@ -178,17 +205,23 @@ mod tests {
         for on_destroy in [OnDestroy::Refuses, OnDestroy::OnlySaysSo] {
             let token = Fake::new(100, on_destroy);
             for start in 0..5 {
-                assert_eq!(try_out(&token), Err(KEEPS), "{on_destroy:?} {start}");
+                assert_eq!(try_out(&token).unwrap(), Err(KEEPS), "{on_destroy:?} {start}");
                 assert_eq!(token.left(), KEYS, "{on_destroy:?} {start}");
             }
         }
     }
 
     #[test]
-    fn what_a_start_that_was_cut_off_left_goes_first() {
+    fn a_token_that_is_lost_meanwhile_is_no_token_that_refuses() {
+        let token = Fake::new(KEYS, OnDestroy::IsLost);
+        assert!(matches!(try_out(&token), Err(fault) if fault.is_lost_token()));
+    }
+
+    #[test]
+    fn what_a_trial_that_was_cut_off_left_goes_first() {
         let token = Fake::new(KEYS, OnDestroy::Does);
         create(&token).unwrap();
-        assert_eq!(try_out(&token), Ok(()));
+        assert_eq!(try_out(&token).unwrap(), Ok(()));
         assert_eq!(token.left(), 0);
     }
 }

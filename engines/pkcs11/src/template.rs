@@ -72,6 +72,7 @@ impl Template {
             Attribute::Decrypt(false),
             Attribute::Sign(false),
             Attribute::Verify(false),
+            Attribute::Derive(false),
             Attribute::Wrap(wraps),
             Attribute::Unwrap(true),
             Attribute::Value(key.expose().to_vec()),

@@ -13,7 +13,7 @@ use cryptoki::slot::{Limit, Slot};
 use cryptoki::types::AuthPin;
 use parking_lot::{Mutex, RwLock};
 
-use crate::exchange;
+use crate::exchange::{self, AWAY};
 use crate::fault::{ABSENT, Fault};
 use crate::pin;
 use crate::sessions::{Lent, OfSlot, Sessions};
@@ -219,20 +219,24 @@ impl Token {
     }
 
     /// The first connection: finds the wrapping keys or puts them in, and proves that they are the
-    /// ones. Answers whether the token could exchange them for those of a new epoch, or why not.
-    pub(crate) fn enrol(
-        &self,
-        secrets: &Secrets,
-        earlier: &[Secrets],
-    ) -> Result<Result<(), &'static str>, TokenError> {
+    /// ones.
+    pub(crate) fn enrol(&self, secrets: &Secrets, earlier: &[Secrets]) -> Result<(), TokenError> {
         let mut link = self.link.write();
         let (slot, session) = self.log_in(&mut link)?;
         let (keys, known) = wrapping::establish(&session, secrets, earlier, &self.label)?;
-        let exchanges = exchange::try_out(&session);
         // Set once, by the one caller that makes the engine.
         let _ = self.known.set(known);
         self.live(&mut link, slot, session, keys);
-        Ok(exchanges)
+        Ok(())
+    }
+
+    /// Whether the token could exchange its wrapping keys for those of a new epoch, or why not:
+    /// tried now.
+    pub(crate) fn exchanges(&self) -> Result<(), &'static str> {
+        self.with_writer(|bound| exchange::try_out(bound.session)).unwrap_or_else(|fault| {
+            tracing::warn!(?fault, "the token was not tried for a new epoch");
+            Err(AWAY)
+        })
     }
 
     /// Whether the token opens what was wrapped like this.

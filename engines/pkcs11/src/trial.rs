@@ -25,8 +25,6 @@ const NO_RSA: &str = ": the token cannot make an RSA key, wrap it and use it wit
                       of such keys (PKCS #1, PSS and OAEP, or the raw private operation)";
 const RSA_TOO_LARGE: &str = ": the token makes RSA keys of smaller sizes only";
 const NO_CURVE: &str = ": the token cannot make a key on this curve, wrap it and sign with it";
-/// Why a new epoch cannot begin, in words that go on after "so the secret stays".
-const NO_AGAIN: &str = ": its token must wrap again what it has unwrapped";
 const NO_OCT: &str = ": the token cannot make an AES key of this size, wrap it and use it with \
                       every algorithm of such keys (GCM, CBC, single blocks, HMAC)";
 
@@ -41,9 +39,7 @@ pub(crate) struct Abilities {
     /// Whether private keys are taken in.
     pub(crate) imports: bool,
     /// Whether what was unwrapped is wrapped again, for every kind of key that is held.
-    pub(crate) wraps_again: bool,
-    /// Whether that and everything else works that a new epoch needs, or why not.
-    pub(crate) rewraps: Result<(), &'static str>,
+    pub(crate) rewraps: bool,
 }
 
 impl Abilities {
@@ -62,12 +58,12 @@ impl Abilities {
         let refused: Vec<KeySpec> =
             KeySpec::all().filter(|spec| self.refusal(*spec).is_some()).collect();
         let (oaep, mac, imports, rewraps) = (self.oaep, self.mac, self.imports, self.rewraps);
-        tracing::info!(token, ?refused, ?oaep, ?mac, imports, ?rewraps, "the token was tried");
+        tracing::info!(token, ?refused, ?oaep, ?mac, imports, rewraps, "the token was tried");
     }
 }
 
-/// Tries everything. Whether the token exchanges its wrapping keys has been tried already.
-pub(crate) fn run(token: &Arc<Token>, exchanges: Result<(), &'static str>) -> Abilities {
+/// Tries everything.
+pub(crate) fn run(token: &Arc<Token>) -> Abilities {
     let (oaep, rsa_rewraps) = oaep_ways(token).unzip();
     let rsa_bits_max = oaep.map(|_| rsa_bits_max(token));
     let curves: Vec<Curve> =
@@ -83,25 +79,16 @@ pub(crate) fn run(token: &Arc<Token>, exchanges: Result<(), &'static str>) -> Ab
     let made_mac = mac.unwrap_or(Mac::Own);
     let one_of_each =
         [curves.first().copied().map(KeySpec::Ec), sizes.first().copied().map(KeySpec::Oct)];
-    let wraps_again = rsa_rewraps.unwrap_or(true)
+    let rewraps = rsa_rewraps.unwrap_or(true)
         && one_of_each.into_iter().flatten().all(|spec| rewraps(token, spec, made_mac));
     Abilities {
         rsa_bits_max,
         curves,
         sizes,
-        wraps_again,
-        rewraps: all_of(wraps_again, exchanges),
+        rewraps,
         oaep: oaep.unwrap_or(OaepWays { sha1: Oaep::InToken, sha256: Oaep::InToken }),
         mac: made_mac,
         imports: imports(token),
-    }
-}
-
-/// What a new epoch needs of the token.
-fn all_of(wraps_again: bool, exchanges: Result<(), &'static str>) -> Result<(), &'static str> {
-    match wraps_again {
-        true => exchanges,
-        false => Err(NO_AGAIN),
     }
 }
 
@@ -223,7 +210,6 @@ fn imports(token: &Token) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::{KEEPS, NO_ROOM};
 
     fn abilities() -> Abilities {
         Abilities {
@@ -233,18 +219,8 @@ mod tests {
             oaep: OaepWays { sha1: Oaep::InToken, sha256: Oaep::Here },
             mac: Mac::Own,
             imports: true,
-            wraps_again: true,
-            rewraps: Ok(()),
+            rewraps: true,
         }
-    }
-
-    #[test]
-    fn a_new_epoch_needs_all_of_it() {
-        assert_eq!(all_of(true, Ok(())), Ok(()));
-        assert_eq!(all_of(false, Ok(())), Err(NO_AGAIN));
-        assert_eq!(all_of(true, Err(KEEPS)), Err(KEEPS));
-        assert_eq!(all_of(true, Err(NO_ROOM)), Err(NO_ROOM));
-        assert!(all_of(false, Err(KEEPS)).is_err());
     }
 
     #[test]

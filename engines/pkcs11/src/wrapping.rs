@@ -445,7 +445,8 @@ enum Wraps {
 
 /// Whether the key says of itself that it can be neither read nor changed nor used for more than it
 /// is there for: a key that also decrypts would open every wrapped key to whoever holds the PIN.
-/// What it does not say counts as otherwise.
+/// What it does not say counts as otherwise. So would one that derives: what AES encrypts of chosen
+/// blocks becomes a key that can be read, and that is the key stream of GCM.
 fn is_guarded(session: &Session, key: ObjectHandle, wraps: Wraps) -> bool {
     let wanted = [
         Attribute::Private(true),
@@ -457,9 +458,12 @@ fn is_guarded(session: &Session, key: ObjectHandle, wraps: Wraps) -> bool {
         Attribute::Sign(false),
         Attribute::Wrap(matches!(wraps, Wraps::Yes)),
     ];
-    let asked: Vec<AttributeType> = wanted.iter().map(Attribute::attribute_type).collect();
-    let told = session.get_attributes(key, &asked);
-    told.is_ok_and(|told| wanted.iter().all(|wanted| told.contains(wanted)))
+    let mut asked: Vec<AttributeType> = wanted.iter().map(Attribute::attribute_type).collect();
+    // A key that an earlier release put in was given no answer to that; the standard's is no.
+    asked.push(AttributeType::Derive);
+    session.get_attributes(key, &asked).is_ok_and(|told| {
+        wanted.iter().all(|wanted| told.contains(wanted)) && !told.contains(&Attribute::Derive(true))
+    })
 }
 
 #[cfg(test)]

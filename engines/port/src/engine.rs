@@ -65,9 +65,10 @@ pub trait Engine: Send + Sync + 'static {
         place: &Place,
     ) -> Result<Arc<dyn KeyHandle>, EngineError>;
 
-    /// Whether a new epoch of the security domain can begin: whether [`Engine::rewrap`] can change
-    /// what material is wrapped under. Else why not, for the caller, in words that go on after "so
-    /// the secret stays".
+    /// Whether a new epoch of the security domain can begin now: whether [`Engine::rewrap`] can
+    /// change what material is wrapped under, and the engine can keep another material key. Else
+    /// why not, for the caller, in words that go on after "so the secret stays". May try it out:
+    /// it blocks, and is called when an epoch is to begin, before anything of it is kept.
     fn rewraps(&self) -> Result<(), &'static str> {
         Err("")
     }

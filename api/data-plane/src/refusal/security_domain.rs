@@ -134,6 +134,7 @@ fn rotate(refusal: &RotateRefusal) -> Problem {
         RotateRefusal::Seal(_) | RotateRefusal::NoDomain => Problem::internal(),
         RotateRefusal::Keeper(error) => keeper(error),
         RotateRefusal::Reseal(error) => reseal(error),
+        RotateRefusal::Pool(failure) => pool(failure),
         RotateRefusal::Commit(refusal) => commit(refusal),
     }
 }

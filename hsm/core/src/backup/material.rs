@@ -27,7 +27,7 @@ impl Hsm {
         done.map_err(|cause| JobFailure::Material { key: content.key.name.clone(), cause })
     }
 
-    /// The same, of a key that a backup brings: one that this HSM's engine could not use is refused.
+    /// The same, of a key that a backup brings: one that the engine could not use is refused.
     pub(super) async fn taken_in(&self, content: KeyContent) -> Result<KeyContent, JobFailure> {
         let mut specs = content.versions.iter().map(|version| version.spec);
         if let Some(spec) = specs.find(|spec| !self.engine.supports(*spec)) {

@@ -22,7 +22,7 @@ use crate::backup::JobId;
 use crate::commit::CommitRefusal;
 use crate::rbac::{NotAuthorized, Permit, act};
 use crate::state::Applied;
-use crate::{Escalation, Hsm, UnixSeconds, records};
+use crate::{Escalation, Hsm, PoolFailure, UnixSeconds, records};
 
 /// Why no new epoch began. Nothing was changed, unless it says so.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +97,9 @@ pub enum RotateRefusal {
     /// The store.
     #[error(transparent)]
     Reseal(#[from] ResealFailure),
+    /// Too much costly work is waiting.
+    #[error(transparent)]
+    Pool(#[from] PoolFailure),
     /// Not stored.
     #[error(transparent)]
     Commit(#[from] CommitRefusal),
@@ -169,6 +172,9 @@ impl Hsm {
     ) -> Result<Rotated, RotateRefusal> {
         let _turn = self.alone("security-domain").await?;
         let domain = keeper.domain().ok_or(RotateRefusal::NoDomain)?;
+        let engine = Arc::clone(&self.engine);
+        let goes_on = self.on_pool(permit.principal().id, move || engine.rewraps()).await?;
+        goes_on.map_err(|why| RotateRefusal::Engine { engine: self.engine.name(), why })?;
         let asked = self.may_rotate(request, &domain, keeper)?;
         let next = keeper.next_epoch(asked.forget_before).ok_or(RotateRefusal::TooManyEpochs)?;
         let (made, by) = (self.now(), permit.principal().id);
@@ -217,9 +223,6 @@ impl Hsm {
         keeper: &dyn Keeper,
     ) -> Result<Asked, RotateRefusal> {
         let rotation = request.rotation.ok_or(RotateRefusal::NotARotation)?;
-        if let Err(why) = self.engine.rewraps() {
-            return Err(RotateRefusal::Engine { engine: self.engine.name(), why });
-        }
         if keeper.leaving().is_some() || self.store.behind() > 0 {
             return Err(RotateRefusal::UnderWay { epoch: domain.epoch() });
         }

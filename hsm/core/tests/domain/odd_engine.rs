@@ -27,7 +27,7 @@ pub(crate) struct OddEngine {
     pub(crate) odd: Mutex<Odd>,
     /// How often material was to be wrapped anew.
     pub(crate) asked: AtomicUsize,
-    /// The threads on which it was.
+    /// The threads on which it was, or on which an epoch was to begin.
     pub(crate) threads: Mutex<Vec<ThreadId>>,
 }
 
@@ -82,6 +82,7 @@ impl Engine for OddEngine {
     }
 
     fn rewraps(&self) -> Result<(), &'static str> {
+        self.threads.lock().unwrap().push(thread::current().id());
         self.odd().no_rewrap.map_or(Ok(()), Err)
     }
 

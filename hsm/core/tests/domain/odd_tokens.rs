@@ -65,6 +65,8 @@ async fn an_engine_that_cannot_wrap_anew_begins_no_epoch() {
     assert_eq!(*keeper.reopened.lock().unwrap(), 0);
     assert_eq!((bench.store.commits(), bench.store.paths()), before);
     assert!(bench.hsm.last_turn().is_none());
+    let threads = std::mem::take(&mut *engine.threads.lock().unwrap());
+    assert!(!threads.is_empty() && !threads.contains(&thread::current().id()), "on the pool");
     demand(&bench, &signed).await;
     *engine.odd.lock().unwrap() = Odd::default();
     rotate(&bench, &keeper, &request).await.unwrap();

@@ -84,6 +84,7 @@ pub(crate) struct Planted {
     pub(crate) extractable: bool,
     pub(crate) decrypts: bool,
     pub(crate) signs: bool,
+    pub(crate) derives: bool,
     pub(crate) modifiable: bool,
     pub(crate) private: bool,
     pub(crate) destroyable: bool,
@@ -97,6 +98,7 @@ impl Planted {
             extractable: false,
             decrypts: false,
             signs: false,
+            derives: false,
             modifiable: false,
             private: true,
             destroyable: true,
@@ -104,13 +106,14 @@ impl Planted {
     }
 
     /// Each with one thing otherwise.
-    pub(crate) fn wrong(wraps: bool) -> [Self; 6] {
+    pub(crate) fn wrong(wraps: bool) -> [Self; 7] {
         let right = Self::right(wraps);
         [
             Self { wraps: !wraps, ..right },
             Self { extractable: true, ..right },
             Self { decrypts: true, ..right },
             Self { signs: true, ..right },
+            Self { derives: true, ..right },
             Self { modifiable: true, ..right },
             Self { private: false, ..right },
         ]
@@ -140,6 +143,7 @@ pub(crate) fn plant_labelled(
         Attribute::Decrypt(what.decrypts),
         Attribute::Sign(what.signs),
         Attribute::Verify(what.signs),
+        Attribute::Derive(what.derives),
         Attribute::Wrap(what.wraps),
         Attribute::Unwrap(true),
         Attribute::Value(value),

@@ -387,15 +387,18 @@ pub(crate) fn a_token_that_keeps_keys_serves_and_begins_no_epoch(given: &Given) 
     let free = engine(given);
     assert_eq!(free.rewraps(), Ok(()), "the control");
     demand_ids(&beside(given, true), &[(ONE, ID)], "the trial leaves nothing");
-    drop(free);
     let kept = Planted { destroyable: false, ..Planted::right(false) };
     let session = beside(given, false);
     plant_labelled(&session, (vec![1; 16], TRIAL_LABEL), kept, vec![9; 32]);
     drop(session);
+    assert!(free.rewraps().is_err(), "it is tried when an epoch is to begin, not at the start");
+    drop(free);
     for start in 0..3 {
         let engine = engine(given);
+        let asks_again = engine.rewraps().expect_err("the token keeps keys");
         let why = engine.rewraps().expect_err("the token keeps keys");
         assert!(why.contains("its token must let its user destroy a wrapping key"), "{why}");
+        assert_eq!(asks_again, why);
         let spec = KeySpec::Ec(Curve::P256);
         let made = engine.generate(spec, &place()).expect("everything else is served");
         Proof::of(&engine, made);
