@@ -462,7 +462,8 @@ fn is_guarded(session: &Session, key: ObjectHandle, wraps: Wraps) -> bool {
     // A key that an earlier release put in was given no answer to that; the standard's is no.
     asked.push(AttributeType::Derive);
     session.get_attributes(key, &asked).is_ok_and(|told| {
-        wanted.iter().all(|wanted| told.contains(wanted)) && !told.contains(&Attribute::Derive(true))
+        wanted.iter().all(|wanted| told.contains(wanted))
+            && !told.contains(&Attribute::Derive(true))
     })
 }
 

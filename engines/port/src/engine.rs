@@ -70,7 +70,7 @@ pub trait Engine: Send + Sync + 'static {
     /// why not, for the caller, in words that go on after "so the secret stays". May try it out:
     /// it blocks, and is called when an epoch is to begin, before anything of it is kept.
     fn rewraps(&self) -> Result<(), &'static str> {
-        Err("")
+        Err(": it wraps no key anew; the operator must choose an engine that does")
     }
 
     /// Wraps material under the present material key that is wrapped under an earlier one. `None`

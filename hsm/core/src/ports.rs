@@ -7,7 +7,9 @@ use uuid::Uuid;
 /// Threads for work that would hold up a connection's worker.
 pub trait Pool: Send + Sync + 'static {
     /// Queues the job for this principal; it runs once. The pool's time is shared out by principal.
-    /// Refused when too much is queued, altogether or for this one.
+    /// Refused when too much is queued, altogether or for this one. The HSM's own work comes as
+    /// that of the nil principal, one job after another; how much others queued does not matter to
+    /// it.
     fn run(&self, caller: Uuid, job: Box<dyn FnOnce() + Send>) -> Result<(), PoolBusy>;
 
     /// Told of each request's principal and cost; answers whether work of this cost should leave

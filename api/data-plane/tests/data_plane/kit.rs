@@ -15,7 +15,7 @@ use casemate_data_plane::{
     Config, ConnectionFacts, Copies, CopyMissing, DataPlane, ExternalName, Limits, Serving,
     SinkStatus,
 };
-use casemate_engine_port::{Cost, Secret};
+use casemate_engine_port::{Cost, Engine, Secret};
 use casemate_engine_soft::SoftEngine;
 use casemate_engine_soft::backup::BackupKeys;
 use casemate_engine_soft::domain::{DomainKeys, RecordCipher};
@@ -42,6 +42,7 @@ use uuid::Uuid;
 
 use crate::keeper::PlayedKeeper;
 use crate::shelf::Shelf;
+use crate::stuck::Stuck;
 
 pub(crate) const URL: &str = "https://dev.managedhsm.localhost:8443";
 pub(crate) const HOST: &str = "dev.managedhsm.localhost:8443";
@@ -67,6 +68,8 @@ pub(crate) struct Setup {
     pub(crate) escalation: Escalation,
     /// What was lost of a log before this one.
     pub(crate) audit_lost: Option<&'static str>,
+    /// Why the engine cannot go on under another secret.
+    pub(crate) stuck: Option<&'static str>,
 }
 
 impl Default for Setup {
@@ -80,6 +83,7 @@ impl Default for Setup {
             activated: true,
             escalation: Escalation::Strict,
             audit_lost: None,
+            stuck: None,
         }
     }
 }
@@ -139,8 +143,12 @@ impl World {
         let cipher = Arc::new(Cipher(RecordCipher::new(record, head)));
         let identity = StoreIdentity { hsm: [1; 16], epoch: 1 };
         let store = SealedStore::create(store, cipher, identity).await.unwrap();
+        let engine: Arc<dyn Engine> = Arc::new(SoftEngine::new(material).unwrap());
         let ports = Ports {
-            engine: Arc::new(SoftEngine::new(material).unwrap()),
+            engine: match setup.stuck {
+                Some(why) => Arc::new(Stuck { engine, why }),
+                None => engine,
+            },
             store,
             backup: Arc::new(Backups(BackupKeys::new(1, backup))),
             clock: Arc::<HandClock>::clone(&clock),

@@ -43,6 +43,7 @@ mod security_domain;
 mod settings;
 #[cfg(test)]
 mod shelf;
+mod stuck;
 #[cfg(test)]
 mod traces;
 mod usage;

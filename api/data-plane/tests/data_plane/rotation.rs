@@ -122,6 +122,30 @@ async fn a_seal_that_cannot_be_written_changes_nothing() {
 }
 
 #[tokio::test]
+async fn an_engine_that_cannot_go_on_is_a_conflict_before_anything_is_changed() {
+    let why = ": its token must take in two keys more";
+    let world = World::with(Setup { stuck: Some(why), ..Setup::default() }).await;
+    let first = world.call("POST", DOWNLOAD, body(&quorum(0..3), Vec::new(), None)).await;
+    assert_eq!(first.status, 202, "{}", first.text);
+    let asked = approved(&quorum(1..4), 2, rotation(2, None), &[0, 1]);
+    for _ in 0..2 {
+        let reply = world.call("POST", ROTATE, asked.clone()).await;
+        assert_eq!(reply.code(), (409, "Conflict".to_owned()), "{}", reply.text);
+        let message = reply.message();
+        assert!(
+            message.contains("The engine 'pkcs11' cannot go on under another secret"),
+            "{message}"
+        );
+        assert!(message.contains(&format!("so the secret stays{why}")), "{message}");
+    }
+    assert_eq!(world.keeper.prepared.load(Ordering::SeqCst), 0, "the seal is as it was");
+    assert!(!world.keeper.is_reopened.load(Ordering::SeqCst));
+    assert_eq!(world.call("GET", PENDING, Value::Null).await.status, 404, "nothing began");
+    let made = world.call("POST", "/keys/k/create", json!({"kty": "EC-HSM"})).await;
+    assert_eq!(made.status, 200, "and it serves: {}", made.text);
+}
+
+#[tokio::test]
 async fn the_blob_the_status_and_the_record_tell_of_the_new_epoch() {
     let world = held().await;
     let next = quorum(1..4);

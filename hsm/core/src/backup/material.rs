@@ -8,23 +8,16 @@ use uuid::Uuid;
 
 use super::content::KeyContent;
 use super::jobs::JobFailure;
+use crate::Hsm;
 use crate::security_domain::under_present_key;
-use crate::{Hsm, PoolFailure};
 
 impl Hsm {
     /// The same key with its material under the present key.
     pub(super) async fn carried(&self, content: KeyContent) -> Result<KeyContent, JobFailure> {
-        let content = Arc::new(content);
-        let job = {
-            let (engine, content) = (Arc::clone(&self.engine), Arc::clone(&content));
-            move || under_present_key(&*engine, &content)
-        };
-        let done = match self.on_pool(Uuid::nil(), job).await {
-            // A job of an hour does not end because others ask for much at this moment.
-            Err(PoolFailure::Busy(_)) => under_present_key(&*self.engine, &content),
-            done => done?,
-        };
-        done.map_err(|cause| JobFailure::Material { key: content.key.name.clone(), cause })
+        let (engine, key) = (Arc::clone(&self.engine), content.key.name.clone());
+        // As the HSM's own work: a job of an hour does not end because others ask for much.
+        let done = self.on_pool(Uuid::nil(), move || under_present_key(&*engine, &content)).await?;
+        done.map_err(|cause| JobFailure::Material { key, cause })
     }
 
     /// The same, of a key that a backup brings: one that the engine could not use is refused.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 
-use casemate_engine_port::{Curve, EngineError, KeySpec};
+use casemate_engine_port::{Curve, Engine, EngineError, KeySpec};
 use casemate_hsm::backup::{JobFailure, JobState};
 use casemate_hsm::keys::RestoreRefusal;
 use casemate_hsm::rbac::act;
@@ -28,10 +28,10 @@ async fn with(
     odd: Odd,
 ) -> (Bench, Arc<OddEngine>) {
     let mut engine = None;
-    let around = |inner| {
+    let around = |inner| -> Arc<dyn Engine> {
         let around = OddEngine::around(inner, odd);
         engine = Some(Arc::clone(&around));
-        around as Arc<dyn casemate_engine_port::Engine>
+        around
     };
     let bench = bench.restart_around(newest, before, around).await;
     (bench, engine.unwrap())
@@ -100,7 +100,8 @@ async fn what_the_engine_fails_at_is_told_when_all_else_is_done() {
     // The epoch is not left, but nothing else is under it.
     let bench = bench.restart_in((2, NEXT), None).await;
     demand(&bench, &but(&signed, "key-3")).await;
-    let (bench, _) = with(bench, (2, NEXT), None, *engine.odd.lock().unwrap()).await;
+    let odd = *engine.odd.lock().unwrap();
+    let (bench, _) = with(bench, (2, NEXT), None, odd).await;
     assert!(bench.hsm.bring_forward().await.is_err(), "and it is told again");
     let bench = bench.restart_in((2, NEXT), Some((1, DOMAIN))).await;
     bench.hsm.bring_forward().await.unwrap();

@@ -5,7 +5,8 @@
 //! and one of the storm's, not by all of it. What a job takes is not known before it has ended, so
 //! it is charged then. A lane that has been idle begins at the present: nobody saves up time.
 //!
-//! A queue and its lanes are bounded; who has too much waiting is refused, and only he.
+//! A queue and its lanes are bounded; who has too much waiting is refused, and only he. The HSM's
+//! own work, of the nil caller, is bounded by its lane alone: no storm ends a backup or a rotation.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -70,7 +71,8 @@ impl<T> FairQueue<T> {
     /// Lets something wait.
     pub(crate) fn push(&mut self, caller: Uuid, item: T) -> Result<(), PoolBusy> {
         let of_caller = self.lanes.get(&caller).map_or(0, |lane| lane.waiting.len());
-        if of_caller >= self.bounds.caller_max || self.waiting >= self.bounds.all_max {
+        let is_full = self.waiting >= self.bounds.all_max && !caller.is_nil();
+        if of_caller >= self.bounds.caller_max || is_full {
             return Err(PoolBusy);
         }
         self.waiting += 1;
@@ -138,6 +140,22 @@ mod tests {
 
     const STORM: Uuid = Uuid::from_u128(1);
     const OTHER: Uuid = Uuid::from_u128(2);
+
+    #[test]
+    fn callers_do_not_keep_the_hsm_from_its_own_work() {
+        let mut queue = FairQueue::new(Bounds { all_max: 3, caller_max: 2 });
+        for item in 0..2 {
+            queue.push(STORM, item).unwrap();
+        }
+        queue.push(OTHER, 2).unwrap();
+        assert!(queue.push(Uuid::from_u128(3), 3).is_err(), "the control: all is full");
+        queue.push(Uuid::nil(), 4).unwrap();
+        queue.push(Uuid::nil(), 5).unwrap();
+        assert!(queue.push(Uuid::nil(), 6).is_err(), "its own lane is bounded, too");
+        assert_eq!(queue.waiting(), 5);
+        let served: Vec<u32> = std::iter::from_fn(|| queue.pop()).map(|(_, item)| item).collect();
+        assert_eq!(served.len(), 5);
+    }
     const THIRD: Uuid = Uuid::from_u128(3);
     const MS: Duration = Duration::from_millis(1);
 
