@@ -74,6 +74,14 @@ pub(crate) fn try_out(token: &impl Objects) -> Tried {
     }
 }
 
+/// Destroys what a trial left that was cut off. A start does not depend on it: what stays is told of
+/// in the log, and is a refusal when an epoch is to begin.
+pub(crate) fn tidy_up(token: &impl Objects) {
+    if let Err(fault) = clear(token) {
+        tracing::warn!(?fault, "the token was not looked through for keys of a trial");
+    }
+}
+
 fn create<T: Objects>(token: &T) -> Result<T::Object, Error> {
     let (mut id, mut key) = ([0; ID_BYTES], vec![0; KEY_BYTES]);
     random(&mut id);
@@ -215,6 +223,19 @@ mod tests {
     fn a_token_that_is_lost_meanwhile_is_no_token_that_refuses() {
         let token = Fake::new(KEYS, OnDestroy::IsLost);
         assert!(matches!(try_out(&token), Err(fault) if fault.is_lost_token()));
+    }
+
+    #[test]
+    fn what_a_trial_that_was_cut_off_left_goes_at_the_start() {
+        let token = Fake::new(100, OnDestroy::Does);
+        let stays = [Attribute::Label(b"another".to_vec())];
+        token.create(&stays).unwrap();
+        for _ in 0..KEYS {
+            create(&token).unwrap();
+        }
+        tidy_up(&token);
+        assert_eq!(token.find(&[]).unwrap(), token.find(&stays).unwrap());
+        assert_eq!((token.made.get(), token.left()), (KEYS + 1, 1), "and none is made");
     }
 
     #[test]

@@ -224,6 +224,7 @@ impl Token {
         let mut link = self.link.write();
         let (slot, session) = self.log_in(&mut link)?;
         let (keys, known) = wrapping::establish(&session, secrets, earlier, &self.label)?;
+        exchange::tidy_up(&session);
         // Set once, by the one caller that makes the engine.
         let _ = self.known.set(known);
         self.live(&mut link, slot, session, keys);

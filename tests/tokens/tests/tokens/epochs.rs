@@ -387,6 +387,12 @@ pub(crate) fn a_token_that_keeps_keys_serves_and_begins_no_epoch(given: &Given) 
     let free = engine(given);
     assert_eq!(free.rewraps(), Ok(()), "the control");
     demand_ids(&beside(given, true), &[(ONE, ID)], "the trial leaves nothing");
+    drop(free);
+    let session = beside(given, false);
+    plant_labelled(&session, (vec![2; 16], TRIAL_LABEL), Planted::right(false), vec![9; 32]);
+    drop(session);
+    let free = engine(given);
+    demand_ids(&beside(given, true), &[(ONE, ID)], "what a trial left that was cut off has gone");
     let kept = Planted { destroyable: false, ..Planted::right(false) };
     let session = beside(given, false);
     plant_labelled(&session, (vec![1; 16], TRIAL_LABEL), kept, vec![9; 32]);
