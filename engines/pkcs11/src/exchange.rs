@@ -74,8 +74,8 @@ pub(crate) fn try_out(token: &impl Objects) -> Tried {
     }
 }
 
-/// Destroys what a trial left that was cut off. A start does not depend on it: what stays is told of
-/// in the log, and is a refusal when an epoch is to begin.
+/// Destroys what a trial left that was cut off. A start does not depend on it: what stays is told
+/// of in the log, and is a refusal when an epoch is to begin.
 pub(crate) fn tidy_up(token: &impl Objects) {
     if let Err(fault) = clear(token) {
         tracing::warn!(?fault, "the token was not looked through for keys of a trial");

@@ -183,7 +183,7 @@ fn a_kill_at_any_moment_leaves_every_key_and_a_forgotten_epoch_leaves_the_token(
             })
         };
         // The start with the token takes longer than all the rest: it is killed in that, too.
-        thread::sleep(Duration::from_millis(round * round * 60 + random.next() % 20));
+        thread::sleep(Duration::from_millis(round * round * 120 + random.next() % 20));
         let data_dir = dev.data_dir().to_owned();
         let stopped = dev.kill9();
         let answered = asking.join().expect("the thread ends");
@@ -202,7 +202,10 @@ fn a_kill_at_any_moment_leaves_every_key_and_a_forgotten_epoch_leaves_the_token(
         let works = || dev.rest().ask("GET", "/keys").is_ok_and(|answer| answer.status == 200);
         assert!(eventually(DONE_TIMEOUT, works), "it was opened anew");
         made.demand(&mut dev.rest(), &format!("in round {round}"));
-        assert_eq!(kept(&token), before, "the new key in the place of the old one, and no more");
+        // SoftHSM2 that is killed in the midst of C_CreateObject leaves an object without a name
+        // and a value; all that is put in here has a name.
+        let named: Vec<_> = kept(&token).into_iter().filter(|label| !label.is_empty()).collect();
+        assert_eq!(named, before, "the new key in the place of the old one, and no more");
         dev.stop();
         drop(stopped);
     }
