@@ -88,6 +88,13 @@ pub enum Outcome {
     NotFound,
     /// The object is longer than any of a backup.
     TooLong,
+    /// Nothing was put: another object lies there under that name.
+    Taken,
+    /// Not removed, since the target keeps it for a time of its own: why, in words of the
+    /// courier's own.
+    Kept(String),
+    /// Not done, since what opens the target does not allow it: why, in words of the courier's own.
+    Denied(String),
     /// Not done: why, in words of the courier's own.
     Refused(String),
     /// Not done, since the identity got no token: why, in words of the courier's own.

@@ -112,17 +112,21 @@ impl Carrier {
             Ok(object) => (Outcome::Done, object),
             Err(TargetFailure::NotFound) => (Outcome::NotFound, Vec::new()),
             Err(TargetFailure::TooLong) => (Outcome::TooLong, Vec::new()),
+            Err(TargetFailure::Taken) => (Outcome::Taken, Vec::new()),
             Err(failure) => {
                 let name = &order.name;
                 tracing::warn!(name, "an object of a backup was not carried: {}", chain(&failure));
                 self.open = None;
                 let text = failure.to_string();
+                if let TargetFailure::IdentityDenied { .. } = failure {
+                    // Its next token may say more.
+                    self.tokens.forget();
+                }
                 let outcome = match failure {
                     TargetFailure::NoToken(_) => Outcome::NoToken(text),
-                    TargetFailure::IdentityDenied { .. } => {
-                        // Its next token may say more.
-                        self.tokens.forget();
-                        Outcome::Refused(text)
+                    TargetFailure::Kept { .. } => Outcome::Kept(text),
+                    TargetFailure::Denied { .. } | TargetFailure::IdentityDenied { .. } => {
+                        Outcome::Denied(text)
                     }
                     _ => Outcome::Refused(text),
                 };

@@ -77,6 +77,7 @@ impl Schedules {
             }
         };
         let done = hsm.back_up_scheduled(run, &begun, &*self.objects).await;
+        let done = hsm.note_run(run, &begun, done).await;
         if let Err(failure) = &done {
             tracing::warn!(schedule = %run.name(), "no backup was made: {}", chain(failure));
         }
@@ -85,7 +86,7 @@ impl Schedules {
         let made = done.as_ref().ok().map(|made| made.done());
         let details = of_run(run, Some(begun.job()), made);
         let recorded = self.record(RUN, &details, verdict, Some(&intent)).await;
-        hsm.end_run(run, begun, done).await;
+        hsm.end_run(begun, done).await;
         recorded?;
         Ok(())
     }

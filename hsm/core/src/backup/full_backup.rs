@@ -30,6 +30,10 @@ use crate::{Hsm, UnixSeconds};
 /// The object that a check puts and removes.
 const PROBE: &str = "probe";
 
+/// Failures of a schedule's runs in a row after which one is made without a base that cannot be
+/// reached: more than a target that is away for a moment makes.
+const BASE_TRIES: u32 = 3;
+
 /// Keys in one item of a roll.
 const ROLL_KEYS: usize = 1_000;
 
@@ -77,10 +81,32 @@ pub(super) enum Mandate<'a> {
 }
 
 impl Mandate<'_> {
-    fn stands(self, hsm: &Hsm) -> Result<(), JobFailure> {
+    /// The folder, with what opens it at this moment, if this still stands.
+    fn folder(self, hsm: &Hsm, folder: &Folder) -> Result<Folder, JobFailure> {
         match self {
-            Self::Permit(permit) => Ok(hsm.still_authorized(permit)?),
-            Self::Schedule(run) => run.stands(hsm),
+            Self::Permit(permit) => {
+                hsm.still_authorized(permit)?;
+                Ok(folder.clone())
+            }
+            Self::Schedule(run) => {
+                Ok(Folder { target: run.target_now(hsm)?, name: folder.name.clone() })
+            }
+        }
+    }
+
+    /// Whether a full backup is made where the base of an increment cannot be had. A schedule makes
+    /// one where it is gone, is not what it was, or may not be read; where it cannot be reached, it
+    /// fails with that, and makes one when that has not mended itself. Who asks for an increment
+    /// gets that or none.
+    fn takes_full_instead(self, failure: &JobFailure) -> bool {
+        let Self::Schedule(run) = self else { return false };
+        match failure {
+            JobFailure::Object { .. }
+            | JobFailure::Transfer(
+                TransferError::NotFound(_) | TransferError::TooLong | TransferError::Denied(_),
+            ) => true,
+            JobFailure::Transfer(_) => run.failures() >= BASE_TRIES,
+            _ => false,
         }
     }
 }
@@ -165,9 +191,8 @@ impl Hsm {
         begun: &Begun,
         objects: &dyn Objects,
     ) -> Result<Made, JobFailure> {
-        mandate.stands(self)?;
-        let mut set = [0; 16];
-        self.engine.random(&mut set)?;
+        mandate.folder(self, &begun.folder)?;
+        let set = begun.job.id.bits();
         let (snapshot, base) = self.on_base(mandate, begun, objects).await?;
         let since = base.as_ref().map(Foundation::through);
         let (writer, parts) = (PartWriter::default(), Vec::new());
@@ -199,8 +224,7 @@ impl Hsm {
         sending.finish(snapshot.sequence, lineage).await
     }
 
-    /// What is to be backed up, and the set that it is made on. A schedule makes a full backup
-    /// where its base is gone or is not what it was; who asks for an increment gets that or none.
+    /// What is to be backed up, and the set that it is made on.
     async fn on_base(
         &self,
         mandate: Mandate<'_>,
@@ -208,42 +232,36 @@ impl Hsm {
         objects: &dyn Objects,
     ) -> Result<(Snapshot, Option<Foundation>), JobFailure> {
         let Some(folder) = &begun.base else { return Ok((self.snapshot(), None)) };
-        let base = self.base(folder, objects).await;
+        let base = self.base(&mandate.folder(self, folder)?, objects).await;
         let snapshot = self.snapshot();
         let base = base.and_then(|base| {
             base.is_before(snapshot.through).map_err(JobFailure::object(&folder.name))?;
             Ok(base)
         });
-        match (base, mandate) {
-            (Ok(base), _) => Ok((snapshot, Some(base))),
-            (
-                Err(
-                    failure @ (JobFailure::Object { .. }
-                    | JobFailure::Transfer(
-                        TransferError::NotFound(_) | TransferError::TooLong,
-                    )),
-                ),
-                Mandate::Schedule(run),
-            ) => {
-                let (schedule, base) = (run.name(), &folder.name);
-                tracing::warn!(%schedule, base, %failure, "no increment: a full backup is made");
+        match base {
+            Ok(base) => Ok((snapshot, Some(base))),
+            Err(failure) if mandate.takes_full_instead(&failure) => {
+                let base = &folder.name;
+                tracing::warn!(base, %failure, "no increment: a full backup is made");
                 Ok((snapshot, None))
             }
-            (Err(failure), _) => Err(failure),
+            Err(failure) => Err(failure),
         }
     }
 
     /// Looks whether a backup could be made: whether the target takes an object. One that does not
-    /// let it go again, as an immutable target does, takes backups all the same: that is told.
+    /// let it go again, as an immutable target does, or for want of that right, takes backups all
+    /// the same: that is told. The object is like no other: none but it is removed.
     pub async fn check_backup(
         &self,
         begun: &Begun,
         objects: &dyn Objects,
     ) -> Result<Done, JobFailure> {
-        let probe = b"Casemate looks whether a backup can be put here.".to_vec();
-        objects.put(&begun.folder, PROBE, probe).await?;
+        let job = begun.job.id.as_str();
+        let probe = format!("Casemate looks whether a backup can be put here: {job}.");
+        objects.put(&begun.folder, PROBE, probe.into_bytes()).await?;
         let details = match objects.remove(&begun.folder, PROBE).await {
-            Err(TransferError::Refused(why)) => {
+            Err(TransferError::Kept(why) | TransferError::Denied(why)) => {
                 let at = &begun.folder.name;
                 format!("a backup can be put there; the object {at}/{PROBE} stays there: {why}")
             }
@@ -307,8 +325,8 @@ impl Sending<'_> {
         let place = part_place(&self.set, index);
         let sealed = envelope::seal(Sealed::Part, &*self.hsm.backup_cipher, &place, &part.bytes);
         let sealed = sealed.map_err(JobFailure::object(&name))?;
-        self.mandate.stands(self.hsm)?;
-        self.objects.put(self.folder, &name, sealed).await?;
+        let folder = self.mandate.folder(self.hsm, self.folder)?;
+        self.objects.put(&folder, &name, sealed).await?;
         self.parts.push(PartFacts { first_key: part.first_key });
         Ok(())
     }
@@ -332,8 +350,7 @@ impl Sending<'_> {
         let manifest =
             Manifest { set, folder: folder_name, made, sequence, counts, parts, lineage };
         let sealed = manifest.seal(&*hsm.backup_cipher).map_err(JobFailure::object(MANIFEST))?;
-        mandate.stands(hsm)?;
-        objects.put(folder, MANIFEST, sealed).await?;
+        objects.put(&mandate.folder(hsm, folder)?, MANIFEST, sealed).await?;
         let Counts { keys, versions, assignments, definitions } = counts;
         let details = format!(
             "{keys} keys with {versions} versions{of}, {assignments} role assignments, \

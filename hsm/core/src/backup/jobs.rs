@@ -36,6 +36,12 @@ impl JobId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The bits, which name the set that the job makes, too: so what a job has put is known by its
+    /// id for good.
+    pub(super) fn bits(&self) -> [u8; 16] {
+        u128::from_str_radix(&self.0, 16).unwrap_or_default().to_be_bytes()
+    }
 }
 
 /// What a job does.
@@ -268,6 +274,11 @@ impl Begun {
     /// The job, as its start is answered.
     pub fn job(&self) -> &Job {
         &self.job
+    }
+
+    /// The folder that it is about.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
     }
 }
 

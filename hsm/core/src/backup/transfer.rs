@@ -165,6 +165,18 @@ pub enum TransferError {
     /// There is no such object.
     #[error("the target has no object '{0}' there")]
     NotFound(String),
+    /// Another object lies there under that name; it was left as it is.
+    #[error(
+        "the target holds another object '{0}' there, and nothing is ever put over one; use another \
+         container if that happens again"
+    )]
+    Taken(String),
+    /// The target does not let the object go for a time of its own.
+    #[error("{0}")]
+    Kept(String),
+    /// What opens the target does not allow that.
+    #[error("{0}")]
+    Denied(String),
     /// The target or its address was refused, or refuses.
     #[error("{0}")]
     Refused(String),

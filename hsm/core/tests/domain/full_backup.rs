@@ -447,6 +447,16 @@ async fn checks_change_nothing_and_find_what_is_wrong() {
     assert_eq!(job.state, JobState::Succeeded, "an immutable target takes backups");
     assert!(job.details.contains("/probe stays there: no, it is kept"), "{}", job.details);
     shelf.is_immutable.store(false, Ordering::SeqCst);
+    for (asked, what) in [(1, "puts nothing"), (2, "dies under way")] {
+        shelf.asked.store(0, Ordering::SeqCst);
+        shelf.refuse_at.store(asked, Ordering::SeqCst);
+        let made = bench.hsm.begin_backup_check(&permit, &intent, "dev", target()).await.unwrap();
+        let done = bench.hsm.check_backup(&made, &shelf).await;
+        let job = bench.hsm.end_job(made, done).await;
+        let failed = matches!(&job.state, JobState::Failed { message, .. } if message == "no");
+        assert!(failed, "a target that {what}: {:?}", job.state);
+    }
+    shelf.refuse_at.store(0, Ordering::SeqCst);
     let check = async || {
         let permit = bench.permit::<act::RestoreStart>(ROOT, "/");
         let intent = bench.intent().await;

@@ -1,6 +1,7 @@
 //! Schedules: what they make, what they remove, and what becomes of them when something fails.
 
 mod deaths;
+mod faults;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -88,7 +89,8 @@ pub(super) async fn run(bench: &Bench, shelf: &Shelf) -> Option<Job> {
     let run = bench.hsm.due_run()?;
     let begun = bench.hsm.begin_run(&run, &bench.intent().await, "dev").await.unwrap();
     let done = bench.hsm.back_up_scheduled(&run, &begun, shelf).await;
-    Some(bench.hsm.end_run(&run, begun, done).await)
+    let done = bench.hsm.note_run(&run, &begun, done).await;
+    Some(bench.hsm.end_run(begun, done).await)
 }
 
 /// Removes what is due, until nothing is or something fails.
@@ -404,7 +406,8 @@ async fn a_schedule_that_is_ended_while_it_runs_sends_nothing_more() {
             tokio::join!(bench.hsm.back_up_scheduled(&run, &begun, &*shelf), meanwhile);
         assert!(matches!(done, Err(JobFailure::ScheduleEnded)), "{how}");
         assert!(shelf.names().iter().all(|name| !name.ends_with("manifest")), "{how}");
-        let job = bench.hsm.end_run(&run, begun, done).await;
+        let done = bench.hsm.note_run(&run, &begun, done).await;
+        let job = bench.hsm.end_run(begun, done).await;
         assert_eq!(failure(&job).0, "ScheduleEnded");
         if how > 0 {
             assert_eq!((status(&bench).failures, status(&bench).sets), (0, 0), "{how}");

@@ -1,7 +1,7 @@
 //! A target of backups and a place aside, both in memory.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -20,8 +20,14 @@ pub(crate) struct Shelf {
     pub(crate) gate: tokio::sync::Mutex<()>,
     /// Lets nothing go.
     pub(crate) is_immutable: AtomicBool,
+    /// Folders of which it lets nothing go.
+    pub(crate) kept: Mutex<BTreeSet<String>>,
+    /// Why nothing can be read, if that is so.
+    pub(crate) unreadable: Mutex<Option<TransferError>>,
     /// Never answers when so many were asked for; 0 for never.
     pub(crate) hang_at: AtomicUsize,
+    /// The tokens that puts and removals came with, in order.
+    pub(crate) opened: Mutex<Vec<String>>,
     /// What was removed, in order.
     pub(crate) removed: Mutex<Vec<String>>,
 }
@@ -68,11 +74,12 @@ impl Objects for Shelf {
         bytes: Vec<u8>,
     ) -> BoxFuture<'a, Result<(), TransferError>> {
         Box::pin(async move {
+            self.opened.lock().unwrap().push(folder.target.expose_token().to_owned());
             self.pass().await?;
             // As every target does it: nothing is put over another object.
             match self.objects.lock().unwrap().entry(at(folder, name)) {
                 Entry::Vacant(place) => drop(place.insert(bytes)),
-                Entry::Occupied(_) => return Err(TransferError::Refused("it is taken".to_owned())),
+                Entry::Occupied(_) => return Err(TransferError::Taken(name.to_owned())),
             }
             Ok(())
         })
@@ -85,6 +92,9 @@ impl Objects for Shelf {
     ) -> BoxFuture<'a, Result<Vec<u8>, TransferError>> {
         Box::pin(async move {
             self.pass().await?;
+            if let Some(why) = self.unreadable.lock().unwrap().clone() {
+                return Err(why);
+            }
             let found = self.objects.lock().unwrap().get(&at(folder, name)).cloned();
             found.ok_or_else(|| TransferError::NotFound(name.to_owned()))
         })
@@ -96,9 +106,11 @@ impl Objects for Shelf {
         name: &'a str,
     ) -> BoxFuture<'a, Result<(), TransferError>> {
         Box::pin(async move {
+            self.opened.lock().unwrap().push(folder.target.expose_token().to_owned());
             self.pass().await?;
-            if self.is_immutable.load(Ordering::SeqCst) {
-                return Err(TransferError::Refused("no, it is kept".to_owned()));
+            let keeps = self.kept.lock().unwrap().contains(&folder.name);
+            if keeps || self.is_immutable.load(Ordering::SeqCst) {
+                return Err(TransferError::Kept("no, it is kept".to_owned()));
             }
             self.set(&at(folder, name), None);
             self.removed.lock().unwrap().push(at(folder, name));

@@ -108,6 +108,9 @@ fn from_courier() -> Vec<FromCourier> {
         exported(None),
         exported(Some("")),
         report(Outcome::Done),
+        report(Outcome::Taken),
+        report(Outcome::Kept("no".to_owned())),
+        report(Outcome::Denied("no".to_owned())),
         report(Outcome::Refused("no".to_owned())),
         FromCourier::Piece { id: 9, bytes: vec![1, 2, 3] },
     ];

@@ -119,6 +119,9 @@ impl Transfers {
             Outcome::Done => {}
             Outcome::NotFound => return Err(TransferError::NotFound(name.to_owned())),
             Outcome::TooLong => return Err(TransferError::TooLong),
+            Outcome::Taken => return Err(TransferError::Taken(name.to_owned())),
+            Outcome::Kept(why) => return Err(TransferError::Kept(why)),
+            Outcome::Denied(why) => return Err(TransferError::Denied(why)),
             Outcome::Refused(why) => return Err(TransferError::Refused(why)),
             Outcome::NoToken(why) => return Err(TransferError::NoToken(why)),
         }

@@ -12,6 +12,10 @@ use crate::backup::{JobId, Target};
 /// Most sets that are remembered: what a target does not let go is forgotten beyond it.
 const SETS_MAX: usize = 3_000;
 
+/// Most removals in a row that the target refuses before the others have to wait, too: it may let
+/// nothing go at all.
+const PASSED_OVER_MAX: u32 = 16;
+
 /// Most folders of unfinished runs that are remembered.
 const LEFT_MAX: usize = 100;
 
@@ -49,11 +53,15 @@ pub(super) struct Progress {
     pub(super) last_failure: Option<ScheduleFailure>,
     /// Removals that failed since one was done.
     pub(super) removal_failures: u32,
+    /// Those of them that were of one thing alone, and hold up nothing else.
+    #[serde(default)]
+    pub(super) passed_over: u32,
     pub(super) removal_failure: Option<ScheduleFailure>,
     /// The sets that lie there, oldest first.
     pub(super) sets: Vec<SetRecord>,
     /// Folders of runs that came to no end: what they put is no backup.
-    pub(super) left: Vec<String>,
+    #[serde(default)]
+    pub(super) leftovers: Vec<Leftover>,
     /// Sets and folders that lie there and are remembered no longer.
     pub(super) forgotten: u64,
 }
@@ -76,6 +84,35 @@ pub(super) struct SetRecord {
     pub(super) parts: u32,
     /// It is being removed, and no backup any more.
     pub(super) going: bool,
+    /// The target does not let it go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) held: Option<Held>,
+}
+
+/// A folder that a run was to fill which came to no end. What lies in it may be another's: the
+/// run's is what was sealed for its job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Leftover {
+    pub(super) folder: String,
+    pub(super) job: JobId,
+    /// The target does not let it go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) held: Option<Held>,
+}
+
+impl Leftover {
+    pub(super) fn new(folder: String, job: JobId) -> Self {
+        Self { folder, job, held: None }
+    }
+}
+
+/// That a target did not let something go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Held {
+    /// How often it was tried.
+    pub(super) tries: u32,
+    /// When, the last time.
+    pub(super) at: UnixSeconds,
 }
 
 /// Why something was not done.
@@ -131,9 +168,11 @@ pub struct ScheduleStatus {
     pub chains: usize,
     /// Folders of unfinished runs that are yet to be removed.
     pub unfinished: usize,
+    /// Sets and such folders that the target does not let go.
+    pub kept: usize,
     /// Sets and folders that lie there and are remembered no longer.
     pub forgotten: u64,
-    /// Why the last removal failed, until one is done.
+    /// Why the last removal failed, until one is done and the target keeps nothing else.
     pub removal_failure: Option<ScheduleFailure>,
 }
 
@@ -190,7 +229,8 @@ impl ScheduleRecord {
                 last_failure: progress.last_failure.clone(),
                 sets: progress.sets.len(),
                 chains: chains(&progress.sets).len(),
-                unfinished: progress.left.len(),
+                unfinished: progress.leftovers.len(),
+                kept: progress.kept(),
                 forgotten: progress.forgotten,
                 removal_failure: progress.removal_failure.clone(),
             },
@@ -228,12 +268,49 @@ impl Progress {
     }
 
     /// A run came to no end.
-    pub(super) fn leave(&mut self, folder: String) {
-        self.left.push(folder);
-        if self.left.len() > LEFT_MAX {
-            self.left.remove(0);
+    pub(super) fn leave(&mut self, leftover: Leftover) {
+        self.leftovers.push(leftover);
+        if self.leftovers.len() > LEFT_MAX {
+            self.leftovers.remove(0);
             self.forgotten += 1;
         }
+    }
+
+    /// How much the target does not let go.
+    pub(super) fn kept(&self) -> usize {
+        let sets = self.sets.iter().filter(|set| set.held.is_some());
+        sets.count() + self.leftovers.iter().filter(|left| left.held.is_some()).count()
+    }
+
+    /// A removal was done.
+    pub(super) fn removed(&mut self, folder: &str) {
+        self.leftovers.retain(|left| left.folder != folder);
+        self.sets.retain(|set| set.folder != folder);
+        (self.removal_failures, self.passed_over) = (0, 0);
+        if self.kept() == 0 {
+            self.removal_failure = None;
+        }
+    }
+
+    /// A removal failed; `is_of_one`: the target does not let that go, which says nothing of
+    /// others.
+    pub(super) fn not_removed(&mut self, folder: &str, is_of_one: bool, failure: ScheduleFailure) {
+        self.removal_failures = self.removal_failures.saturating_add(1);
+        if is_of_one {
+            self.passed_over = (self.passed_over + 1).min(PASSED_OVER_MAX);
+            let at = failure.at;
+            let again = |held: &Option<Held>| {
+                let tries = held.as_ref().map_or(0, |held| held.tries).saturating_add(1);
+                Some(Held { tries, at })
+            };
+            for left in self.leftovers.iter_mut().filter(|left| left.folder == folder) {
+                left.held = again(&left.held);
+            }
+            for set in self.sets.iter_mut().filter(|set| set.folder == folder) {
+                set.held = again(&set.held);
+            }
+        }
+        self.removal_failure = Some(failure);
     }
 
     /// A run failed.
@@ -256,6 +333,7 @@ mod tests {
             increment: !at.is_multiple_of(7),
             parts: 1,
             going: false,
+            held: None,
         };
         for at in 0..=SETS_MAX {
             progress.add(of(at));
@@ -263,10 +341,11 @@ mod tests {
         assert_eq!((progress.sets.len(), progress.forgotten), (SETS_MAX + 1 - 7, 7));
         assert_eq!(progress.sets.first().unwrap().folder, "f7");
         for at in 0..=LEFT_MAX {
-            progress.leave(format!("l{at}"));
+            let job = JobId::parse(&"0".repeat(32)).unwrap();
+            progress.leave(Leftover::new(format!("l{at}"), job));
         }
-        assert_eq!((progress.left.len(), progress.forgotten), (LEFT_MAX, 8));
-        assert_eq!(progress.left.first().unwrap(), "l1");
+        assert_eq!((progress.leftovers.len(), progress.forgotten), (LEFT_MAX, 8));
+        assert_eq!(progress.leftovers.first().unwrap().folder, "l1");
     }
 
     #[test]
@@ -275,7 +354,8 @@ mod tests {
         for at in 0..=SETS_MAX {
             let (folder, made) = (at.to_string(), UnixSeconds(0));
             let increment = at > 0;
-            progress.add(SetRecord { folder, made, increment, parts: 1, going: false });
+            let (parts, going, held) = (1, false, None);
+            progress.add(SetRecord { folder, made, increment, parts, going, held });
         }
         assert!(progress.sets.is_empty(), "the next one is a full backup");
     }

@@ -5,8 +5,9 @@
 
 use std::ops::Range;
 
-use super::record::SetRecord;
+use super::record::{Held, SetRecord};
 use super::settings::Plan;
+use super::when::next_try;
 use crate::UnixSeconds;
 
 const SECONDS_A_DAY: i64 = 86_400;
@@ -31,24 +32,43 @@ pub(super) fn base<'a>(plan: &Plan, sets: &'a [SetRecord]) -> Option<&'a SetReco
     (length < most).then_some(newest)
 }
 
-/// The chain of which the next set is removed: one of which some were removed already, or else the
-/// oldest that need not be kept.
-pub(super) fn to_remove(plan: &Plan, sets: &[SetRecord], now: UnixSeconds) -> Option<Range<usize>> {
+/// The set that is removed next: the newest of a chain of which some were removed already, or else
+/// of the oldest that need not be kept. One that the target did not let go waits for its time, and
+/// then for those that were tried less often.
+pub(super) fn to_remove<'a>(
+    plan: &Plan,
+    sets: &'a [SetRecord],
+    now: UnixSeconds,
+) -> Option<&'a SetRecord> {
     let chains = chains(sets);
-    let begun = |chain: &&Range<usize>| {
-        sets.get((*chain).clone()).into_iter().flatten().any(|set| set.going)
-    };
-    if let Some(chain) = chains.iter().find(begun) {
-        return Some(chain.clone());
-    }
     let kept = usize::try_from(plan.keep_last).unwrap_or(usize::MAX);
-    let old = chains.get(..chains.len().saturating_sub(kept)).unwrap_or_default();
+    let old = chains.len().saturating_sub(kept);
     let lasts = i64::from(plan.keep_days) * SECONDS_A_DAY;
-    let is_due = |chain: &&Range<usize>| {
-        let newest = sets.get((*chain).clone()).and_then(<[SetRecord]>::last);
-        newest.is_some_and(|newest| now.0.saturating_sub(newest.made.0) >= lasts)
+    let goes = chains.into_iter().enumerate().filter_map(|(at, chain)| {
+        let chain = sets.get(chain)?;
+        let newest = chain.last()?;
+        let is_begun = chain.iter().any(|set| set.going);
+        let is_due = at < old && now.0.saturating_sub(newest.made.0) >= lasts;
+        let may_go = next_try(newest.held.as_ref()) <= now;
+        ((is_begun || is_due) && may_go).then(|| ((tries(newest.held.as_ref()), !is_begun), newest))
+    });
+    goes.min_by_key(|(order, _)| *order).map(|(_, newest)| newest)
+}
+
+/// How often something was tried that the target did not let go.
+pub(super) fn tries(held: Option<&Held>) -> u32 {
+    held.map_or(0, |held| held.tries)
+}
+
+/// Notes that the chain of a set goes.
+pub(super) fn mark_chain(sets: &mut [SetRecord], folder: &str) {
+    let mut chains = chains(sets).into_iter();
+    let holds = |chain: &Range<usize>| {
+        sets.get(chain.clone()).into_iter().flatten().any(|set| set.folder == folder)
     };
-    old.iter().find(is_due).cloned()
+    if let Some(chain) = chains.find(holds) {
+        sets.get_mut(chain).into_iter().flatten().for_each(|set| set.going = true);
+    }
 }
 
 #[cfg(test)]
@@ -74,12 +94,25 @@ mod tests {
             increment: matches!(kind, 'i' | 'j'),
             parts: 1,
             going: matches!(kind, 'f' | 'j'),
+            held: None,
         };
         kinds.chars().enumerate().map(set).collect()
     }
 
+    /// The chain that goes.
     fn goes(kinds: &str, plan: Plan, now: i64) -> Option<Range<usize>> {
-        to_remove(&plan, &sets(kinds), UnixSeconds(now))
+        let mut sets = sets(kinds);
+        let chosen = to_remove(&plan, &sets, UnixSeconds(now))?.folder.clone();
+        let chain = chains(&sets).into_iter().find(|chain| {
+            sets[chain.clone()].last().unwrap().folder == chosen
+        });
+        let chain = chain.expect("it is the newest of its chain");
+        let before: Vec<bool> = sets.iter().map(|set| set.going).collect();
+        mark_chain(&mut sets, &chosen);
+        for (at, set) in sets.iter().enumerate() {
+            assert_eq!(set.going, before[at] || chain.contains(&at), "{at}");
+        }
+        Some(chain)
     }
 
     #[test]
@@ -124,6 +157,31 @@ mod tests {
         assert_eq!(goes("FiFiiF", PLAN, 12 * DAY - 1), Some(0..2));
         let many = Plan { keep_last: 100, ..PLAN };
         assert_eq!(goes("FFFFF", many, i64::MAX), None);
+    }
+
+    #[test]
+    fn what_the_target_keeps_waits_and_holds_up_no_other() {
+        let mut sets = sets("FiFFF");
+        let keep = Plan { keep_last: 1, ..PLAN };
+        let hold = |set: &mut SetRecord, tries| {
+            set.going = true;
+            set.held = Some(Held { tries, at: UnixSeconds(100 * DAY) });
+        };
+        let next = |sets: &[SetRecord], now: i64| {
+            to_remove(&keep, sets, UnixSeconds(now)).map(|set| set.folder.clone())
+        };
+        let first = 100 * DAY;
+        assert_eq!(next(&sets, first).as_deref(), Some("d1"));
+        hold(&mut sets[1], 1);
+        assert_eq!(next(&sets, first).as_deref(), Some("d2"), "the next is not held up");
+        hold(&mut sets[2], 2);
+        assert_eq!(next(&sets, first).as_deref(), Some("d3"));
+        hold(&mut sets[3], 2);
+        assert_eq!(next(&sets, first), None, "each waits, and the newest is kept");
+        assert_eq!(next(&sets, first + 3_600).as_deref(), Some("d1"), "after its hour");
+        assert_eq!(next(&sets, first + 7_200).as_deref(), Some("d1"), "what was tried less often");
+        hold(&mut sets[1], 3);
+        assert_eq!(next(&sets, first + 14_400).as_deref(), Some("d2"), "and then the oldest");
     }
 
     #[test]

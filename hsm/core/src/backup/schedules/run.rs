@@ -8,7 +8,7 @@ use std::sync::Arc;
 use casemate_audit::Recorded;
 
 use super::Making;
-use super::record::{Running, ScheduleFailure, SetRecord};
+use super::record::{Leftover, Running, ScheduleFailure, SetRecord};
 use super::retention::base;
 use super::settings::ScheduleName;
 use super::when::next_run;
@@ -25,6 +25,7 @@ pub struct ScheduledRun {
     making: Making,
     target: Target,
     base: Option<String>,
+    failures: u32,
 }
 
 impl ScheduledRun {
@@ -43,10 +44,15 @@ impl ScheduledRun {
         self.base.as_deref()
     }
 
-    /// Whether the schedule still is the one that this is a run of.
-    pub(in crate::backup) fn stands(&self, hsm: &Hsm) -> Result<(), JobFailure> {
-        let stands = hsm.schedule_stands(&self.name, self.making);
-        if stands { Ok(()) } else { Err(JobFailure::ScheduleEnded) }
+    /// How many runs before it failed in a row.
+    pub(in crate::backup) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Where the backup goes, with what opens that at this moment, if the schedule still is the one
+    /// that this is a run of: a token that was set anew opens it from the next object on.
+    pub(in crate::backup) fn target_now(&self, hsm: &Hsm) -> Result<Target, JobFailure> {
+        hsm.schedule_target(&self.name, self.making).ok_or(JobFailure::ScheduleEnded)
     }
 }
 
@@ -61,14 +67,15 @@ impl Hsm {
         let all = state.schedules.values();
         let due = all.filter_map(|(record, _)| {
             let at = next_run(&record.plan, &record.progress, now)?;
-            (at <= now).then_some((at, record))
+            (at <= now).then_some((at, record, record.target()?))
         });
-        let (_, record) = due.min_by_key(|(at, _)| *at)?;
+        let (_, record, target) = due.min_by_key(|(at, ..)| *at)?;
         Some(ScheduledRun {
             name: record.name.clone(),
             making: record.making,
-            target: record.target()?,
+            target,
             base: base(&record.plan, &record.progress.sets).map(|set| set.folder.clone()),
+            failures: record.progress.failures,
         })
     }
 
@@ -79,7 +86,7 @@ impl Hsm {
         _intent: &Recorded,
         hsm: &str,
     ) -> Result<Begun, JobFailure> {
-        run.stands(self)?;
+        run.target_now(self)?;
         let refused = |refusal: StartRefusal| JobFailure::NotBegun(Arc::new(refusal));
         let base = run.base.as_deref().map(|name| run.target.existing(name)).transpose();
         let base = base.map_err(|error| refused(error.into()))?;
@@ -118,14 +125,15 @@ impl Hsm {
         self.make_backup(Mandate::Schedule(run), begun, objects).await
     }
 
-    /// Ends a run: the set, or why there is none, is noted, and then the job ends.
-    pub async fn end_run(
+    /// Notes what came of a run: the set, or why there is none. A set that could not be noted is
+    /// removed later as what a run left, and so the run has failed.
+    pub async fn note_run(
         self: &Arc<Self>,
         run: &ScheduledRun,
-        begun: Begun,
+        begun: &Begun,
         done: Result<Made, JobFailure>,
-    ) -> Job {
-        let (folder, now) = (begun.folder.name.clone(), self.now());
+    ) -> Result<Made, JobFailure> {
+        let (job, folder, now) = (&begun.job.id, &begun.folder.name, self.now());
         let noted = self.note_progress((&run.name, run.making), |record| {
             let progress = &mut record.progress;
             progress.running = None;
@@ -136,9 +144,10 @@ impl Hsm {
                     increment: made.is_increment,
                     parts: made.parts,
                     going: false,
+                    held: None,
                 }),
                 Err(failure) => {
-                    progress.leave(folder.clone());
+                    progress.leave(Leftover::new(folder.clone(), job.clone()));
                     // It was disabled: that is no failure.
                     if !matches!(failure, JobFailure::ScheduleEnded) {
                         progress.fail(told(now, failure.code(), failure));
@@ -146,15 +155,20 @@ impl Hsm {
                 }
             }
         });
-        if let Err(error) = noted.await {
-            // What has no end is found like that, and taken for interrupted.
-            tracing::error!(%error, schedule = %run.name, "the end of a run was not stored");
-        }
+        let Err(error) = noted.await else { return done };
+        // What has no end is found like that, and taken for interrupted.
+        tracing::error!(%error, schedule = %run.name, "the end of a run was not stored");
+        done.and_then(|_| Err(JobFailure::store(error)))
+    }
+
+    /// Ends a run when what came of it is noted and recorded.
+    pub async fn end_run(&self, begun: Begun, done: Result<Made, JobFailure>) -> Job {
         self.end_job(begun, done.map(|made| made.done)).await
     }
 
-    /// Notes the failure of a run that did not begin. One that found another job under way, or its
-    /// schedule gone, has not failed.
+    /// Notes the failure of a run that did not begin, which it was asked for or not: it is tried
+    /// again as any other. One that found another job under way, or its schedule gone, has not
+    /// failed: it waits, or is none.
     pub async fn fail_run(
         self: &Arc<Self>,
         run: &ScheduledRun,
@@ -169,6 +183,7 @@ impl Hsm {
         let now = self.now();
         let noted = self.note_progress((&run.name, run.making), |record| {
             record.progress.last_run = Some(now);
+            record.progress.asked = false;
             record.progress.fail(told(now, failure.code(), failure));
         });
         noted.await.map(drop)
@@ -190,7 +205,7 @@ impl Hsm {
         for (name, making) in stale {
             let noted = self.note_progress((&name, making), |record| {
                 let Some(running) = record.progress.running.take() else { return };
-                record.progress.leave(running.folder);
+                record.progress.leave(Leftover::new(running.folder, running.job));
                 record.progress.fail(told(running.started, "Interrupted", &Interrupted));
             });
             noted.await?;
@@ -200,7 +215,9 @@ impl Hsm {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the HSM stopped before the backup was made; it is tried again")]
+#[error(
+    "the HSM stopped before the backup was made, or its end was not stored; it is tried again"
+)]
 struct Interrupted;
 
 fn told(at: UnixSeconds, code: &str, failure: &dyn std::error::Error) -> ScheduleFailure {

@@ -12,6 +12,7 @@ use casemate_store_port::{Change, Condition, Generation, Path, Write};
 use super::record::{Progress, ScheduleRecord, ScheduleView};
 use super::settings::{SCHEDULES_MAX, ScheduleName, ScheduleRefusal, ScheduleRequest};
 use super::{Making, ScheduleFacts};
+use crate::backup::Target;
 use crate::commit::{Attempt, CommitRefusal};
 use crate::rbac::{Permit, act};
 use crate::state::Applied;
@@ -155,10 +156,12 @@ impl Hsm {
         .await
     }
 
-    /// Whether the schedule is still that one, and enabled.
-    pub(super) fn schedule_stands(&self, name: &ScheduleName, making: Making) -> bool {
-        let found = self.schedule(name);
-        found.is_ok_and(|(record, _)| record.making == making && record.plan.enabled)
+    /// Where the schedule's backups go, with what opens that at this moment; `None` if it is not
+    /// that one any more, or is disabled.
+    pub(super) fn schedule_target(&self, name: &ScheduleName, making: Making) -> Option<Target> {
+        let (record, _) = self.schedule(name).ok()?;
+        let stands = record.making == making && record.plan.enabled;
+        record.target().filter(|_| stands)
     }
 
     fn schedule(

@@ -1,6 +1,6 @@
 //! When a schedule runs.
 
-use super::record::Progress;
+use super::record::{Held, Progress};
 use super::settings::Plan;
 use crate::UnixSeconds;
 
@@ -35,14 +35,21 @@ pub(super) fn next_run(plan: &Plan, progress: &Progress, now: UnixSeconds) -> Op
     Some(UnixSeconds(again.map_or(regular, |again| again.min(regular))))
 }
 
-/// When a removal may be tried, after those that failed.
+/// When a removal may be tried, after those that failed. Those of one thing alone do not count,
+/// unless there were very many.
 pub(super) fn next_removal(progress: &Progress) -> UnixSeconds {
-    let failure = progress.removal_failure.as_ref();
-    let tries = progress.removal_failures;
-    let wait = doubled(REMOVAL_RETRY_S, tries, REMOVAL_RETRY_S_MAX);
-    failure
-        .filter(|_| tries > 0)
-        .map_or(UnixSeconds(i64::MIN), |failure| UnixSeconds(failure.at.0.saturating_add(wait)))
+    let tries = progress.removal_failures.saturating_sub(progress.passed_over);
+    let failure = progress.removal_failure.as_ref().filter(|_| tries > 0);
+    failure.map_or(UnixSeconds(i64::MIN), |failure| after_removal(failure.at, tries))
+}
+
+/// When something may be tried again that the target did not let go.
+pub(super) fn next_try(held: Option<&Held>) -> UnixSeconds {
+    held.map_or(UnixSeconds(i64::MIN), |held| after_removal(held.at, held.tries))
+}
+
+fn after_removal(at: UnixSeconds, tries: u32) -> UnixSeconds {
+    UnixSeconds(at.0.saturating_add(doubled(REMOVAL_RETRY_S, tries, REMOVAL_RETRY_S_MAX)))
 }
 
 /// The beginning of the first span after this time.
@@ -164,5 +171,10 @@ mod tests {
         assert_eq!(of(0), i64::MIN, "one was done since");
         let waits: Vec<i64> = (1..=7).map(|n| (of(n) - MIDNIGHT) / HOUR).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 24, 24]);
+        let held = |tries| Held { tries, at: UnixSeconds(MIDNIGHT) };
+        let waits: Vec<i64> =
+            (1..=6).map(|n| (next_try(Some(&held(n))).0 - MIDNIGHT) / HOUR).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 24]);
+        assert_eq!(next_try(None).0, i64::MIN);
     }
 }

@@ -39,7 +39,8 @@ async fn work(bench: &Bench, shelf: &Shelf) {
         && let Ok(begun) = bench.hsm.begin_run(&due, &bench.intent().await, "dev").await
     {
         let done = bench.hsm.back_up_scheduled(&due, &begun, shelf).await;
-        bench.hsm.end_run(&due, begun, done).await;
+        let done = bench.hsm.note_run(&due, &begun, done).await;
+        bench.hsm.end_run(begun, done).await;
     }
     let _refused = clean(bench, shelf).await;
 }

@@ -97,6 +97,9 @@ async fn refusals_and_a_death_are_told_and_nothing_too_long_is_taken() {
     for (outcome, bytes, wanted) in [
         (Outcome::NotFound, 0, TransferError::NotFound("part".to_owned())),
         (Outcome::TooLong, 0, TransferError::TooLong),
+        (Outcome::Taken, 0, TransferError::Taken("part".to_owned())),
+        (Outcome::Kept("no".to_owned()), 0, TransferError::Kept("no".to_owned())),
+        (Outcome::Denied("no".to_owned()), 0, TransferError::Denied("no".to_owned())),
         (Outcome::Refused("no".to_owned()), 0, TransferError::Refused("no".to_owned())),
         (Outcome::Done, u64::MAX, TransferError::TooLong),
     ] {
