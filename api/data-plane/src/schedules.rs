@@ -139,6 +139,7 @@ fn shown(view: &ScheduleView) -> BackupSchedule<'_> {
             backups: count(status.sets),
             chains: count(status.chains),
             unfinished: count(status.unfinished),
+            kept: count(status.kept),
             forgotten: status.forgotten,
             removal_failure: status.removal_failure.as_ref().map(failure),
         },

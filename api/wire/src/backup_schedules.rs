@@ -103,6 +103,8 @@ pub struct ScheduleStatus {
     pub chains: u64,
     /// Folders of unfinished runs that are yet to be removed.
     pub unfinished: u64,
+    /// Backups and such folders that the target does not let go.
+    pub kept: u64,
     /// Folders that lie there and are remembered no longer.
     pub forgotten: u64,
     /// Why the last removal failed.

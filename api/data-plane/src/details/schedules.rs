@@ -7,7 +7,8 @@ use casemate_hsm::backup::{
 
 use super::{backups, short_digest, text};
 
-/// A schedule that is set, and what it was before. A token is told by its fingerprint alone.
+/// A schedule that is set, and what it was before. A token is told by its fingerprint alone; that
+/// one was kept where it was one that opened this very address.
 pub(crate) fn of_schedule_change(
     before: Option<&ScheduleView>,
     after: &ScheduleRequest,
@@ -17,12 +18,19 @@ pub(crate) fn of_schedule_change(
         all.push(text("storageResourceUriBefore", &before.uri));
         all.push(text("planBefore", plan(&before.plan)));
     }
-    all.push(text("storageResourceUri", after.uri.trim_end_matches('/')));
+    let uri = after.uri.trim_end_matches('/');
+    all.push(text("storageResourceUri", uri));
     all.push(text("plan", plan(&after.plan)));
-    all.push(match &after.access {
-        ScheduleAccess::Kept | ScheduleAccess::KeptToken => text("token", "kept"),
-        ScheduleAccess::Token(token) => text("token", short_digest(token)),
-        ScheduleAccess::Identity => text("storageAccess", "managedIdentity"),
+    let by_identity = || text("storageAccess", "managedIdentity");
+    let same = before.filter(|before| before.uri == uri);
+    all.extend(match (&after.access, same) {
+        (ScheduleAccess::Token(token), _) => Some(text("token", short_digest(token))),
+        (ScheduleAccess::Identity, _) => Some(by_identity()),
+        (ScheduleAccess::Kept, Some(same)) if same.by_identity => Some(by_identity()),
+        (ScheduleAccess::Kept | ScheduleAccess::KeptToken, Some(same)) if !same.by_identity => {
+            Some(text("token", "kept"))
+        }
+        (ScheduleAccess::Kept | ScheduleAccess::KeptToken, _) => None,
     });
     all
 }

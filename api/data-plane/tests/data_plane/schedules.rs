@@ -40,7 +40,7 @@ async fn what_is_set_is_shown_without_its_token_and_is_recorded() {
         "status": {
             "jobId": null, "lastRunTime": null, "lastSuccessTime": null, "lastBackup": null,
             "nextRunTime": START, "failures": 0, "lastFailure": null, "backups": 0, "chains": 0,
-            "unfinished": 0, "forgotten": 0, "removalFailure": null,
+            "unfinished": 0, "kept": 0, "forgotten": 0, "removalFailure": null,
         },
     });
     assert_eq!((set.status.as_u16(), set.json()), (200, expected.clone()));
@@ -107,12 +107,32 @@ async fn the_identity_of_the_hsm_opens_the_target_until_something_else_is_said()
         "everyMinutes": 60});
     assert_eq!(world.call("PUT", NIGHTLY, s3).await.status, 400, "no identity opens that");
     assert_eq!(world.call("GET", NIGHTLY, Value::Null).await.json()["useManagedIdentity"], true);
+    // What is recorded: that it was kept, and no token where there is none.
+    let details = |at: usize| {
+        let lines = world.audit.lines();
+        let records = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let of = |it: &Value| it["operationName"] == "BackupScheduleSet" && it["phase"] == "intent";
+        records.filter(of).nth(at).unwrap()["details"].clone()
+    };
+    for at in 0..3 {
+        let details = details(at);
+        assert_eq!(details["token"], Value::Null, "{at}: {details}");
+        let access = if at < 2 { json!("managedIdentity") } else { Value::Null };
+        assert_eq!(details["storageAccess"], access, "{at}: {details}");
+    }
     set_by_token(&world).await;
 }
 
 async fn set_by_token(world: &World) {
     set(world, schedule()).await;
     assert_eq!(world.call("GET", NIGHTLY, Value::Null).await.json()["useManagedIdentity"], false);
+    let mut elsewhere = with("storageResourceUri", json!("file:///elsewhere"));
+    elsewhere.as_object_mut().unwrap().remove("token");
+    set(world, elsewhere).await;
+    let lines = world.audit.lines();
+    let last = lines.iter().rev().find(|line| line.contains("file:///elsewhere")).unwrap();
+    let details = serde_json::from_str::<Value>(last).unwrap()["details"].clone();
+    assert_eq!(details["token"], Value::Null, "none was kept: {details}");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 //! The query of S3: `accessKeyId=…&secretAccessKey=…[&region=…][&sessionToken=…]`. `http` and
 //! `s3+http` reach this machine only.
 
+use std::error::Error as _;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,6 +111,7 @@ pub(crate) struct Place {
     prefix: Vec<String>,
     host: String,
     by_identity: bool,
+    is_s3: bool,
 }
 
 impl Place {
@@ -175,6 +177,10 @@ impl Place {
 
     /// Puts an object where there is none. The very same one that lies there already is that of a
     /// try whose answer was lost.
+    ///
+    /// That there is none is the target's to see to, which is told so with the put. Of S3 there are
+    /// servers that take no notice of that, and so it is looked before; and some that refuse to hear
+    /// it: of those alone it is believed that there is none after it was looked.
     pub(super) async fn put(&self, path: &Path, object: Vec<u8>) -> Result<(), TargetFailure> {
         let object = Bytes::from(object);
         let remote = match &self.store {
@@ -187,8 +193,12 @@ impl Place {
                 };
             }
         };
+        if self.is_s3 && remote.head(path).await.is_ok() {
+            return self.is_there(path, &object).await?.unwrap_or(Err(TargetFailure::Taken));
+        }
         let payload = || PutPayload::from(object.clone());
-        match remote.put_opts(path, payload(), PutMode::Create.into()).await {
+        let put = |mode: PutMode| remote.put_opts(path, payload(), mode.into());
+        let failed = match put(PutMode::Create).await {
             Ok(_) => return Ok(()),
             Err(
                 error @ (Error::NotFound { .. }
@@ -196,15 +206,32 @@ impl Place {
                 | Error::Unauthenticated { .. }),
             ) => return Err(self.failure(error)),
             // There is one; or the target does not know such a condition, or did not answer.
-            Err(error) => tracing::debug!(%error, "an object was not put at once"),
+            Err(error) => error,
+        };
+        tracing::debug!(%failed, "an object was not put at once");
+        if let Some(there) = self.is_there(path, &object).await? {
+            return there;
         }
-        match self.get(path).await {
-            Ok(found) if found == object => Ok(()),
-            Ok(_) | Err(TargetFailure::TooLong) => Err(TargetFailure::Taken),
-            Err(TargetFailure::NotFound) => {
-                let put = remote.put(path, payload()).await;
-                put.map(drop).map_err(|error| self.failure(error))
+        let again = if knows_no_condition(&failed) { PutMode::Overwrite } else { PutMode::Create };
+        match put(again).await {
+            Ok(_) => Ok(()),
+            Err(Error::AlreadyExists { .. }) => {
+                self.is_there(path, &object).await?.unwrap_or(Err(TargetFailure::Taken))
             }
+            Err(error) => Err(self.failure(error)),
+        }
+    }
+
+    /// What it comes to that an object lies there; `None` if there is none.
+    async fn is_there(
+        &self,
+        path: &Path,
+        object: &Bytes,
+    ) -> Result<Option<Result<(), TargetFailure>>, TargetFailure> {
+        match self.get(path).await {
+            Ok(found) if found == *object => Ok(Some(Ok(()))),
+            Ok(_) | Err(TargetFailure::TooLong) => Ok(Some(Err(TargetFailure::Taken))),
+            Err(TargetFailure::NotFound) => Ok(None),
             Err(failure) => Err(failure),
         }
     }
@@ -287,7 +314,8 @@ impl Place {
             .build()
             .map_err(|cause| TargetFailure::Refused { host: host.clone(), cause })?;
         let by_identity = matches!(access, Access::Identity(_));
-        Ok(Self { store: Store::Remote(Arc::new(store)), prefix: Vec::new(), host, by_identity })
+        let (store, prefix) = (Store::Remote(Arc::new(store)), Vec::new());
+        Ok(Self { store, prefix, host, by_identity, is_s3: false })
     }
 
     fn s3(
@@ -337,13 +365,13 @@ impl Place {
         let refused = |cause| TargetFailure::Refused { host: host.clone(), cause };
         let store = builder.build().map_err(refused)?;
         let store = Store::Remote(Arc::new(store));
-        Ok(Self { store, prefix: segments, host, by_identity: false })
+        Ok(Self { store, prefix: segments, host, by_identity: false, is_s3: true })
     }
 
     fn local(path: &str, own: &FilePath) -> Result<Self, TargetFailure> {
         let prefix: Vec<String> = path.split('/').map(str::to_owned).collect();
         let store = Store::Local(LocalFolder::new(own.join(LOCAL_FOLDER)));
-        Ok(Self { store, prefix, host: String::new(), by_identity: false })
+        Ok(Self { store, prefix, host: String::new(), by_identity: false, is_s3: false })
     }
 }
 
@@ -365,6 +393,13 @@ fn is_kept(error: &Error) -> bool {
         Error::Generic { source, .. } => source.to_string().ends_with("(code: 409)"),
         _ => false,
     }
+}
+
+/// Whether a put was answered with 501: so it is by servers of S3 that do not know a condition. It
+/// stands in the text alone.
+fn knows_no_condition(error: &Error) -> bool {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    causes.into_iter().any(|cause| cause.to_string().contains("status code: 501"))
 }
 
 /// A bucket with Object Lock takes no put that does not say which checksum it carries.

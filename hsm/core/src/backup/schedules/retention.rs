@@ -103,9 +103,9 @@ mod tests {
     fn goes(kinds: &str, plan: Plan, now: i64) -> Option<Range<usize>> {
         let mut sets = sets(kinds);
         let chosen = to_remove(&plan, &sets, UnixSeconds(now))?.folder.clone();
-        let chain = chains(&sets).into_iter().find(|chain| {
-            sets[chain.clone()].last().unwrap().folder == chosen
-        });
+        let chain = chains(&sets)
+            .into_iter()
+            .find(|chain| sets[chain.clone()].last().unwrap().folder == chosen);
         let chain = chain.expect("it is the newest of its chain");
         let before: Vec<bool> = sets.iter().map(|set| set.going).collect();
         mark_chain(&mut sets, &chosen);

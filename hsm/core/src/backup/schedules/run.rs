@@ -215,9 +215,7 @@ impl Hsm {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the HSM stopped before the backup was made, or its end was not stored; it is tried again"
-)]
+#[error("the HSM stopped before the backup was made, or its end was not stored; it is tried again")]
 struct Interrupted;
 
 fn told(at: UnixSeconds, code: &str, failure: &dyn std::error::Error) -> ScheduleFailure {

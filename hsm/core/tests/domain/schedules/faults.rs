@@ -114,11 +114,7 @@ impl Objects for Endless {
         })
     }
 
-    fn remove<'a>(
-        &'a self,
-        _: &'a Folder,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<(), TransferError>> {
+    fn remove<'a>(&'a self, _: &'a Folder, _: &'a str) -> BoxFuture<'a, Result<(), TransferError>> {
         self.removed.fetch_add(1, Ordering::SeqCst);
         Box::pin(async { Ok(()) })
     }
@@ -252,7 +248,11 @@ async fn what_the_target_keeps_holds_up_nothing_else_and_is_told() {
     }
     shelf.kept.lock().unwrap().extend([left.clone(), made[1].clone()]);
     assert_eq!(clean_all(&bench, &shelf).await, 4);
-    assert_eq!(folders(&shelf), [left.clone(), made[1].clone(), made[3].clone()], "all others went");
+    assert_eq!(
+        folders(&shelf),
+        [left.clone(), made[1].clone(), made[3].clone()],
+        "all others went"
+    );
     let told = status(&bench);
     let why = told.removal_failure.unwrap();
     assert_eq!((told.kept, told.unfinished, told.sets), (2, 1, 2));

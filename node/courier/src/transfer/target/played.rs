@@ -13,6 +13,10 @@ pub(super) enum Manner {
     Good,
     /// It answers 501 to a put under a condition.
     NoConditions,
+    /// It takes no notice of a condition.
+    IgnoresConditions,
+    /// It answers 500 to the first put, and meanwhile another puts an object there.
+    AnotherComesFirst,
     /// It takes the first object, and hangs up.
     LosesFirstAnswer,
     /// It answers 409 to a removal.
@@ -25,6 +29,7 @@ pub(super) enum Manner {
 struct Held {
     objects: BTreeMap<String, Vec<u8>>,
     heads: Vec<String>,
+    puts: usize,
 }
 
 pub(super) struct S3 {
@@ -61,8 +66,8 @@ impl S3 {
 }
 
 async fn serve(mut stream: TcpStream, manner: Manner, held: Arc<Mutex<Held>>) {
-    while let Some((head, body)) = request(&mut stream).await {
-        let answer = answer(&head, body, manner, &held);
+    while let Some((asked, body)) = request(&mut stream).await {
+        let answer = answer(&asked, body, manner, &held);
         let Some((status, body)) = answer else { return };
         let length = body.len();
         let head = format!(
@@ -70,7 +75,8 @@ async fn serve(mut stream: TcpStream, manner: Manner, held: Arc<Mutex<Held>>) {
              last-modified: Wed, 25 Nov 2026 00:00:00 GMT\r\n\
              content-type: multipart/mixed; boundary=b\r\n\r\n"
         );
-        if stream.write_all(&[head.as_bytes(), &body].concat()).await.is_err() {
+        let body = if asked.starts_with("HEAD ") { &[] } else { body.as_slice() };
+        if stream.write_all(&[head.as_bytes(), body].concat()).await.is_err() {
             return;
         }
     }
@@ -82,15 +88,22 @@ fn answer(head: &str, body: Vec<u8>, manner: Manner, held: &Mutex<Held>) -> Opti
     held.heads.push(head.to_owned());
     let mut words = head.split(' ');
     let (method, path) = (words.next().unwrap(), words.next().unwrap().to_owned());
-    let only_new = head.to_ascii_lowercase().contains("if-none-match: *");
+    let only_new = head.to_ascii_lowercase().contains("if-none-match: *")
+        && manner != Manner::IgnoresConditions;
+    held.puts += usize::from(method == "PUT");
     let none = Vec::new;
     Some(match (method, manner) {
         (_, Manner::Denies) => (403, none()),
         ("PUT", Manner::NoConditions) if only_new => (501, none()),
+        ("PUT", Manner::AnotherComesFirst) if held.puts == 1 => {
+            held.objects.insert(path, b"another's".to_vec());
+            return None;
+        }
+        ("GET", Manner::AnotherComesFirst) if held.puts == 1 => (404, none()),
         ("PUT", _) if only_new && held.objects.contains_key(&path) => (412, none()),
         ("PUT", _) => {
             held.objects.insert(path, body);
-            if manner == Manner::LosesFirstAnswer && held.heads.len() == 1 {
+            if manner == Manner::LosesFirstAnswer && held.puts == 1 {
                 return None;
             }
             (200, none())
