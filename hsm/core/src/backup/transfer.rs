@@ -167,8 +167,8 @@ pub enum TransferError {
     NotFound(String),
     /// Another object lies there under that name; it was left as it is.
     #[error(
-        "the target holds another object '{0}' there, and nothing is ever put over one; use another \
-         container if that happens again"
+        "the target holds another object '{0}' there, and nothing is ever put over one; use \
+         another container if that happens again"
     )]
     Taken(String),
     /// The target does not let the object go for a time of its own.

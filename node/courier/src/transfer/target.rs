@@ -179,8 +179,8 @@ impl Place {
     /// try whose answer was lost.
     ///
     /// That there is none is the target's to see to, which is told so with the put. Of S3 there are
-    /// servers that take no notice of that, and so it is looked before; and some that refuse to hear
-    /// it: of those alone it is believed that there is none after it was looked.
+    /// servers that take no notice of that, and so it is looked before; and some that refuse to
+    /// hear it: of those alone it is believed that there is none after it was looked.
     pub(super) async fn put(&self, path: &Path, object: Vec<u8>) -> Result<(), TargetFailure> {
         let object = Bytes::from(object);
         let remote = match &self.store {
