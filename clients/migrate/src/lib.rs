@@ -8,13 +8,19 @@
 //! What it does not do: it changes nothing at the source or anywhere else, and it opens no socket;
 //! whoever uses it asks.
 //!
-//! Invariants: nothing is asked of another host than the source's; every list is bounded; what
-//! could not be read is named in the plan.
+//! Invariants: nothing is asked of another host than the source's; every list and all waiting is
+//! bounded; what could not be read, and what no command says, is named in the plan; no text of the
+//! source is an option or a file to `az`, or more than letters to a terminal.
 
+mod ask;
 mod commands;
+mod legible;
 mod names;
 mod plan;
 mod read;
+mod words;
 
+pub use ask::{Answer, Ask, AskFailure, MigrateError};
+pub use legible::{ascii, legible};
 pub use plan::{Plan, PlannedKey, Way, plan};
-pub use read::{Answer, Ask, AskFailure, Found, FoundKey, FoundVersion, MigrateError, read};
+pub use read::{Found, FoundKey, FoundVersion, read};

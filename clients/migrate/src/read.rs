@@ -1,101 +1,29 @@
 //! Reading a source: keys with all their versions, rotation policies, roles, what is deleted.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::names::{below, is_name, of_kid};
+use crate::ask::{API_VERSION, Ask, FAILURES_MAX, Listed, MigrateError, Reader};
+use crate::legible::legible;
+use crate::names::{is_name, of_kid};
 
-/// The api-version that vaults and managed HSMs of Azure both take.
-const API_VERSION: &str = "7.4";
 /// Most keys of a source.
 const KEYS_MAX: usize = 100_000;
 /// Most versions of a key.
 const VERSIONS_MAX: usize = 10_000;
-/// Most pages of a list.
-const PAGES_MAX: usize = 20_000;
-/// How often a question is put again when the source is busy.
-const TRIES_MAX: u32 = 6;
-/// Longest time that a source may have us wait.
-const WAIT_MAX: Duration = Duration::from_secs(60);
-
-/// What a source answered.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The HTTP status.
-    pub status: u16,
-    /// `Retry-After`, in seconds.
-    pub retry_after_s: Option<u64>,
-    /// The body; null if it is no JSON.
-    pub body: Value,
-}
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct AskFailure(pub Box<dyn std::error::Error + Send + Sync>);
-
-/// Who asks the source.
-pub trait Ask {
-    /// Gets a path with its query.
-    fn get(&self, path: &str) -> impl Future<Output = Result<Answer, AskFailure>>;
-
-    /// Waits so long.
-    fn wait(&self, time: Duration) -> impl Future<Output = ()>;
-
-    /// Tells how far it is.
-    fn tell(&self, keys: usize);
-}
-
-/// Why a source was not read.
-#[derive(Debug, thiserror::Error)]
-pub enum MigrateError {
-    /// No answer.
-    #[error("{path} got no answer; look at the address, the CA and the network")]
-    NoAnswer {
-        /// What was asked.
-        path: String,
-        /// Why.
-        #[source]
-        cause: AskFailure,
-    },
-    /// A refusal.
-    #[error(
-        "{path} was answered {status}: {text}; the plan needs a token that may list and read keys"
-    )]
-    Refused {
-        /// What was asked.
-        path: String,
-        /// The status.
-        status: u16,
-        /// What was said.
-        text: String,
-    },
-    /// Not the API.
-    #[error("what {path} answered is not of the Key Vault API; give the address of a vault or HSM")]
-    Foreign {
-        /// What was asked.
-        path: String,
-    },
-    /// A list that leads elsewhere.
-    #[error("the source sent a link to another host, {0:?}; nothing is asked there")]
-    Elsewhere(String),
-    /// Too many.
-    #[error("the source has more than {max} {what}, which one plan does not hold")]
-    TooMany {
-        /// What.
-        what: &'static str,
-        /// How many are held.
-        max: usize,
-    },
-}
+/// Where roles are told, below a scope.
+const ROLES: &str = "/providers/Microsoft.Authorization";
 
 /// What a source holds.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     /// Its address.
     pub source: String,
+    /// Whether the whole list of its keys was read.
+    pub is_listed: bool,
+    /// Whether it has roles of its own, as a managed HSM has.
+    pub has_roles: bool,
     /// Its keys, by name.
     pub keys: Vec<FoundKey>,
     /// Names of its deleted keys.
@@ -117,6 +45,8 @@ pub struct FoundKey {
     pub name: String,
     /// Whether a certificate has it.
     pub managed: bool,
+    /// Whether all of its versions were read.
+    pub is_whole: bool,
     /// Its versions, the newest first.
     pub versions: Vec<FoundVersion>,
     /// Its rotation policy, if it has one.
@@ -134,212 +64,241 @@ pub struct FoundVersion {
     pub bundle: Value,
 }
 
-/// Reads all that a plan needs.
+impl FoundVersion {
+    fn of(version: &str, bundle: Value) -> Self {
+        let created = bundle["attributes"]["created"].as_i64().unwrap_or_default();
+        Self { version: version.to_owned(), created, bundle }
+    }
+}
+
+/// Reads all that a plan needs. What cannot be read is named in what is found, and the rest is read
+/// all the same.
 ///
 /// # Errors
-/// When keys cannot be listed or read. What else cannot be read is named in what is found.
+/// When nothing of the list of keys can be read: then there is nothing to plan.
 pub async fn read<A: Ask>(ask: &A, source: &str) -> Result<Found, MigrateError> {
-    let reader = Reader { ask, source: source.trim_end_matches('/') };
+    let mut reader = Reader::new(ask, source);
     let mut found = Found { source: reader.source.to_owned(), ..Found::default() };
-    let mut keys: Vec<(String, bool)> = Vec::new();
-    for item in reader.list("/keys", KEYS_MAX, "keys").await? {
-        let kid = item["kid"].as_str().unwrap_or_default();
-        let (name, _) = of_kid(reader.source, kid)
-            .ok_or_else(|| MigrateError::Foreign { path: "/keys".to_owned() })?;
-        keys.push((name.to_owned(), item["managed"].as_bool().unwrap_or_default()));
+    let Listed { items, cut } = reader.list("/keys", KEYS_MAX, "keys").await;
+    match cut {
+        Some(error) if items.is_empty() => return Err(error),
+        Some(error) => reader.failed("the rest of the list of keys", &error),
+        None => {}
     }
-    keys.sort();
-    for (name, managed) in keys {
-        let versions = reader.versions(&name).await?;
-        let rotation_policy = reader.rotation_policy(&name, &mut found.not_read).await?;
-        found.keys.push(FoundKey { name, managed, versions, rotation_policy });
+    let names = reader.names(&items);
+    found.is_listed = reader.not_read.is_empty();
+    for (name, managed) in names {
+        let key = reader.key(name, managed).await;
+        found.keys.push(key);
         ask.tell(found.keys.len());
     }
-    reader.deleted(&mut found).await?;
-    reader.roles(&mut found).await?;
+    reader.deleted(&mut found).await;
+    reader.roles(&mut found).await;
+    if reader.is_given_up() {
+        let error = MigrateError::GivenUp { failures: FAILURES_MAX };
+        reader.failed("what was not asked for any more", &error);
+    }
+    found.not_read = reader.not_read;
     Ok(found)
 }
 
-struct Reader<'a, A> {
-    ask: &'a A,
-    source: &'a str,
-}
-
 impl<A: Ask> Reader<'_, A> {
-    async fn versions(&self, name: &str) -> Result<Vec<FoundVersion>, MigrateError> {
-        let list = format!("/keys/{name}/versions");
-        let mut versions = Vec::new();
-        for item in self.list(&list, VERSIONS_MAX, "versions of one key").await? {
-            let kid = item["kid"].as_str().unwrap_or_default();
-            let Some((_, Some(version))) = of_kid(self.source, kid) else {
-                return Err(MigrateError::Foreign { path: list });
-            };
-            let path = format!("/keys/{name}/{version}?api-version={API_VERSION}");
-            let bundle = self.asked(&path).await?;
-            let created = bundle["attributes"]["created"].as_i64().unwrap_or_default();
-            versions.push(FoundVersion { version: version.to_owned(), created, bundle });
-        }
-        versions.sort_by_key(|version| std::cmp::Reverse(version.created));
-        if versions.len() > 1 {
-            let newest = self.newest(name).await?;
-            // The times are whole seconds; which of two of one second is the newer is asked. One
-            // that was made since the list is the newest too.
-            versions.retain(|version| version.version != newest.version);
-            versions.insert(0, newest);
-        }
-        Ok(versions)
+    fn failed(&mut self, what: impl Into<String>, why: &MigrateError) {
+        self.not_read.push((legible(&what.into()), why.with_cause()));
     }
 
-    async fn newest(&self, name: &str) -> Result<FoundVersion, MigrateError> {
-        let path = format!("/keys/{name}");
+    /// The names of a list of keys, and whether a certificate has them.
+    fn names(&mut self, items: &[Value]) -> Vec<(String, bool)> {
+        let mut names = Vec::new();
+        for item in items {
+            let kid = item["kid"].as_str().unwrap_or_default();
+            match of_kid(self.source, kid) {
+                Some((name, _)) => {
+                    let managed = item["managed"].as_bool().unwrap_or_default();
+                    names.push((name.to_owned(), managed));
+                }
+                None => self.failed(
+                    format!("a key of the list, {kid:?}"),
+                    &MigrateError::Foreign { path: "/keys".to_owned() },
+                ),
+            }
+        }
+        names.sort();
+        names.dedup_by(|one, other| one.0 == other.0);
+        names
+    }
+
+    async fn key(&mut self, name: String, managed: bool) -> FoundKey {
+        let mut key = FoundKey { name, managed, is_whole: true, ..FoundKey::default() };
+        if self.is_given_up() {
+            key.is_whole = false;
+            return key;
+        }
+        self.versions(&mut key).await;
+        key.rotation_policy = self.rotation_policy(&key.name).await;
+        key
+    }
+
+    async fn versions(&mut self, key: &mut FoundKey) {
+        let list = format!("/keys/{}/versions", key.name);
+        let Listed { items, cut } = self.list(&list, VERSIONS_MAX, "versions of one key").await;
+        if let Some(error) = cut {
+            key.is_whole = false;
+            self.failed(format!("the versions of key {}", key.name), &error);
+        } else if items.is_empty() {
+            key.is_whole = false;
+            let none = MigrateError::Foreign { path: list.clone() };
+            self.failed(format!("any version of key {}", key.name), &none);
+        }
+        for item in items {
+            let kid = item["kid"].as_str().unwrap_or_default();
+            let version = match of_kid(self.source, kid) {
+                Some((name, Some(version))) if name.eq_ignore_ascii_case(&key.name) => version,
+                _ => {
+                    key.is_whole = false;
+                    let foreign = MigrateError::Foreign { path: list.clone() };
+                    self.failed(format!("a version of key {}, {kid:?}", key.name), &foreign);
+                    continue;
+                }
+            };
+            match self.bundle(&format!("/keys/{}/{version}", key.name)).await {
+                Ok(bundle) => key.versions.push(FoundVersion::of(version, bundle)),
+                Err(error) => {
+                    key.is_whole = false;
+                    self.failed(format!("version {version} of key {}", key.name), &error);
+                }
+            }
+            if self.is_given_up() {
+                key.is_whole = false;
+                return;
+            }
+        }
+        key.versions.sort_by_key(|version| std::cmp::Reverse(version.created));
+        if key.versions.len() > 1 {
+            self.newest(key).await;
+        }
+    }
+
+    /// The times are whole seconds; which of two of one second is the newer is asked. One that was
+    /// made since the list is the newest too.
+    async fn newest(&mut self, key: &mut FoundKey) {
+        let path = format!("/keys/{}", key.name);
+        let newest = self.bundle(&path).await.and_then(|bundle| {
+            let kid = bundle["key"]["kid"].as_str().unwrap_or_default();
+            match of_kid(self.source, kid) {
+                Some((name, Some(version))) if name.eq_ignore_ascii_case(&key.name) => {
+                    Ok(FoundVersion::of(version, bundle.clone()))
+                }
+                _ => Err(MigrateError::Foreign { path: path.clone() }),
+            }
+        });
+        match newest {
+            Ok(newest) => {
+                key.versions.retain(|version| version.version != newest.version);
+                key.versions.insert(0, newest);
+            }
+            Err(error) => {
+                key.is_whole = false;
+                self.failed(format!("the newest version of key {}", key.name), &error);
+            }
+        }
+    }
+
+    /// A bundle of a key: without a type it is none.
+    async fn bundle(&mut self, path: &str) -> Result<Value, MigrateError> {
         let bundle = self.asked(&format!("{path}?api-version={API_VERSION}")).await?;
-        let kid = bundle["key"]["kid"].as_str().unwrap_or_default();
-        let Some((_, Some(version))) = of_kid(self.source, kid) else {
-            return Err(MigrateError::Foreign { path });
-        };
-        let created = bundle["attributes"]["created"].as_i64().unwrap_or_default();
-        Ok(FoundVersion { version: version.to_owned(), created, bundle })
+        match bundle["key"]["kty"].is_string() {
+            true => Ok(bundle),
+            false => Err(MigrateError::Foreign { path: path.to_owned() }),
+        }
     }
 
     /// A source may have none, or not know of such.
-    async fn rotation_policy(
-        &self,
-        name: &str,
-        not_read: &mut Vec<(String, String)>,
-    ) -> Result<Option<Value>, MigrateError> {
+    async fn rotation_policy(&mut self, name: &str) -> Option<Value> {
         let path = format!("/keys/{name}/rotationpolicy?api-version={API_VERSION}");
         match self.asked(&path).await {
             Ok(policy) => {
                 let actions = policy["lifetimeActions"].as_array().map_or(0, Vec::len);
                 let expires = policy["attributes"]["expiryTime"].is_string();
-                Ok((actions > 0 || expires).then_some(policy))
+                (actions > 0 || expires).then_some(policy)
             }
-            Err(MigrateError::Refused { status: 400 | 404 | 405 | 501, .. }) => Ok(None),
-            Err(MigrateError::Refused { status, .. }) => {
-                not_read.push((format!("the rotation policy of {name}"), status.to_string()));
-                Ok(None)
+            Err(MigrateError::Refused { status: 400 | 404 | 405 | 501, .. }) => None,
+            Err(error) => {
+                self.failed(format!("the rotation policy of key {name}"), &error);
+                None
             }
-            Err(error) => Err(error),
         }
     }
 
-    async fn deleted(&self, found: &mut Found) -> Result<(), MigrateError> {
-        match self.list("/deletedkeys", KEYS_MAX, "deleted keys").await {
-            Ok(items) => {
-                let names = items.iter().filter_map(|item| item["recoveryId"].as_str());
-                let names = names.filter_map(|id| id.rsplit('/').next());
-                found.deleted = names.filter(|name| is_name(name)).map(str::to_owned).collect();
-                found.deleted.sort();
-            }
-            Err(MigrateError::Refused { status, .. }) => {
-                found.not_read.push(("deleted keys".to_owned(), status.to_string()));
-            }
-            Err(error) => return Err(error),
+    async fn deleted(&mut self, found: &mut Found) {
+        let Listed { items, cut } = self.list("/deletedkeys", KEYS_MAX, "deleted keys").await;
+        if let Some(error) = cut {
+            self.failed("deleted keys", &error);
         }
-        Ok(())
+        for item in items {
+            let id = item["recoveryId"].as_str().unwrap_or_default();
+            match id.rsplit('/').next().filter(|name| is_name(name)) {
+                Some(name) => found.deleted.push(name.to_owned()),
+                None => self.failed(
+                    format!("a deleted key, {id:?}"),
+                    &MigrateError::Foreign { path: "/deletedkeys".to_owned() },
+                ),
+            }
+        }
+        found.deleted.sort();
     }
 
     /// Local roles are a managed HSM's; a vault's are Azure's own.
-    async fn roles(&self, found: &mut Found) -> Result<(), MigrateError> {
-        const ROLES: &str = "/providers/Microsoft.Authorization";
-        for kind in ["roleDefinitions", "roleAssignments"] {
-            match self.list(&format!("{ROLES}/{kind}"), KEYS_MAX, "roles").await {
-                Ok(items) if kind == "roleDefinitions" => definitions(items, found),
-                Ok(items) => found.assignments.extend(items),
-                Err(MigrateError::Refused { status, .. }) => {
-                    let why = match status {
-                        400 | 404 | 405 => "the source has no local roles".to_owned(),
-                        other => other.to_string(),
-                    };
-                    found.not_read.push((kind.to_owned(), why));
-                }
-                Err(error) => return Err(error),
-            }
+    async fn roles(&mut self, found: &mut Found) {
+        let Listed { items, cut } =
+            self.list(&format!("{ROLES}/roleDefinitions"), KEYS_MAX, "roles").await;
+        self.definitions(items, found);
+        match cut {
+            Some(MigrateError::Refused { status: 400 | 404 | 405, .. }) => return,
+            Some(error) => self.failed("roleDefinitions", &error),
+            None => {}
         }
-        let mut below: Vec<String> = vec!["/keys".to_owned()];
-        below.extend(found.keys.iter().map(|key| format!("/keys/{}", key.name)));
-        let is_read = !found.not_read.iter().any(|(what, _)| what == "roleAssignments");
-        for scope in below.iter().filter(|_| is_read) {
+        found.has_roles = true;
+        let mut scopes = vec![String::new(), "/keys".to_owned()];
+        scopes.extend(found.keys.iter().map(|key| format!("/keys/{}", key.name)));
+        for scope in scopes {
+            if self.is_given_up() {
+                break;
+            }
             let list = format!("{scope}{ROLES}/roleAssignments");
-            match self.list(&list, KEYS_MAX, "roles").await {
-                Ok(items) => found.assignments.extend(items),
-                Err(MigrateError::Refused { status, .. }) => {
-                    found
-                        .not_read
-                        .push((format!("roleAssignments at {scope}"), status.to_string()));
+            let Listed { items, cut } = self.list(&list, KEYS_MAX, "role assignments").await;
+            found.assignments.extend(items);
+            match cut {
+                // Whoever may not see them there may see them nowhere.
+                Some(error @ MigrateError::Refused { .. }) if scope.is_empty() => {
+                    self.failed("roleAssignments at / and below", &error);
+                    break;
                 }
-                Err(error) => return Err(error),
+                Some(error) => self.failed(format!("roleAssignments at {scope}/"), &error),
+                None => {}
             }
         }
-        found.assignments.sort_by_key(|one| one["id"].as_str().unwrap_or_default().to_owned());
-        found.assignments.dedup_by_key(|one| one["id"].as_str().unwrap_or_default().to_owned());
-        Ok(())
+        let id = |item: &Value| item["id"].as_str().unwrap_or_default().to_owned();
+        found.assignments.sort_by_key(id);
+        found
+            .assignments
+            .dedup_by(|one, other| one == other || (id(one) == id(other) && !id(one).is_empty()));
     }
 
-    /// All items of a list, page by page.
-    async fn list(
-        &self,
-        list: &str,
-        max: usize,
-        what: &'static str,
-    ) -> Result<Vec<Value>, MigrateError> {
-        let mut path = format!("{list}?api-version={API_VERSION}");
-        let mut items = Vec::new();
-        for _ in 0..PAGES_MAX {
-            let page = self.asked(&path).await?;
-            let Some(value) = page["value"].as_array() else {
-                return Err(MigrateError::Foreign { path: list.to_owned() });
+    /// The names of all, and those that somebody wrote.
+    fn definitions(&mut self, items: Vec<Value>, found: &mut Found) {
+        for item in items {
+            let properties = &item["properties"];
+            let (id, name) = (item["name"].as_str(), properties["roleName"].as_str());
+            let (Some(id), Some(name)) = (id, name) else {
+                let what = format!("a role definition, {}", item["id"]);
+                self.failed(what, &MigrateError::Foreign { path: ROLES.to_owned() });
+                continue;
             };
-            items.extend(value.iter().cloned());
-            if items.len() > max {
-                return Err(MigrateError::TooMany { what, max });
+            found.roles.insert(id.to_owned(), name.to_owned());
+            if properties["type"] == "CustomRole" {
+                found.definitions.push(item);
             }
-            match page["nextLink"].as_str().filter(|link| !link.is_empty()) {
-                None => return Ok(items),
-                Some(link) => {
-                    let next = below(self.source, link);
-                    path = next.ok_or_else(|| MigrateError::Elsewhere(link.to_owned()))?.to_owned();
-                }
-            }
-        }
-        Err(MigrateError::TooMany { what, max })
-    }
-
-    /// Asks until the source is not busy.
-    async fn asked(&self, path: &str) -> Result<Value, MigrateError> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let told = self.ask.get(path).await;
-            let told =
-                told.map_err(|cause| MigrateError::NoAnswer { path: path.to_owned(), cause })?;
-            match told.status {
-                200 if told.body.is_object() => return Ok(told.body),
-                200 => return Err(MigrateError::Foreign { path: path.to_owned() }),
-                429 | 503 if tries < TRIES_MAX => {
-                    let usual = Duration::from_secs(1 << tries.min(5));
-                    let asked = told.retry_after_s.map(Duration::from_secs);
-                    self.ask.wait(asked.unwrap_or(usual).min(WAIT_MAX)).await;
-                }
-                status => {
-                    let text = told.body["error"]["message"].as_str().unwrap_or_default();
-                    let text = text.chars().take(300).collect();
-                    return Err(MigrateError::Refused { path: path.to_owned(), status, text });
-                }
-            }
-        }
-    }
-}
-
-/// The names of all, and those that somebody wrote.
-fn definitions(items: Vec<Value>, found: &mut Found) {
-    for item in items {
-        let id = item["name"].as_str().unwrap_or_default().to_owned();
-        let properties = &item["properties"];
-        let name = properties["roleName"].as_str().unwrap_or_default().to_owned();
-        found.roles.insert(id, name);
-        if properties["type"] == "CustomRole" {
-            found.definitions.push(item);
         }
     }
 }

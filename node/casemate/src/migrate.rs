@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use casemate_agent::{HttpsAsker, Told};
 use casemate_cli::{MigratePlan, token_file};
-use casemate_migrate::{Answer, Ask, AskFailure, Plan, plan, read};
+use casemate_migrate::{Answer, Ask, AskFailure, Plan, ascii, legible, plan, read};
 
 /// How many keys are read between two words of progress.
 const PROGRESS_KEYS: usize = 100;
+/// How many things that could not be read, or are to be done by hand, are told in lines.
+const LINES_MAX: usize = 50;
 
 struct Source {
     asker: HttpsAsker,
@@ -26,7 +28,7 @@ impl Ask for Source {
     }
 
     async fn wait(&self, time: Duration) {
-        complain(&format!("the source is busy; waiting {} s", time.as_secs()));
+        complain(&format!("the source is busy or fails; waiting {} s", time.as_secs()));
         tokio::time::sleep(time).await;
     }
 
@@ -60,9 +62,18 @@ pub(crate) async fn migrate(order: MigratePlan, out: &mut dyn Write) -> Result<(
             return Err(error);
         }
     };
-    serde_json::to_writer_pretty(&mut *file, &plan)?;
+    file.write_all(ascii(&serde_json::to_string_pretty(&plan)?).as_bytes())?;
     file.sync_all()?;
-    Ok(summary(&plan, out)?)
+    summary(&plan, out)?;
+    match plan.not_read.len() {
+        0 => Ok(()),
+        count => Err(format!(
+            "{count} things could not be read, so the plan in {} is not whole: see notRead there, \
+             mend the cause, and plan again into another file",
+            order.out.display()
+        )
+        .into()),
+    }
 }
 
 /// What is in the plan, in lines.
@@ -70,15 +81,22 @@ fn summary(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
     for key in &plan.keys {
         let way = serde_json::to_value(key.way).unwrap_or_default();
         let way = way.as_str().unwrap_or_default();
-        writeln!(out, "{way:16} {:14} {}", key.kind, key.name)?;
+        writeln!(out, "{way:16} {:14} {}", legible(&key.kind), key.name)?;
         for note in &key.notes {
-            writeln!(out, "{:16} {note}", "")?;
+            writeln!(out, "{:16} {}", "", legible(note))?;
         }
     }
-    for what in &plan.not_read {
-        writeln!(out, "not read: {what}")?;
+    for (kind, lines) in [("by hand", &plan.by_hand), ("not read", &plan.not_read)] {
+        for line in lines.iter().take(LINES_MAX) {
+            writeln!(out, "{kind}: {line}")?;
+        }
+        if let Some(more @ 1..) = lines.len().checked_sub(LINES_MAX) {
+            writeln!(out, "{kind}: {more} more, in the plan")?;
+        }
     }
-    writeln!(out, "{} keys, {} commands", plan.keys.len(), plan.commands.len())
+    let counts = (plan.keys.len(), plan.commands.len(), plan.by_hand.len(), plan.not_read.len());
+    let (keys, commands, by_hand, not_read) = counts;
+    writeln!(out, "{keys} keys, {commands} commands, {by_hand} by hand, {not_read} not read")
 }
 
 fn complain(text: &str) {

@@ -18,7 +18,7 @@ fn version(key: Value, attributes: Value) -> FoundVersion {
 }
 
 fn key(name: &str, versions: Vec<FoundVersion>) -> FoundKey {
-    FoundKey { name: name.to_owned(), versions, ..FoundKey::default() }
+    FoundKey { name: name.to_owned(), is_whole: true, versions, ..FoundKey::default() }
 }
 
 fn found() -> Found {
@@ -46,7 +46,8 @@ fn found() -> Found {
         key("sign", vec![version(jwk("EC-HSM", &["sign", "verify"]), on())]),
         key("small", vec![version(small, on())]),
     ];
-    Found { source: "https://a.example".to_owned(), keys, ..Found::default() }
+    let source = "https://a.example".to_owned();
+    Found { source, keys, has_roles: true, is_listed: true, ..Found::default() }
 }
 
 #[test]
@@ -70,7 +71,12 @@ fn each_key_gets_the_way_that_its_use_asks_for() {
     };
     assert!(notes("data").contains("2 versions") && notes("data").contains("1 of them"));
     assert!(notes("data").contains("does not tell its size"), "{}", notes("data"));
-    assert!(notes("once").contains("past its end"), "{}", notes("once"));
+    assert!(notes("data").contains("1 of them are disabled or have an end"), "{}", notes("data"));
+    assert!(
+        notes("once").contains("ends at 2100-01-01T00:00:00Z, and so will"),
+        "{}",
+        notes("once")
+    );
     assert!(notes("root").contains("attested environment"));
     assert_eq!(plan.keys[5].kind, "RSA-HSM 1024");
 }
@@ -88,11 +94,11 @@ fn commands_make_what_can_be_made_and_nothing_else() {
     let [role, data, once, sign, assigned] = plan.commands.as_slice() else { panic!("{plan:?}") };
     assert!(role.starts_with("az keyvault role definition create --hsm-name HSM"), "{role}");
     assert!(role.contains(r#""roleName":"Own role""#) && role.contains(r#""dataActions":["a"]"#));
-    assert!(data.contains("--name data --kty oct-HSM --size 256 --ops encrypt decrypt"), "{data}");
-    assert!(data.contains(r"--tags 'team=it'\''s ours'"), "{data}");
+    assert!(data.contains("--name=data --kty oct-HSM --size 256 --ops encrypt decrypt"), "{data}");
+    assert!(data.contains(r"'--tags=team=it'\''s ours'"), "{data}");
     assert!(once.contains("--expires 2100-01-01T00:00:00Z"), "{once}");
-    assert!(sign.contains("--name sign --kty EC-HSM --curve P-256"), "{sign}");
-    assert!(assigned.contains("--role 'Own role' --scope '/keys/sign'"), "{assigned}");
+    assert!(sign.contains("--name=sign --kty EC-HSM --curve P-256"), "{sign}");
+    assert!(assigned.contains("'--role=Own role' --scope=/keys/sign"), "{assigned}");
 }
 
 #[test]
@@ -117,5 +123,55 @@ fn sizes_are_those_of_the_modulus() {
     }
     for other in [json!({"kty": "RSA"}), json!({"kty": "EC", "crv": "P-999"}), json!({})] {
         assert!(matches!(Kind::of(&other), Kind::Other(_)), "{other}");
+    }
+}
+
+#[test]
+fn a_key_that_was_not_read_whole_gets_no_command() {
+    let mut found = found();
+    found.keys[4].is_whole = false;
+    found.keys[3] = key("root", Vec::new());
+    found.keys[3].is_whole = false;
+    found.not_read.push(("key sign".to_owned(), "500".to_owned()));
+    let plan = plan(&found, &["root".to_owned()]).unwrap();
+    for (at, kind) in [(3, "unknown"), (4, "EC-HSM P-256")] {
+        let key = &plan.keys[at];
+        assert_eq!((key.way, key.kind.as_str()), (Way::NotRead, kind));
+        assert!(key.notes[0].contains("until a further plan"), "{key:?}");
+    }
+    assert!(!plan.commands.iter().any(|command| command.contains("sign --kty")), "{plan:?}");
+    assert_eq!(plan.not_read, ["key sign: 500"]);
+}
+
+#[test]
+fn a_name_to_keep_that_may_be_in_the_rest_of_a_list_is_told() {
+    let found = Found { is_listed: false, ..found() };
+    let plan = plan(&found, &["none".to_owned()]).unwrap();
+    assert!(plan.not_read[0].contains("none, which shall be kept"), "{:?}", plan.not_read);
+}
+
+#[test]
+fn what_stays_behind_of_a_key_is_told() {
+    let ops = &["sign", "export", "\u{1b}[2J"];
+    let mut key = key("a", vec![version(jwk("EC-HSM", ops), json!({"enabled": false}))]);
+    key.versions[0].bundle["release_policy"] = json!({"data": "x"});
+    let found = Found { keys: vec![key], has_roles: true, ..Found::default() };
+    let plan = plan(&found, &[]).unwrap();
+    let notes = plan.keys[0].notes.join("; ");
+    for says in [r"not offered: export, \u{1b}[2J", "attested environment", "`--disabled true`"] {
+        assert!(notes.contains(says), "{says}: {notes}");
+    }
+    assert!(plan.commands[0].contains("--ops sign --disabled true"), "{plan:?}");
+}
+
+#[test]
+fn a_type_is_told_so_that_a_terminal_does_nothing_with_it() {
+    for (jwk, kind) in [
+        (json!({"kty": "\u{1b}]0;x\u{7}"}), r"\u{1b}]0;x\u{7}"),
+        (json!({"kty": "EC", "crv": "\u{9b}2J"}), r"EC-HSM \u{9b}2J"),
+        (json!({"kty": null}), "unknown"),
+    ] {
+        let found = Found { keys: vec![key("a", vec![version(jwk, json!({}))])], ..found() };
+        assert_eq!(plan(&found, &[]).unwrap().keys[0].kind, kind);
     }
 }
