@@ -237,7 +237,8 @@ fn assignment(
     if roles_by_hand.contains(id) {
         return Err(AssignmentReason::RoleByHand);
     }
-    let alike = found.roles.values().filter(|name| name.to_lowercase() == role.to_lowercase());
+    let folded = |name: &str| name.trim().to_lowercase();
+    let alike = found.roles.values().filter(|name| folded(name) == folded(role));
     if alike.count() != 1 {
         return Err(AssignmentReason::Ambiguous);
     }
