@@ -102,8 +102,8 @@ pub enum MigrateError {
     },
     /// Nothing more is asked.
     #[error(
-        "the source did not answer {failures} questions in a row, so no more was asked: see why, and \
-         plan again, with a new token if that one has ended"
+        "the source did not answer {failures} questions in a row, so no more was asked: see why, \
+         and plan again, with a new token if that one has ended"
     )]
     GivenUp {
         /// How many.

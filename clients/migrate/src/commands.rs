@@ -37,7 +37,8 @@ pub(crate) enum ByHand {
     Key { key: String, why: KeyReason },
     /// A role that somebody wrote.
     #[error(
-        "role definition {role:?}: {why}; write the role anew (`az keyvault role definition create`)"
+        "role definition {role:?}: {why}; write the role anew (`az keyvault role definition \
+         create`)"
     )]
     Role { role: String, why: RoleReason },
     /// Who has a role.
