@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use casemate_channel::{TlsOrder, ToPartition};
+use casemate_channel::{TLS_ORDER_TIMEOUT, TlsOrder, ToPartition};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -18,6 +18,15 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most questions that wait.
 const WAITING_MAX: usize = 16;
 
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// It could not be asked.
+    NotAsked,
+    /// It was asked, and may still do what it was asked for.
+    Late(Duration),
+}
+
 /// Questions that wait for their answer.
 #[derive(Debug, Default)]
 pub(crate) struct Inspections {
@@ -28,7 +37,7 @@ pub(crate) struct Inspections {
 impl Inspections {
     /// What the HSM behind this link says of itself; none if it says nothing now.
     pub(crate) async fn ask(&self, link: &HsmLink) -> Option<Value> {
-        self.put(link, |id| ToPartition::Inspect { id }, None).await
+        self.put(link, |id| ToPartition::Inspect { id }, None, ANSWER_TIMEOUT).await.ok()
     }
 
     /// What came of an order about its TLS.
@@ -37,8 +46,12 @@ impl Inspections {
         link: &HsmLink,
         order: TlsOrder,
         key: Option<BorrowedFd<'_>>,
-    ) -> Option<Value> {
-        self.put(link, |id| ToPartition::Tls { id, order }, key).await
+    ) -> Result<Value, Unanswered> {
+        let patience = match order {
+            TlsOrder::Show => ANSWER_TIMEOUT,
+            _ => TLS_ORDER_TIMEOUT,
+        };
+        self.put(link, |id| ToPartition::Tls { id, order }, key, patience).await
     }
 
     async fn put(
@@ -46,25 +59,26 @@ impl Inspections {
         link: &HsmLink,
         question: impl FnOnce(u64) -> ToPartition,
         descriptor: Option<BorrowedFd<'_>>,
-    ) -> Option<Value> {
-        let end = link.now()?;
+        patience: Duration,
+    ) -> Result<Value, Unanswered> {
+        let end = link.now().ok_or(Unanswered::NotAsked)?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (tell, told) = oneshot::channel();
         {
             let mut waiting = self.waiting.lock();
             waiting.retain(|_, waiting| !waiting.is_closed());
             if waiting.len() >= WAITING_MAX {
-                return None;
+                return Err(Unanswered::NotAsked);
             }
             waiting.insert(id, tell);
         }
         let asked = async {
-            end.send(&question(id), descriptor).await.ok()?;
-            told.await.ok()
+            end.send(&question(id), descriptor).await.map_err(|_| Unanswered::NotAsked)?;
+            told.await.map_err(|_| Unanswered::Late(patience))
         };
-        let answer = timeout(ANSWER_TIMEOUT, asked).await.ok().flatten();
+        let answer = timeout(patience, asked).await;
         self.waiting.lock().remove(&id);
-        answer
+        answer.unwrap_or(Err(Unanswered::Late(patience)))
     }
 
     /// An answer came. One that nobody waits for is passed over.
@@ -111,5 +125,26 @@ mod tests {
         inspections.answer(0, json!("this"));
         inspections.answer(0, json!("twice"));
         assert_eq!(asking.await.unwrap(), Some(json!("this")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_is_waited_for_as_long_as_it_may_take() {
+        let (inspections, link) = (Inspections::default(), HsmLink::new(ANSWER_TIMEOUT));
+        assert_eq!(
+            inspections.order(&link, TlsOrder::Reset, None).await,
+            Err(Unanswered::NotAsked)
+        );
+        let (end, _theirs) = AgentEnd::pair().unwrap();
+        link.set(Some(Arc::new(end)));
+        for (order, patience) in
+            [(TlsOrder::Show, ANSWER_TIMEOUT), (TlsOrder::Reset, TLS_ORDER_TIMEOUT)]
+        {
+            let begun = tokio::time::Instant::now();
+            let answer = inspections.order(&link, order, None).await;
+            assert_eq!(answer, Err(Unanswered::Late(patience)));
+            assert!(begun.elapsed() >= patience);
+        }
+        assert!(TLS_ORDER_TIMEOUT > casemate_channel::SIGN_TIMEOUT * 2);
+        assert!(inspections.waiting.lock().is_empty(), "nothing is left behind");
     }
 }

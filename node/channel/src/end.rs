@@ -122,6 +122,14 @@ impl AgentEnd {
 }
 
 impl PartitionEnd {
+    /// The partition's end of a pair, in the process that made it. Must be called inside a runtime.
+    ///
+    /// # Errors
+    /// When the descriptor cannot be watched.
+    pub fn of(theirs: OwnedFd) -> Result<Self, ChannelError> {
+        Ok(Self(register(theirs)?))
+    }
+
     /// Sends a message; waits while the agent does not take what was sent before.
     ///
     /// # Errors
@@ -182,7 +190,7 @@ impl Pending {
     /// # Errors
     /// When the descriptor cannot be watched.
     pub fn into_end(self) -> Result<PartitionEnd, ChannelError> {
-        Ok(PartitionEnd(register(self.0)?))
+        PartitionEnd::of(self.0)
     }
 }
 

@@ -29,7 +29,7 @@ pub use message::{Listener, ToAgent, ToPartition};
 pub use metrics::{Family, MetricKind, PARTS_MAX, SAMPLES_PER_PART_MAX, Sample};
 pub use seal::{Guard, Reseal, Resealed, Seal, Slot};
 pub use start::{Confine, Creation, Engine, ExternalName, Limits, Pkcs11, Start};
-pub use tls::TlsOrder;
+pub use tls::{SIGN_TIMEOUT, TLS_ORDER_TIMEOUT, TlsOrder};
 
 /// The version of the messages. Both ends come from one executable, so another one is an error.
 pub const VERSION: u32 = 1;

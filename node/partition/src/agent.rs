@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use casemate_channel::{
-    ChannelError, Identity, IdentityAnswer, PartitionEnd, TlsOrder, ToAgent, ToPartition,
+    ChannelError, Identity, IdentityAnswer, PartitionEnd, SIGN_TIMEOUT, TlsOrder, ToAgent,
+    ToPartition,
 };
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -21,8 +22,6 @@ const ARRIVALS_MAX: usize = 1024;
 const DIALS_MAX: usize = 16;
 /// Time for the agent to look for the HSM's identity.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time for a certificate to be signed.
-const SIGN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What arrives unasked.
 pub(crate) enum Arrival {

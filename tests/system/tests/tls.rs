@@ -83,6 +83,13 @@ fn request(node: &Node) -> String {
     String::from_utf8(out.stdout).expect("PEM")
 }
 
+/// What is told to be wrong; nothing while the HSM starts.
+fn problems(node: &Node) -> String {
+    let out = tls(node, &["show", HSM]);
+    let told: Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
+    told["problems"].to_string()
+}
+
 /// What is refused, and with what.
 fn refused(node: &Node, words: &[&str], says: &str) {
     let before = told(node, &["show", HSM])["certificateSha256"].clone();
@@ -188,6 +195,13 @@ fn a_certificate_is_exchanged_while_the_hsm_serves() {
     let node = Node::start(folder.path());
     assert!(eventually(PATIENCE, || answers(&node, &dev, &own_ca)), "it outlives a restart");
 
+    let file = node.data_dir().join("hsm").join(HSM).join("tls-own.sealed");
+    node.stop();
+    fs::write(file, "damaged").expect("it is there");
+    let node = Node::start(folder.path());
+    assert!(eventually(PATIENCE, || problems(&node).contains("tls-own.sealed")), "it is told");
+    let any = [&nodes_ca, &own_ca].into_iter().any(|ca| answers(&node, &dev, ca));
+    assert!(!any, "no other certificate is shown in its place");
     let back = told(&node, &["reset", HSM]);
     assert_eq!(
         (&back["source"], &back["certificateSha256"]),

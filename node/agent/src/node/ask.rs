@@ -4,12 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use casemate_channel::TLS_ORDER_TIMEOUT;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::config::{ConfigRefusal, NodeConfig};
 use super::creation::NewHsm;
-use super::tls::TlsQuestion;
+use super::tls::{CHANGING_TIMEOUT, TlsQuestion};
 use crate::local::ask_patiently;
 
 /// How long most answers are waited for.
@@ -61,11 +62,11 @@ impl Question {
     fn patience(&self) -> Duration {
         match self {
             Self::ChangeSeal => CHANGE_TIMEOUT,
+            Self::Tls { .. } => ANSWER_TIMEOUT + CHANGING_TIMEOUT + TLS_ORDER_TIMEOUT,
             Self::Create { .. }
             | Self::Delete { .. }
             | Self::Show { .. }
             | Self::Inspect { .. }
-            | Self::Tls { .. }
             | Self::List
             | Self::ShowSeal => ANSWER_TIMEOUT,
         }

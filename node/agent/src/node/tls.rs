@@ -5,17 +5,23 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use casemate_channel::TlsOrder;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::set::{HsmSet, SetError};
+use crate::inspect::Unanswered;
 
 /// `O_NONBLOCK`: a FIFO must hold up nobody.
 const NONBLOCKING: i32 = 0o4000;
 /// Longest file of a key, in bytes.
 const KEY_FILE_BYTES_MAX: u64 = 16 * 1024;
+
+/// How long an order waits for another change of the node's HSMs.
+pub(crate) const CHANGING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is asked for, as the local socket carries it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -77,6 +83,21 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
     },
+    /// Something else is being changed.
+    #[error(
+        "another change of this node's HSMs is under way, and nothing was done; try again when it \
+         has ended"
+    )]
+    Busy,
+    /// No answer, which is not the same as nothing done.
+    #[error(
+        "the HSM has not answered within {seconds} s and may still carry it out; look with \
+         `casemate tls show` before you try again"
+    )]
+    Late {
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// The HSM says no.
     #[error("{0}")]
     Refused(Box<str>),
@@ -86,7 +107,15 @@ impl HsmSet {
     /// Has it done by the HSM.
     pub(crate) async fn tls(&self, name: &str, question: TlsQuestion) -> Result<Value, SetError> {
         let (link, facts) = self.reached(name)?;
-        let _one_at_a_time = self.changing.lock().await;
+        // What is in force is said whatever is being changed.
+        let _one_at_a_time = match question {
+            TlsQuestion::Show => None,
+            _ => {
+                let turn = timeout(CHANGING_TIMEOUT, self.changing.lock()).await;
+                Some(turn.map_err(|_| TlsError::Busy)?)
+            }
+        };
+        let is_show = matches!(question, TlsQuestion::Show);
         let (order, key) = match question {
             TlsQuestion::Show => (TlsOrder::Show, None),
             TlsQuestion::Request => (TlsOrder::Request, None),
@@ -97,7 +126,10 @@ impl HsmSet {
             TlsQuestion::Reset => (TlsOrder::Reset, None),
         };
         let told = facts.inspections.order(&link, order, key.as_ref().map(File::as_fd)).await;
-        let mut told = told.ok_or_else(|| SetError::Silent(name.to_ascii_lowercase()))?;
+        let mut told = told.map_err(|unanswered| match unanswered {
+            Unanswered::Late(time) if !is_show => TlsError::Late { seconds: time.as_secs() }.into(),
+            _ => SetError::Silent(name.to_ascii_lowercase()),
+        })?;
         match told.get("error").and_then(Value::as_str) {
             Some(error) => Err(TlsError::Refused(error.into()).into()),
             None => Ok(told["result"].take()),

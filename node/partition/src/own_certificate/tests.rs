@@ -7,7 +7,7 @@ use casemate_engine_port::Secret;
 use casemate_engine_soft::domain::DomainKeys;
 use rcgen::{
     BasicConstraints, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SignatureAlgorithm,
+    Issuer, PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519, SignatureAlgorithm,
 };
 
 use super::*;
@@ -88,9 +88,9 @@ fn good() -> (String, String) {
 #[test]
 fn a_request_names_all_and_its_certificate_is_used_over_a_restart() {
     let place = Place::new();
-    assert!(!place.own().is_requested() && place.own().stored().is_none());
+    assert!(!place.own().is_requested().unwrap() && place.own().stored().unwrap().is_none());
     let request = place.own().request().unwrap();
-    assert!(place.own().is_requested());
+    assert!(place.own().is_requested().unwrap());
     let asked = CertificateSigningRequestParams::from_pem(&request).unwrap();
     assert_eq!(asked.params.subject_alt_names.len(), 2);
     let ca = authority("ca", None);
@@ -99,15 +99,15 @@ fn a_request_names_all_and_its_certificate_is_used_over_a_restart() {
     let leaf = parameters.signed_by(&asked.public_key, &ca.issuer).unwrap();
     let chain = leaf.pem() + &ca.pem;
     let brought = place.own().requested(&chain, NOW).unwrap();
-    assert!(place.own().stored().is_none(), "it is checked and not kept yet");
+    assert!(place.own().stored().unwrap().is_none(), "it is checked and not kept yet");
     assert_eq!(brought.own.not_named, ["127.0.0.1"]);
-    place.own().keep(&brought).unwrap();
-    assert!(!place.own().is_requested(), "the request has its answer");
-    assert_eq!(place.own().stored().unwrap().key.cert, brought.own.key.cert);
+    assert!(place.own().keep(&brought).unwrap().is_none());
+    assert!(!place.own().is_requested().unwrap(), "the request has its answer");
+    assert_eq!(place.own().stored().unwrap().unwrap().key.cert, brought.own.key.cert);
     assert!(matches!(place.own().requested(&chain, NOW), Err(OwnRefusal::NoRequest)));
-    place.own().forget().unwrap();
-    assert!(place.own().stored().is_none());
-    place.own().forget().unwrap();
+    assert!(place.own().forget().unwrap().is_none());
+    assert!(place.own().stored().unwrap().is_none());
+    assert!(place.own().forget().unwrap().is_none());
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_certificate_of_an_earlier_request_is_none_of_the_last() {
     let leaf = params(&["alpha.hsm.example"]).signed_by(&asked.public_key, &ca.issuer).unwrap();
     let refused = place.own().requested(&leaf.pem(), NOW).err().unwrap();
     assert!(refused.to_string().contains("last `casemate tls request`"), "{refused}");
-    assert!(place.own().is_requested(), "it is waited for on");
+    assert!(place.own().is_requested().unwrap(), "it is waited for on");
 }
 
 #[test]
@@ -132,21 +132,108 @@ fn keys_of_all_kinds_are_brought_and_their_bytes_lie_nowhere_in_clear() {
         assert!(brought.own.not_named.is_empty());
         place.own().keep(&brought).unwrap();
         fs::remove_file(place.dir.path().join("brought.pem")).unwrap();
-        assert!(place.own().stored().is_some(), "{algorithm:?}");
+        assert!(place.own().stored().unwrap().is_some(), "{algorithm:?}");
         let secret = key.lines().nth(1).unwrap().as_bytes()[..40].to_vec();
         for file in fs::read_dir(place.dir.path()).unwrap() {
             let bytes = fs::read(file.unwrap().path()).unwrap();
             assert!(!bytes.windows(secret.len()).any(|part| part == secret));
         }
     }
+}
+
+#[test]
+fn what_is_kept_and_cannot_be_used_is_never_taken_for_nothing() {
+    let place = Place::new();
+    let (chain, key) = good();
+    let brought = place.own().brought(&chain, place.file(&key), NOW).unwrap();
+    place.own().keep(&brought).unwrap();
+    place.own().request().unwrap();
     // Another HSM's seal does not open it, and neither does a damaged file.
     let other = Place { cipher: cipher(2), ..Place::new() };
-    fs::copy(place.dir.path().join(OWN_FILE), other.dir.path().join(OWN_FILE)).unwrap();
-    assert!(other.own().stored().is_none());
-    let mut bytes = fs::read(place.dir.path().join(OWN_FILE)).unwrap();
-    bytes[40] ^= 1;
-    fs::write(place.dir.path().join(OWN_FILE), bytes).unwrap();
-    assert!(place.own().stored().is_none());
+    for file in [OWN_FILE, REQUEST_FILE] {
+        fs::copy(place.dir.path().join(file), other.dir.path().join(file)).unwrap();
+    }
+    assert!(matches!(other.own().stored(), Err(StoredError::Seal(OWN_FILE))));
+    assert!(matches!(other.own().is_requested(), Err(StoredError::Seal(REQUEST_FILE))));
+    let refused = other.own().requested(&chain, NOW).err().unwrap();
+    assert!(matches!(refused, OwnRefusal::Stored(StoredError::Seal(REQUEST_FILE))), "{refused}");
+    let path = place.dir.path().join(OWN_FILE);
+    let good = fs::read(&path).unwrap();
+    let mut bad = good.clone();
+    bad[40] ^= 1;
+    for bytes in [&bad[..], &good[..good.len() - 1], b""] {
+        fs::write(&path, bytes).unwrap();
+        assert!(matches!(place.own().stored(), Err(StoredError::Seal(OWN_FILE))));
+    }
+    fs::write(&path, vec![0; usize::try_from(FILE_BYTES_MAX).unwrap() + 1]).unwrap();
+    assert!(matches!(place.own().stored(), Err(StoredError::Read { .. })));
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(matches!(place.own().stored(), Err(StoredError::Read { .. })));
+    fs::remove_dir(&path).unwrap();
+    place.own().write(OWN_FILE, OWN_LABEL, b"{}").unwrap();
+    assert!(matches!(place.own().stored(), Err(StoredError::Form(OWN_FILE))));
+    let kept = serde_json::json!({"chain": chain, "key": "none"}).to_string();
+    place.own().write(OWN_FILE, OWN_LABEL, kept.as_bytes()).unwrap();
+    assert!(matches!(place.own().stored(), Err(StoredError::Unfit { .. })));
+    fs::write(&path, &good).unwrap();
+    assert_eq!(place.own().stored().unwrap().unwrap().key.cert, brought.own.key.cert);
+}
+
+#[test]
+fn one_that_is_kept_stays_the_hsms_when_its_names_change() {
+    let mut place = Place::new();
+    let (chain, key) = good();
+    let brought = place.own().brought(&chain, place.file(&key), NOW).unwrap();
+    place.own().keep(&brought).unwrap();
+    place.names = ["127.0.0.1", "beta.hsm.example"].map(str::to_owned).into();
+    let stored = place.own().stored().unwrap().unwrap();
+    assert_eq!(stored.not_named, ["beta.hsm.example"]);
+    assert!(matches!(place.brought(&chain, &key), Err(OwnRefusal::Name(_))), "and is not taken");
+}
+
+#[test]
+fn one_that_is_brought_leaves_a_request_alone() {
+    let place = Place::new();
+    let request = place.own().request().unwrap();
+    let (chain, key) = good();
+    let brought = place.own().brought(&chain, place.file(&key), NOW).unwrap();
+    assert!(place.own().keep(&brought).unwrap().is_none());
+    assert!(place.own().is_requested().unwrap(), "its certificate is still to come");
+    let asked = CertificateSigningRequestParams::from_pem(&request).unwrap();
+    let ca = authority("ca", None);
+    let leaf = params(&["alpha.hsm.example"]).signed_by(&asked.public_key, &ca.issuer).unwrap();
+    let answer = place.own().requested(&leaf.pem(), NOW).unwrap();
+    assert!(place.own().keep(&answer).unwrap().is_none());
+    assert!(!place.own().is_requested().unwrap());
+    assert_eq!(place.own().stored().unwrap().unwrap().key.cert, answer.own.key.cert);
+}
+
+#[test]
+fn what_was_done_is_told_as_done_and_what_was_not_is_not() {
+    let place = Place::new();
+    let request = place.own().request().unwrap();
+    let asked = CertificateSigningRequestParams::from_pem(&request).unwrap();
+    let ca = authority("ca", None);
+    let leaf = params(&["alpha.hsm.example"]).signed_by(&asked.public_key, &ca.issuer).unwrap();
+    let answer = place.own().requested(&leaf.pem(), NOW).unwrap();
+    let (own, request) = (place.dir.path().join(OWN_FILE), place.dir.path().join(REQUEST_FILE));
+    // What cannot be written is not kept, and the request goes on.
+    let beside = place.dir.path().join(format!("{OWN_FILE}.new"));
+    fs::create_dir(&beside).unwrap();
+    assert!(matches!(place.own().keep(&answer), Err(OwnRefusal::Store(_))));
+    assert!(!own.exists() && place.own().is_requested().unwrap());
+    fs::remove_dir(&beside).unwrap();
+    // A request that stays is no reason to call it not kept, or not forgotten.
+    fs::remove_file(&request).unwrap();
+    fs::create_dir(&request).unwrap();
+    assert!(matches!(place.own().keep(&answer), Ok(Some(OwnRefusal::Remove(_)))));
+    assert!(place.own().stored().unwrap().is_some());
+    assert!(matches!(place.own().forget(), Ok(Some(OwnRefusal::Remove(_)))));
+    assert!(place.own().stored().unwrap().is_none());
+    // One that stays is not forgotten.
+    fs::create_dir(&own).unwrap();
+    assert!(matches!(place.own().forget(), Err(OwnRefusal::Store(_))));
 }
 
 #[test]
@@ -192,16 +279,30 @@ fn what_does_not_fit_is_refused_with_what_is_wrong_and_changes_nothing() {
         assert_eq!(fs::read(place.dir.path().join(OWN_FILE)).unwrap(), before, "{says}");
     }
     // One that has ended is shown on: whoever looks after it must see why clients refuse it.
-    assert!(place.own().stored().is_some());
+    assert!(place.own().stored().unwrap().is_some());
+}
+
+#[test]
+fn a_p521_key_is_not_taken() {
+    let place = Place::new();
+    let params = params(&["alpha.hsm.example", "127.0.0.1"]);
+    let (chain, key) = signed(&params, &PKCS_ECDSA_P521_SHA512);
+    let refused = place.brought(&chain, &key).err().unwrap();
+    assert!(matches!(refused, OwnRefusal::Key), "{refused}");
+    // One that an earlier version took stays in use.
+    let kept = serde_json::json!({"chain": chain, "key": key}).to_string();
+    place.own().write(OWN_FILE, OWN_LABEL, kept.as_bytes()).unwrap();
+    assert!(place.own().stored().unwrap().is_some());
 }
 
 #[test]
 fn a_star_stands_for_one_whole_label() {
     let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let one: BTreeSet<String> = set(&["alpha.hsm.example"]);
-    assert!(check_names(&set(&["*.hsm.example"]), &one).is_ok());
-    assert!(check_names(&set(&["ALPHA.hsm.example".to_ascii_lowercase().as_str()]), &one).is_ok());
+    let check = |named: &[&str]| check_names(&not_named(&set(named), &one));
+    assert!(check(&["*.hsm.example"]).is_ok());
+    assert!(check(&["ALPHA.hsm.example".to_ascii_lowercase().as_str()]).is_ok());
     for named in ["*.example", "*", "alpha.*.example", "a*.hsm.example", "hsm.example", ""] {
-        assert!(check_names(&set(&[named]), &one).is_err(), "{named}");
+        assert!(check(&[named]).is_err(), "{named}");
     }
 }
