@@ -1,8 +1,9 @@
 //! The server's TLS: which versions and protocols, and a certificate that is renewed or exchanged
 //! while it runs. `docs/design/tls.md` says which one is used.
 //!
-//! Invariants: one change at a time, also of those that are made without an order; while there is an
-//! own certificate that cannot be used, no other is shown in its place, and no connection accepted.
+//! Invariants: one change at a time, also of those that are made without an order; while there is
+//! an own certificate that cannot be used, no other is shown in its place, and no connection is
+//! accepted.
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -132,7 +133,11 @@ impl Tls {
                 (config(key)?, shown)
             }
             // Another one in its place would be another identity, unnoticed by whoever chose it.
-            Err(error) => (config_of(Arc::new(Nothing))?, shown_problem(&error)),
+            Err(error) => {
+                let shown = shown_problem(&error);
+                tracing::error!("{}", shown.problem.as_deref().unwrap_or_default());
+                (config_of(Arc::new(Nothing))?, shown)
+            }
         };
         let (config, shown) = (ArcSwap::new(config), Mutex::new(shown));
         let turn = tokio::sync::Mutex::default();
@@ -165,8 +170,8 @@ impl Tls {
         }
     }
 
-    /// Does what is due; what a person has to know or to do. It takes its turn as an order does: one
-    /// that came first has changed what is due, and one that comes now is carried out after it.
+    /// Does what is due; what a person has to know or to do. It takes its turn as an order does:
+    /// one that came first has changed what is due, and one that comes now is carried out after it.
     async fn look(&self, now: UnixSeconds) -> Option<String> {
         let _turn = self.turn.lock().await;
         let Shown { source, facts, renew_at, problem, .. } = self.shown.lock().clone();
@@ -191,7 +196,7 @@ impl Tls {
     fn read_again(&self) -> Option<String> {
         let own = match self.place().stored() {
             Ok(Some(own)) => own,
-            // Nothing falls back by itself, not even when the file is gone: a start does, or a reset.
+            // Not even when the file is gone does it fall back by itself: a start does, or a reset.
             Ok(None) => return self.shown.lock().problem.clone(),
             Err(error) => {
                 let shown = shown_problem(&error);
@@ -342,11 +347,11 @@ fn shown_node(key: CertifiedKey, renew_at: UnixSeconds) -> (CertifiedKey, Shown)
 /// An own certificate that cannot be used.
 fn shown_problem(error: &StoredError) -> Shown {
     let says = format!(
-        "the HSM's own TLS certificate cannot be used, so no connection is accepted: {}; mend it, or \
-         run `casemate tls import` with another, or `casemate tls reset` to go back to the node's CA",
+        "the HSM's own TLS certificate cannot be used, so no connection is accepted: {}; mend it, \
+         or run `casemate tls import` with another, or `casemate tls reset` to go back to the \
+         node's CA",
         chain(error)
     );
-    tracing::error!("{says}");
     let (facts, not_named) = (Facts::default(), Vec::new());
     Shown { source: Source::Own, facts, not_named, renew_at: UnixSeconds(0), problem: Some(says) }
 }

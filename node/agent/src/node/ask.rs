@@ -63,12 +63,11 @@ impl Question {
         match self {
             Self::ChangeSeal => CHANGE_TIMEOUT,
             Self::Tls { .. } => ANSWER_TIMEOUT + CHANGING_TIMEOUT + TLS_ORDER_TIMEOUT,
-            Self::Create { .. }
-            | Self::Delete { .. }
-            | Self::Show { .. }
-            | Self::Inspect { .. }
-            | Self::List
-            | Self::ShowSeal => ANSWER_TIMEOUT,
+            // They may have to wait for an order about TLS.
+            Self::Create { .. } | Self::Delete { .. } => ANSWER_TIMEOUT + TLS_ORDER_TIMEOUT,
+            Self::Show { .. } | Self::Inspect { .. } | Self::List | Self::ShowSeal => {
+                ANSWER_TIMEOUT
+            }
         }
     }
 }
