@@ -47,10 +47,7 @@ impl Inspections {
         order: TlsOrder,
         key: Option<BorrowedFd<'_>>,
     ) -> Result<Value, Unanswered> {
-        let patience = match order {
-            TlsOrder::Show => ANSWER_TIMEOUT,
-            _ => TLS_ORDER_TIMEOUT,
-        };
+        let patience = patience(&order);
         self.put(link, |id| ToPartition::Tls { id, order }, key, patience).await
     }
 
@@ -85,6 +82,14 @@ impl Inspections {
     pub(crate) fn answer(&self, id: u64, shown: Value) {
         let waiting = self.waiting.lock().remove(&id);
         let _given_up = waiting.map(|waiting| waiting.send(shown));
+    }
+}
+
+/// How long an order is waited for.
+fn patience(order: &TlsOrder) -> Duration {
+    match order {
+        TlsOrder::Show => ANSWER_TIMEOUT,
+        _ => TLS_ORDER_TIMEOUT,
     }
 }
 
@@ -127,24 +132,29 @@ mod tests {
         assert_eq!(asking.await.unwrap(), Some(json!("this")));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn an_order_is_waited_for_as_long_as_it_may_take() {
+    #[tokio::test]
+    async fn an_order_that_is_late_is_told_from_one_that_nobody_got() {
+        const SHORT: Duration = Duration::from_millis(30);
         let (inspections, link) = (Inspections::default(), HsmLink::new(ANSWER_TIMEOUT));
-        assert_eq!(
-            inspections.order(&link, TlsOrder::Reset, None).await,
-            Err(Unanswered::NotAsked)
-        );
-        let (end, _theirs) = AgentEnd::pair().unwrap();
+        let reset = |id| ToPartition::Tls { id, order: TlsOrder::Reset };
+        let nobody = inspections.order(&link, TlsOrder::Reset, None).await;
+        assert_eq!(nobody, Err(Unanswered::NotAsked));
+        let (end, theirs) = AgentEnd::pair().unwrap();
         link.set(Some(Arc::new(end)));
-        for (order, patience) in
-            [(TlsOrder::Show, ANSWER_TIMEOUT), (TlsOrder::Reset, TLS_ORDER_TIMEOUT)]
-        {
-            let begun = tokio::time::Instant::now();
-            let answer = inspections.order(&link, order, None).await;
-            assert_eq!(answer, Err(Unanswered::Late(patience)));
-            assert!(begun.elapsed() >= patience);
-        }
-        assert!(TLS_ORDER_TIMEOUT > casemate_channel::SIGN_TIMEOUT * 2);
+        let late = inspections.put(&link, reset, None, SHORT).await;
+        assert_eq!(late, Err(Unanswered::Late(SHORT)));
+        drop(theirs);
+        let gone = inspections.put(&link, reset, None, SHORT).await;
+        assert_eq!(gone, Err(Unanswered::NotAsked));
         assert!(inspections.waiting.lock().is_empty(), "nothing is left behind");
+    }
+
+    #[test]
+    fn an_order_is_waited_for_as_long_as_it_may_take() {
+        let longest = casemate_channel::SIGN_TIMEOUT * 2;
+        for order in [TlsOrder::Reset, TlsOrder::Request] {
+            assert!(patience(&order) > longest, "after a renewal, and with one of its own");
+        }
+        assert_eq!(patience(&TlsOrder::Show), ANSWER_TIMEOUT, "it waits for nothing");
     }
 }

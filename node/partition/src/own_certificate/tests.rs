@@ -141,14 +141,19 @@ fn keys_of_all_kinds_are_brought_and_their_bytes_lie_nowhere_in_clear() {
     }
 }
 
-#[test]
-fn what_is_kept_and_cannot_be_used_is_never_taken_for_nothing() {
+/// With a certificate that is kept, and its chain.
+fn kept() -> (Place, String, Own) {
     let place = Place::new();
     let (chain, key) = good();
     let brought = place.own().brought(&chain, place.file(&key), NOW).unwrap();
     place.own().keep(&brought).unwrap();
+    (place, chain, brought.own)
+}
+
+#[test]
+fn what_another_hsm_sealed_is_never_taken_for_nothing() {
+    let (place, chain, _) = kept();
     place.own().request().unwrap();
-    // Another HSM's seal does not open it, and neither does a damaged file.
     let other = Place { cipher: cipher(2), ..Place::new() };
     for file in [OWN_FILE, REQUEST_FILE] {
         fs::copy(place.dir.path().join(file), other.dir.path().join(file)).unwrap();
@@ -157,6 +162,11 @@ fn what_is_kept_and_cannot_be_used_is_never_taken_for_nothing() {
     assert!(matches!(other.own().is_requested(), Err(StoredError::Seal(REQUEST_FILE))));
     let refused = other.own().requested(&chain, NOW).err().unwrap();
     assert!(matches!(refused, OwnRefusal::Stored(StoredError::Seal(REQUEST_FILE))), "{refused}");
+}
+
+#[test]
+fn what_is_damaged_is_never_taken_for_nothing() {
+    let (place, _, own) = kept();
     let path = place.dir.path().join(OWN_FILE);
     let good = fs::read(&path).unwrap();
     let mut bad = good.clone();
@@ -171,13 +181,18 @@ fn what_is_kept_and_cannot_be_used_is_never_taken_for_nothing() {
     fs::create_dir(&path).unwrap();
     assert!(matches!(place.own().stored(), Err(StoredError::Read { .. })));
     fs::remove_dir(&path).unwrap();
+    fs::write(&path, &good).unwrap();
+    assert_eq!(place.own().stored().unwrap().unwrap().key.cert, own.key.cert);
+}
+
+#[test]
+fn what_opens_and_is_no_certificate_is_never_taken_for_nothing() {
+    let (place, chain, _) = kept();
     place.own().write(OWN_FILE, OWN_LABEL, b"{}").unwrap();
     assert!(matches!(place.own().stored(), Err(StoredError::Form(OWN_FILE))));
     let kept = serde_json::json!({"chain": chain, "key": "none"}).to_string();
     place.own().write(OWN_FILE, OWN_LABEL, kept.as_bytes()).unwrap();
     assert!(matches!(place.own().stored(), Err(StoredError::Unfit { .. })));
-    fs::write(&path, &good).unwrap();
-    assert_eq!(place.own().stored().unwrap().unwrap().key.cert, brought.own.key.cert);
 }
 
 #[test]
