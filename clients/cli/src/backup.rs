@@ -198,6 +198,16 @@ pub struct BackupVerify {
     /// Where the throw-away HSM is made [default: the system's folder for temporary files].
     #[arg(long, value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
+    /// The module of the token that the throw-away HSM has its keys in, if the backup is of an HSM
+    /// with its keys in a token. It must hold no keys, and holds none afterwards.
+    #[arg(long, value_name = "FILE", requires_all = ["pkcs11_token", "pkcs11_pin_file"])]
+    pub pkcs11_module: Option<PathBuf>,
+    /// The label of that token.
+    #[arg(long, value_name = "LABEL", requires = "pkcs11_module")]
+    pub pkcs11_token: Option<String>,
+    /// A file of mode 0600 with the PIN of that token's user.
+    #[arg(long, value_name = "FILE", requires = "pkcs11_module")]
+    pub pkcs11_pin_file: Option<PathBuf>,
 }
 
 /// A file with a token cannot be read.

@@ -10,7 +10,7 @@ use casemate_engine_soft::check;
 
 use crate::make;
 use crate::material::{Binding, Stored};
-use crate::token::{Token, TokenError};
+use crate::token::{Stay, Token, TokenError};
 use crate::trial::{self, Abilities};
 use crate::wrapping::{Secrets, Under};
 
@@ -48,6 +48,31 @@ pub struct Pkcs11Engine {
     abilities: Abilities,
 }
 
+/// That an engine has put its wrapping keys into a token for a short time. They are destroyed when
+/// it ends or is dropped; then the engine opens nothing any more.
+#[derive(Debug)]
+#[must_use = "the wrapping keys go when this is dropped"]
+pub struct Visit {
+    token: Option<Arc<Token>>,
+}
+
+impl Visit {
+    /// Takes the wrapping keys out of the token.
+    ///
+    /// # Errors
+    /// When the token keeps one.
+    pub fn end(mut self) -> Result<(), TokenError> {
+        self.token.take().map_or(Ok(()), |token| token.empty())
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let Some(Err(error)) = self.token.take().map(|token| token.empty()) else { return };
+        tracing::error!(%error, "wrapping keys stay in a token that was used for a short time");
+    }
+}
+
 struct Earlier {
     epoch: u32,
     binding: Binding,
@@ -65,6 +90,30 @@ impl Pkcs11Engine {
         material_key: Secret,
         earlier: Vec<EarlierKey>,
     ) -> Result<Self, TokenError> {
+        Self::open_for(Stay::Long, token, material_key, earlier)
+    }
+
+    /// The same for an HSM that is thrown away: the token must hold no keys, and holds none again
+    /// when the visit has ended.
+    ///
+    /// # Errors
+    /// When the token cannot be used at all, or holds keys.
+    pub fn visit(
+        token: Token,
+        material_key: Secret,
+        earlier: Vec<EarlierKey>,
+    ) -> Result<(Self, Visit), TokenError> {
+        let engine = Self::open_for(Stay::Short, token, material_key, earlier)?;
+        let visit = Visit { token: Some(Arc::clone(&engine.token)) };
+        Ok((engine, visit))
+    }
+
+    fn open_for(
+        stay: Stay,
+        token: Token,
+        material_key: Secret,
+        earlier: Vec<EarlierKey>,
+    ) -> Result<Self, TokenError> {
         let secrets = |material_key: Secret| {
             assert_eq!(material_key.len(), KEY_BYTES, "a material key has 32 bytes");
             Secrets::of(&material_key)
@@ -72,7 +121,7 @@ impl Pkcs11Engine {
         let present = secrets(material_key);
         let (epochs, earlier): (Vec<u32>, Vec<Secrets>) =
             earlier.into_iter().map(|key| (key.epoch, secrets(key.material_key))).unzip();
-        token.enrol(&present, &earlier)?;
+        token.enrol(&present, &earlier, stay)?;
         let token = Arc::new(token);
         // What the token refuses then is an answer and no fault; the log gets the sum of it.
         let quiet = tracing::subscriber::NoSubscriber::default();

@@ -40,6 +40,6 @@ mod token;
 mod trial;
 mod wrapping;
 
-pub use engine::{EarlierKey, Pkcs11Engine};
+pub use engine::{EarlierKey, Pkcs11Engine, Visit};
 pub use seal::TokenSealed;
 pub use token::{Token, TokenError, TokenOptions};

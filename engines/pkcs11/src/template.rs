@@ -201,6 +201,15 @@ pub(crate) fn proof_out() -> [Attribute; 6] {
     ]
 }
 
+/// How any wrapping key is found, of whatever HSM.
+pub(crate) fn wrapping_keys() -> [Attribute; 3] {
+    [
+        Attribute::Class(ObjectClass::SECRET_KEY),
+        Attribute::KeyType(KeyType::AES),
+        Attribute::Token(true),
+    ]
+}
+
 /// How the wrapping key is found.
 pub(crate) fn wrapping_key_named(id: &[u8]) -> Vec<Attribute> {
     vec![

@@ -122,6 +122,15 @@ pub enum TokenError {
         /// The label.
         label: String,
     },
+    /// A token that is to be used for a short time holds keys already.
+    #[error(
+        "the token '{label}' holds keys: give one that holds none, so that no HSM's is used or \
+         destroyed; what another verification left when it was killed, `pkcs11-tool` removes"
+    )]
+    NotEmpty {
+        /// The label.
+        label: String,
+    },
     /// A call of the token failed.
     #[error("the token '{label}' failed to {step} ({code}): look at its own log")]
     Failed {
@@ -164,6 +173,15 @@ pub struct Token {
     link: RwLock<Link>,
     /// Objects whose last user has gone, with the connection that they belong to.
     dead: Mutex<Vec<(u64, ObjectHandle)>>,
+}
+
+/// For how long keys are put into a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stay {
+    /// They stay.
+    Long,
+    /// They go again with [`Token::empty`]: so there must be no others before.
+    Short,
 }
 
 /// The connection, if there is one.
@@ -220,15 +238,40 @@ impl Token {
 
     /// The first connection: finds the wrapping keys or puts them in, and proves that they are the
     /// ones.
-    pub(crate) fn enrol(&self, secrets: &Secrets, earlier: &[Secrets]) -> Result<(), TokenError> {
+    pub(crate) fn enrol(
+        &self,
+        secrets: &Secrets,
+        earlier: &[Secrets],
+        stay: Stay,
+    ) -> Result<(), TokenError> {
         let mut link = self.link.write();
         let (slot, session) = self.log_in(&mut link)?;
-        let (keys, known) = wrapping::establish(&session, secrets, earlier, &self.label)?;
+        if stay == Stay::Short && !wrapping::holds_none(&session, &self.label)? {
+            return Err(TokenError::NotEmpty { label: self.label.clone() });
+        }
+        let established = wrapping::establish(&session, secrets, earlier, &self.label);
+        if established.is_err() && stay == Stay::Short {
+            let _unused_keys = wrapping::remove_all(&session);
+        }
+        let (keys, known) = established?;
         exchange::tidy_up(&session);
         // Set once, by the one caller that makes the engine.
         let _ = self.known.set(known);
         self.live(&mut link, slot, session, keys);
         Ok(())
+    }
+
+    /// Destroys all wrapping keys. Only for one that held none before.
+    pub(crate) fn empty(&self) -> Result<(), TokenError> {
+        let emptied = self.with_writer(|bound| Ok(wrapping::remove_all(bound.session)?));
+        emptied.map_err(|fault| {
+            let code = match fault {
+                Fault::Code(code) => Some(code),
+                Fault::Binding | Fault::Gone(_) => None,
+            };
+            let step = "destroy the wrapping keys that were put in for a short time";
+            TokenError::Failed { label: self.label.clone(), step, code: Code(code) }
+        })
     }
 
     /// Whether the token could exchange its wrapping keys for those of a new epoch, or why not:

@@ -432,6 +432,20 @@ pub(crate) fn remove(session: &Session, id: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether the token holds no wrapping key, of whatever HSM.
+pub(crate) fn holds_none(session: &Session, label: &str) -> Result<bool, TokenError> {
+    let found = session.find_objects(&template::wrapping_keys());
+    Ok(found.map_err(|error| failed(label, FIND, error))?.is_empty())
+}
+
+/// Destroys every wrapping key.
+pub(crate) fn remove_all(session: &Session) -> Result<(), Error> {
+    for object in session.find_objects(&template::wrapping_keys())? {
+        session.destroy_object(object)?;
+    }
+    Ok(())
+}
+
 fn find(session: &Session, id: &[u8]) -> Result<Vec<ObjectHandle>, Error> {
     session.find_objects(&template::wrapping_key_named(id))
 }

@@ -23,7 +23,7 @@ use casemate_cli::{
     open_domain, parse_error_code, security_domain, token_file,
 };
 use casemate_engine_soft::ceremony::SoftPrimitives;
-use casemate_rehearse::{DomainSource, Rehearsal};
+use casemate_rehearse::{DomainSource, Rehearsal, TokenOptions};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -125,6 +125,11 @@ fn verify_backup(order: BackupVerify) -> Result<(), Box<dyn Error>> {
         against: order.against,
         token: token_file(order.token_file.as_deref())?,
         domain,
+        engine_token: order.pkcs11_module.map(|module| TokenOptions {
+            module,
+            label: order.pkcs11_token.unwrap_or_default(),
+            pin_file: order.pkcs11_pin_file.unwrap_or_default(),
+        }),
         work_dir: order.work_dir,
     };
     Ok(runtime()?.block_on(casemate_rehearse::verify(&rehearsal, &mut io::stdout()))?)

@@ -51,7 +51,10 @@ use std::process::ExitCode;
 
 pub use clock::SystemClock;
 pub use ledger::is_identity;
-pub use outside::{DomainPorts, SealRefusal, domain_ports, node_domain, record_cipher};
+pub use outside::{
+    DomainPorts, PortsRefusal, SealRefusal, TokenError, TokenOptions, Visit, domain_ports,
+    node_domain, record_cipher,
+};
 
 const BY_HAND: &str = "casemate: a partition has no channel to an agent; agents start partitions \
                        by themselves: use `casemate dev`\n";

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use casemate_channel::Seal;
+use casemate_engine_pkcs11::{EarlierKey, Pkcs11Engine, Token};
+pub use casemate_engine_pkcs11::{TokenError, TokenOptions, Visit};
 use casemate_engine_port::{Engine, EngineError};
 use casemate_engine_soft::SoftEngine;
 use casemate_engine_soft::backup::BackupKeys;
@@ -57,19 +59,36 @@ pub fn node_domain(folder: &Path, seal: &Seal) -> Result<Domain, SealRefusal> {
 
 /// What an HSM of a domain works with, in the newest epoch of it.
 pub struct DomainPorts {
-    /// The software engine; it opens material of earlier epochs too.
+    /// The engine; it opens material of earlier epochs too.
     pub engine: Arc<dyn Engine>,
+    /// What ends with the HSM, if its keys are in a token.
+    pub visit: Option<Visit>,
     /// The cipher of its backups; it opens those of earlier epochs too.
     pub backup: Arc<dyn BackupCipher>,
 }
 
-/// What an HSM of the domain works with.
+/// Why there are no ports.
+#[derive(Debug, thiserror::Error)]
+pub enum PortsRefusal {
+    /// The cryptography does not pass its self-tests.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+/// What an HSM of the domain works with, for a short time: in a token, if one is given, which must
+/// hold no keys.
 ///
 /// # Errors
-/// When the cryptography does not pass its self-tests.
-pub fn domain_ports(domain: &Domain) -> Result<DomainPorts, EngineError> {
+/// When the cryptography does not pass its self-tests, or the token cannot be used.
+pub fn domain_ports(
+    domain: &Domain,
+    token: Option<&TokenOptions>,
+) -> Result<DomainPorts, PortsRefusal> {
     let (_, _, material, backup) = DomainKeys::derive(domain.secret()).into_parts();
-    let mut engine = SoftEngine::new(material)?;
+    let mut materials = Vec::new();
     let mut backups = BackupKeys::new(domain.epoch(), backup);
     for epoch in domain.epochs().iter().filter(|epoch| epoch.number != domain.epoch()) {
         let (backup, material) = match &epoch.keys {
@@ -81,10 +100,21 @@ pub fn domain_ports(domain: &Domain) -> Result<DomainPorts, EngineError> {
                 backup_keys(both).expect("a domain's backup keys have their length")
             }
         };
-        engine = engine.and_earlier(material)?;
+        materials.push(EarlierKey { epoch: epoch.number, material_key: material });
         backups = backups.and_earlier(epoch.number, backup);
     }
-    Ok(DomainPorts { engine: Arc::new(engine), backup: Arc::new(DomainBackups(backups)) })
+    let (engine, visit): (Arc<dyn Engine>, _) = match token {
+        None => {
+            let engine = SoftEngine::new(material)?;
+            let mut earlier = materials.into_iter().map(|earlier| earlier.material_key);
+            (Arc::new(earlier.try_fold(engine, SoftEngine::and_earlier)?), None)
+        }
+        Some(token) => {
+            let (engine, visit) = Pkcs11Engine::visit(Token::load(token)?, material, materials)?;
+            (Arc::new(engine), Some(visit))
+        }
+    };
+    Ok(DomainPorts { engine, visit, backup: Arc::new(DomainBackups(backups)) })
 }
 
 /// What seals the records of an HSM of the domain.

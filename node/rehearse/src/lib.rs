@@ -26,6 +26,7 @@ use casemate_hsm::security_domain::DomainRefusal;
 use casemate_quorum::Item;
 use casemate_store_port::OpenError;
 
+pub use casemate_partition::TokenOptions;
 pub use source::SourceError;
 
 /// What is to be verified, and with what.
@@ -38,6 +39,9 @@ pub struct Rehearsal {
     pub token: String,
     /// Where the domain comes from.
     pub domain: DomainSource,
+    /// The token that the throw-away HSM's keys are in, if those of the backup are in one. It must
+    /// hold no keys, and holds none afterwards.
+    pub engine_token: Option<TokenOptions>,
     /// Where the throw-away HSM is made; the system's folder for temporary files if not told.
     pub work_dir: Option<PathBuf>,
 }
@@ -96,6 +100,9 @@ pub enum RehearseError {
          with --work-dir"
     )]
     Made(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The token for its keys.
+    #[error("the token for the throw-away HSM's keys cannot be used")]
+    Token(#[source] casemate_partition::TokenError),
     /// What was restored does not open.
     #[error("what was restored does not open as an HSM")]
     Reopened(#[source] OpenError),

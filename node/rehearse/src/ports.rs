@@ -5,13 +5,10 @@ use std::sync::Arc;
 use casemate_engine_port::{Cost, KeySpec, PublicPart, SignAlgorithm};
 use casemate_engine_soft::PublicKey;
 use casemate_hsm::backup::PublicVerifier;
-use casemate_hsm::security_domain::Domain;
 use casemate_hsm::{Pool, PoolBusy, Ports, Spawn, Turn};
-use casemate_partition::{DomainPorts, SystemClock, domain_ports};
+use casemate_partition::{DomainPorts, SystemClock};
 use casemate_store_port::{BoxFuture, SealedStore};
 use uuid::Uuid;
-
-use crate::RehearseError;
 
 /// Runs what is costly at once: nobody else waits.
 struct AtOnce;
@@ -56,16 +53,14 @@ impl PublicVerifier for SoftVerifier {
     }
 }
 
-/// The ports of an HSM of this domain over this store.
-pub(crate) fn ports(domain: &Domain, store: SealedStore) -> Result<Ports, RehearseError> {
-    let DomainPorts { engine, backup } =
-        domain_ports(domain).map_err(|error| RehearseError::Made(Box::new(error)))?;
-    Ok(Ports {
-        engine,
+/// The ports of an HSM over this store.
+pub(crate) fn ports(of_domain: &DomainPorts, store: SealedStore) -> Ports {
+    Ports {
+        engine: Arc::clone(&of_domain.engine),
         store,
-        backup,
+        backup: Arc::clone(&of_domain.backup),
         clock: Arc::new(SystemClock),
         pool: Arc::new(AtOnce),
         spawn: Arc::new(Runtime),
-    })
+    }
 }

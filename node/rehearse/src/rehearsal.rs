@@ -11,7 +11,7 @@ use casemate_hsm::security_domain::Domain;
 use casemate_hsm::{
     Creation, Escalation, Hsm, HsmLimits, OctKeyOps, RetentionDays, Separation, Settings,
 };
-use casemate_partition::record_cipher;
+use casemate_partition::{DomainPorts, PortsRefusal, domain_ports, record_cipher};
 use casemate_store_embedded::EmbeddedStore;
 use casemate_store_port::{SealedStore, StoreIdentity};
 use uuid::Uuid;
@@ -36,6 +36,7 @@ const RETENTION_DAYS: u32 = 90;
 /// A throw-away HSM's name, id and who administers it.
 struct ThrowAway<'a> {
     domain: &'a Domain,
+    ports: &'a DomainPorts,
     id: [u8; 16],
     administrator: Uuid,
 }
@@ -53,8 +54,15 @@ pub(crate) async fn compared(rehearsal: &Rehearsal) -> Result<Compared, Rehearse
         return Err(RehearseError::Epoch { epoch, newest: domain.epoch() });
     }
     let work = work_folder(rehearsal.work_dir.as_deref())?;
+    let mut of_domain = domain_ports(&domain, rehearsal.engine_token.as_ref()).map_err(
+        |refusal| match refusal {
+            PortsRefusal::Token(error) => RehearseError::Token(error),
+            PortsRefusal::Engine(error) => RehearseError::Made(Box::new(error)),
+        },
+    )?;
     let throw_away = ThrowAway {
         domain: &domain,
+        ports: &of_domain,
         id: Uuid::new_v4().into_bytes(),
         administrator: Uuid::new_v4(),
     };
@@ -65,6 +73,9 @@ pub(crate) async fn compared(rehearsal: &Rehearsal) -> Result<Compared, Rehearse
         None => compare(&restored, &source.folder, &source, (own, true)).await,
     };
     drop(restored);
+    if let Some(visit) = of_domain.visit.take() {
+        visit.end().map_err(RehearseError::Token)?;
+    }
     work.close().map_err(|error| RehearseError::Made(Box::new(error)))?;
     compared
 }
@@ -98,7 +109,7 @@ impl ThrowAway<'_> {
         let cipher = record_cipher(self.domain);
         let store = SealedStore::create(Arc::new(first), cipher, self.identity()).await;
         let store = store.map_err(|error| made(Box::new(error)))?;
-        let ports = ports(self.domain, store)?;
+        let ports = ports(self.ports, store);
         let hsm = Hsm::create(ports, creation(self.administrator), LIMITS).await;
         let hsm = hsm.map_err(|error| made(Box::new(error)))?;
         let aside = TemporaryAside { folder: work.join("restored"), taken: AtomicBool::new(false) };
@@ -134,8 +145,7 @@ impl ThrowAway<'_> {
         let cipher = record_cipher(self.domain);
         let opened = SealedStore::open(Arc::new(store), cipher, self.identity(), None).await;
         let (store, records) = opened.map_err(RehearseError::Reopened)?;
-        let ports = ports(self.domain, store)?;
-        Hsm::open(ports, records, LIMITS).map_err(|error| made(Box::new(error)))
+        Hsm::open(ports(self.ports, store), records, LIMITS).map_err(|error| made(Box::new(error)))
     }
 
     fn identity(&self) -> StoreIdentity {

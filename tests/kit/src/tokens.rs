@@ -1,10 +1,11 @@
 //! The tokens that tests run against, one like the other.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::Options;
 use crate::kryoptic::{self, Kryoptic};
-use crate::softhsm::{self, LABEL, SoftHsm};
+use crate::softhsm::{self, LABEL, PIN, SoftHsm};
 
 /// Whose module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +96,24 @@ impl TestToken {
     /// The variable and its value that lead the module to this token.
     pub fn variable(&self) -> (String, String) {
         variable(self.kind(), self.folder())
+    }
+
+    /// The labels of the secret keys that stay in it, seen by another program.
+    pub fn kept(&self) -> Vec<String> {
+        let (variable, conf) = self.variable();
+        let done = Command::new("pkcs11-tool")
+            .arg("--module")
+            .arg(self.kind().module())
+            .args(["--login", "--pin", PIN, "--list-objects", "--type", "secrkey"])
+            .env(variable, conf)
+            .output()
+            .expect("pkcs11-tool can be started");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let text = String::from_utf8_lossy(&done.stdout).into_owned();
+        let labels = text.lines().filter_map(|line| line.trim().strip_prefix("label:"));
+        let mut labels: Vec<String> = labels.map(|label| label.trim().to_owned()).collect();
+        labels.sort();
+        labels
     }
 
     /// `casemate dev` with its keys in this token.

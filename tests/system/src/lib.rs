@@ -8,6 +8,7 @@ pub mod az;
 pub mod azurite;
 pub mod disk;
 pub mod identity;
+pub mod jobs;
 pub mod management;
 pub mod nodes;
 pub mod rotating;

@@ -1,41 +1,23 @@
 //! `casemate backup verify`: a backup is proven without the HSM that made it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::path::Path;
 
 use casemate_system_tests::azurite::Azurite;
+use casemate_system_tests::jobs::{self, held_in, local};
 use casemate_test_kit::clients::{Client, Run};
 use casemate_test_kit::{Dev, Options, places};
 use serde_json::{Value, json};
 
 /// Makes a full backup, and answers with its URL.
 fn back_up(dev: &Dev, uri: &str, token: &str) -> String {
-    started(dev, &json!({"storageResourceUri": uri, "token": token}))
+    jobs::back_up(dev, &json!({"storageResourceUri": uri, "token": token}))
 }
 
 /// Makes an increment on a local backup, and answers with its URL.
 fn increment(dev: &Dev, uri: &str, base: &str) -> String {
     let base = base.rsplit('/').next().expect("a URL has a last segment");
-    started(dev, &json!({"storageResourceUri": uri, "token": "", "casemateBase": base}))
-}
-
-fn started(dev: &Dev, storage: &Value) -> String {
-    let started = dev.rest().call("POST", "/backup", storage).expect("an answer");
-    assert_eq!(started.status, 202, "{}", started.text());
-    let url = started.header("azure-asyncoperation").expect("it says where its status is");
-    let path = format!("/{}", url.splitn(4, '/').nth(3).expect("a URL has a path"));
-    let end = Instant::now() + Duration::from_secs(60);
-    loop {
-        let status: Value = dev.rest().ask("GET", &path).expect("an answer").json();
-        if status["status"] == "Succeeded" {
-            let url = status["azureStorageBlobContainerUri"].as_str();
-            return url.expect("it says where it is").to_owned();
-        }
-        assert!(status["status"] == "InProgress" && Instant::now() < end, "{status}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    jobs::back_up(dev, &json!({"storageResourceUri": uri, "token": "", "casemateBase": base}))
 }
 
 fn create(dev: &Dev, key: &str, body: &Value) {
@@ -45,27 +27,7 @@ fn create(dev: &Dev, key: &str, body: &Value) {
 
 /// The command, where no HSM runs.
 fn verify(words: &[&str]) -> Run {
-    let mut command = Command::new(places::casemate());
-    let done = command.args(["backup", "verify"]).args(words).output().expect("it can be started");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Run {
-        success: done.status.success(),
-        code: done.status.code(),
-        out: text(&done.stdout),
-        err: text(&done.stderr),
-    }
-}
-
-fn officers(folder: &Path) -> (String, [String; 3]) {
-    let file = |name: String| folder.join(name).display().to_string();
-    let keys = [1, 2, 3].map(|at| file(format!("officer-{at}.key")));
-    (file("security-domain.json".to_owned()), keys)
-}
-
-/// Where the courier of `dev` put the backup of this URL.
-fn local(dev: &Dev, url: &str) -> PathBuf {
-    let below = url.strip_prefix("file:///").expect("it is a local one");
-    dev.data_dir().join("courier/dev/backups").join(below)
+    jobs::verify(words, &[])
 }
 
 fn left(folder: &Path) -> Vec<String> {
@@ -92,7 +54,7 @@ fn officers_prove_a_backup_when_the_hsm_is_gone() {
     };
     let (backup, next) = (moved(&backup), moved(&next));
     let folder = moved(&dev.data_dir().join("officers"));
-    let (domain, [one, two, three]) = officers(Path::new(&folder));
+    let (domain, [one, two, three]) = held_in(Path::new(&folder));
     let work = kept.path().join("work");
     fs::create_dir(&work).expect("a folder can be made");
     let work_dir = work.display().to_string();

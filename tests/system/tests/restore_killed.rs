@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use casemate_test_kit::process::{self, eventually};
+use casemate_system_tests::jobs::{answered, begin, end};
+use casemate_test_kit::process;
 use casemate_test_kit::random::Random;
 use casemate_test_kit::{Dev, audit};
 use nix::sys::signal::Signal;
@@ -13,9 +14,6 @@ use serde_json::{Value, json};
 
 /// Keys that the backup holds.
 const KEYS: usize = 300;
-
-/// A start after a death, on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn kills() -> usize {
     std::env::var("CASEMATE_RESTORE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(8)
@@ -29,39 +27,6 @@ fn create(dev: &Dev, name: &str) {
     let path = format!("/keys/{name}/create");
     let body = json!({"kty": "EC-HSM", "crv": "P-256"});
     dev.rest().call("POST", &path, &body).expect("it answers").expect_ok("create");
-}
-
-/// Asks until there is an answer that is none of a service that is not there.
-fn answered(dev: &Dev, path: &str) -> (u16, Value) {
-    let mut found = (0, Value::Null);
-    let is_there = || match dev.rest().ask("GET", path) {
-        Ok(answer) if answer.status != 503 => {
-            found = (answer.status, answer.json());
-            true
-        }
-        _ => false,
-    };
-    assert!(eventually(PATIENCE, is_there), "nothing answers {path}");
-    found
-}
-
-/// Where the status of a job is that begins.
-fn begin(dev: &Dev, method: &str, path: &str, body: &Value) -> String {
-    let started = dev.rest().call(method, path, body).expect("it answers");
-    assert_eq!(started.status, 202, "{}", started.text());
-    let url = started.header("azure-asyncoperation").expect("the status has a URL");
-    format!("/{}", url.splitn(4, '/').nth(3).expect("the URL has a path"))
-}
-
-/// The job's end.
-fn end(dev: &Dev, status: &str) -> Value {
-    let mut job = Value::Null;
-    let ended = || {
-        job = answered(dev, status).1;
-        job["status"] != "InProgress"
-    };
-    assert!(eventually(PATIENCE, ended), "the job does not end");
-    job
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! A new secret for an HSM whose keys live in a token: they are wrapped anew inside it, with kills
 //! meanwhile; what the token keeps of the epoch before opens its backups, or is gone.
 
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -11,7 +10,6 @@ use casemate_system_tests::rotating::{
 };
 use casemate_test_kit::process::{self, eventually};
 use casemate_test_kit::random::Random;
-use casemate_test_kit::softhsm::PIN;
 use casemate_test_kit::tokens::{Kind, TestToken};
 use casemate_test_kit::{Dev, Rest, audit};
 use nix::sys::signal::Signal;
@@ -19,24 +17,6 @@ use serde_json::{Value, json};
 
 const PRESENT: &str = "casemate wrapping key";
 const EARLIER: &str = "casemate wrapping key of an earlier epoch";
-
-/// The labels of the keys that stay in the token, seen by another program.
-fn kept(token: &TestToken) -> Vec<String> {
-    let (variable, conf) = token.variable();
-    let done = Command::new("pkcs11-tool")
-        .arg("--module")
-        .arg(token.kind().module())
-        .args(["--login", "--pin", PIN, "--list-objects", "--type", "secrkey"])
-        .env(variable, conf)
-        .output()
-        .expect("pkcs11-tool can be started");
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    let text = String::from_utf8_lossy(&done.stdout).into_owned();
-    let labels = text.lines().filter_map(|line| line.trim().strip_prefix("label:"));
-    let mut labels: Vec<String> = labels.map(|label| label.trim().to_owned()).collect();
-    labels.sort();
-    labels
-}
 
 fn count(labels: &[String], wanted: &str) -> usize {
     labels.iter().filter(|label| *label == wanted).count()
@@ -112,7 +92,7 @@ fn the_secret_changes_under_use_and_the_token_keeps_what_opens_earlier_backups()
         let mut rest = dev.rest();
         let made = Made::new(&mut rest, 12);
         let of_one = ["k0", "rsa", "oct"].map(|name| back_up(&mut rest, name));
-        let before = kept(&token);
+        let before = token.kept();
         assert!(count(&before, PRESENT) > 0 && count(&before, EARLIER) == 0, "{before:?}");
         let user = User::begin(&dev);
         let new = file(dev.scratch(), "domain-2.json");
@@ -121,7 +101,7 @@ fn the_secret_changes_under_use_and_the_token_keeps_what_opens_earlier_backups()
         assert!(user.end() > 0, "it was answered meanwhile");
         let mut rest = dev.rest();
         made.demand(&mut rest, "after it");
-        let after = kept(&token);
+        let after = token.kept();
         assert_eq!(count(&after, EARLIER), 1, "{after:?}");
         assert_eq!(count(&after, PRESENT), count(&before, PRESENT), "{before:?} {after:?}");
         // Backups of the epoch before are restored here and under the new file in another token.
@@ -152,7 +132,7 @@ fn another_token(
 ) {
     let token = TestToken::new(kind);
     let second = recovered_in(token.options(), first, domain);
-    assert!(kept(&token).contains(&EARLIER.to_owned()), "{:?}", kept(&token));
+    assert!(token.kept().contains(&EARLIER.to_owned()), "{:?}", token.kept());
     let mut rest = second.rest();
     for (name, backup) in [("k0", of_one), ("k1", of_two)] {
         rest.call("POST", "/keys/restore", backup).expect("an answer").expect_ok(name);
@@ -172,7 +152,7 @@ fn a_kill_at_any_moment_leaves_every_key_and_a_forgotten_epoch_leaves_the_token(
         let dev = Dev::start(token.options());
         let mut rest = dev.rest();
         let made = Made::new(&mut rest, 60);
-        let before = kept(&token);
+        let before = token.kept();
         let domain = file(&officers(&dev), "security-domain.json");
         let asked = body(&request(&dev, &domain, 2, &["--forget-before", "2"]));
         let asking = {
@@ -204,7 +184,7 @@ fn a_kill_at_any_moment_leaves_every_key_and_a_forgotten_epoch_leaves_the_token(
         made.demand(&mut dev.rest(), &format!("in round {round}"));
         // SoftHSM2 that is killed in the midst of C_CreateObject leaves an object without a name
         // and a value; all that is put in here has a name.
-        let named: Vec<_> = kept(&token).into_iter().filter(|label| !label.is_empty()).collect();
+        let named: Vec<_> = token.kept().into_iter().filter(|label| !label.is_empty()).collect();
         assert_eq!(named, before, "the new key in the place of the old one, and no more");
         dev.stop();
         drop(stopped);
