@@ -40,7 +40,7 @@ impl PublicVerifier for Soft {
     }
 }
 
-async fn compare(bench: &Bench, shelf: &Shelf, folder: &str, its: bool) -> Compared {
+pub(crate) async fn compare(bench: &Bench, shelf: &Shelf, folder: &str, its: bool) -> Compared {
     let folder = Target::new("https://a.example/c", "sig=1").unwrap().existing(folder).unwrap();
     bench.hsm.compare(&folder, shelf, &Soft, (OWN, its)).await.unwrap()
 }

@@ -18,6 +18,8 @@ pub(crate) struct Odd {
     pub(crate) no_rewrap: Option<&'static str>,
     /// What it fails at.
     pub(crate) fails: Option<Fails>,
+    /// It gives another key back where it is to wrap one anew.
+    pub(crate) loses_keys: bool,
     /// What it does not hold.
     pub(crate) holds_no: Option<KeySpec>,
 }
@@ -95,7 +97,11 @@ impl Engine for OddEngine {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.threads.lock().unwrap().push(thread::current().id());
         self.say(place)?;
-        self.engine.rewrap(spec, wrapped, place)
+        let again = self.engine.rewrap(spec, wrapped, place)?;
+        if again.is_some() && self.odd().loses_keys {
+            return Ok(Some(self.engine.generate(spec, place)?.wrapped));
+        }
+        Ok(again)
     }
 
     fn random(&self, out: &mut [u8]) -> Result<(), EngineError> {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 
-use casemate_engine_port::{Curve, Engine, EngineError, KeySpec};
+use casemate_engine_port::{Curve, Engine, EngineError, KeySpec, OctSize};
 use casemate_hsm::backup::{JobFailure, JobState};
 use casemate_hsm::keys::RestoreRefusal;
 use casemate_hsm::rbac::act;
 use casemate_hsm::security_domain::{RewrapFailure, RotateRefusal};
 
+use crate::backup_compare;
 use crate::bench::{Bench, DOMAIN, ROOT, oct};
 use crate::full_backup;
 use crate::key_backup;
@@ -43,6 +44,34 @@ async fn turned(odd: Odd) -> (Bench, Arc<OddEngine>, Vec<(String, Vec<u8>)>) {
     rotate(&bench, &Kept::default(), &request()).await.unwrap();
     let (bench, engine) = with(bench, (2, NEXT), Some((1, DOMAIN)), odd).await;
     (bench, engine, signed)
+}
+
+#[tokio::test]
+async fn a_backup_of_the_epoch_before_is_compared_with_what_was_wrapped_anew() {
+    for loses_keys in [false, true] {
+        let (bench, _) = filled().await;
+        bench.make("secret", KeySpec::Oct(OctSize::B256)).await;
+        let shelf = Shelf::default();
+        let folder = full_backup::back_up(&bench, &shelf).await;
+        rotate(&bench, &Kept::default(), &request()).await.unwrap();
+        let odd = Odd { loses_keys, ..Odd::default() };
+        let (bench, _) = with(bench, (2, NEXT), Some((1, DOMAIN)), odd).await;
+        bench.hsm.bring_forward().await.unwrap();
+        let compared = backup_compare::compare(&bench, &shelf, &folder, false).await;
+        let says: Vec<String> = compared.differences.iter().map(ToString::to_string).collect();
+        if loses_keys {
+            let named = says.iter().filter(|one| one.starts_with("key 'secret', version "));
+            let named: Vec<_> = named.collect();
+            assert!(
+                matches!(named[..], [one] if one.ends_with("key material differs")),
+                "{says:?}"
+            );
+            let others = says.iter().filter(|one| one.contains("public part")).count();
+            assert!(others > 0 && others + 1 == says.len(), "{says:?}");
+        } else {
+            assert_eq!((says, compared.worked), (Vec::new(), compared.counts.versions));
+        }
+    }
 }
 
 fn but(signed: &[(String, Vec<u8>)], key: &str) -> Vec<(String, Vec<u8>)> {
