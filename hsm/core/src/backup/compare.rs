@@ -329,9 +329,9 @@ fn counts_as_a_copy(held: &VersionEntry, count: Option<u64>) -> bool {
     held.gcm.reserved() == count.unwrap_or_default()
 }
 
-/// Whether what is held is what the backup says: the same bytes or, where the backup is of an earlier
-/// epoch than what is held, the same key under another one. That a pair is the same is seen when it
-/// is tried.
+/// Whether what is held is what the backup says: the same bytes or, where the backup is of an
+/// epoch before the one in force, the same key under another one. That a pair is the same is seen
+/// when it is tried.
 fn is_same_material(
     engine: &dyn Engine,
     name: &KeyName,
