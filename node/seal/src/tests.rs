@@ -119,6 +119,11 @@ impl Place {
     }
 }
 
+/// What must have worked; if it has not, the test says why.
+fn opened<T>(done: Result<T, GuardError>) -> T {
+    done.unwrap_or_else(|error| panic!("{}", chain(&error)))
+}
+
 fn text<T>(done: Result<T, GuardError>) -> String {
     match done {
         Ok(_) => "it worked".to_owned(),
@@ -131,10 +136,10 @@ fn what_was_put_in_comes_out_and_the_key_is_nowhere_in_clear() {
     for kind in kinds() {
         let place = Place::of(&kind);
         assert!(text(open(&place.slot)).contains("there is no seal"), "{}", kind.name);
-        let made = open_or_create(&place.slot).ok().unwrap();
+        let made = opened(open_or_create(&place.slot));
         for _ in 0..2 {
-            assert!(open(&place.slot).ok().unwrap() == made, "{}", kind.name);
-            assert!(open_or_create(&place.slot).ok().unwrap() == made, "{}: made once", kind.name);
+            assert!(opened(open(&place.slot)) == made, "{}", kind.name);
+            assert!(opened(open_or_create(&place.slot)) == made, "{}: made once", kind.name);
         }
         let mode = fs::metadata(&place.slot.path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600, "{}", kind.name);
@@ -150,7 +155,7 @@ fn what_was_put_in_comes_out_and_the_key_is_nowhere_in_clear() {
 fn a_mistaken_secret_and_a_lost_one_are_told_apart_and_change_nothing() {
     for kind in kinds() {
         let place = Place::of(&kind);
-        open_or_create(&place.slot).ok().unwrap();
+        opened(open_or_create(&place.slot));
         let sealed = fs::read(&place.slot.path).unwrap();
         (kind.mistake)(&place.slot.guard);
         let said = text(open_or_create(&place.slot));
@@ -167,7 +172,7 @@ fn a_mistaken_secret_and_a_lost_one_are_told_apart_and_change_nothing() {
 fn changed_and_cut_slots_are_refused() {
     for kind in kinds() {
         let place = Place::of(&kind);
-        open_or_create(&place.slot).ok().unwrap();
+        opened(open_or_create(&place.slot));
         let sealed = fs::read(&place.slot.path).unwrap();
         // All of the header, and some of the rest: a passphrase costs its time each.
         let step = if kind.name == "credential" { 1 } else { 7 };
@@ -189,7 +194,7 @@ fn a_slot_of_another_guard_is_named_as_that() {
     for kind in kinds() {
         for other in kinds().iter().filter(|other| other.name != kind.name) {
             let place = Place::of(&kind);
-            open_or_create(&place.slot).ok().unwrap();
+            opened(open_or_create(&place.slot));
             let guard = (other.make)(place.folder.path());
             let said = text(open(&Slot { guard, ..place.slot.clone() }));
             assert!(said.contains("something else"), "{} {}: {said}", kind.name, other.name);
@@ -201,7 +206,7 @@ fn a_slot_of_another_guard_is_named_as_that() {
 fn a_link_in_the_place_of_a_slot_is_not_followed() {
     for kind in kinds() {
         let place = Place::of(&kind);
-        open_or_create(&place.slot).ok().unwrap();
+        opened(open_or_create(&place.slot));
         let elsewhere = place.file("elsewhere");
         fs::rename(&place.slot.path, &elsewhere).unwrap();
         symlink(&elsewhere, &place.slot.path).unwrap();
@@ -214,7 +219,7 @@ fn every_guard_is_changed_to_every_other_and_the_old_slot_opens_nothing_new() {
     for kind in kinds() {
         for other in kinds() {
             let (place, target) = (Place::of(&kind), Place::of(&other));
-            let before = open_or_create(&place.slot).ok().unwrap();
+            let before = opened(open_or_create(&place.slot));
             let sealed = place.node_seal(&before);
             let files = place.files();
             let order = Reseal {
@@ -224,7 +229,7 @@ fn every_guard_is_changed_to_every_other_and_the_old_slot_opens_nothing_new() {
             };
             reseal(&order).unwrap();
             assert_eq!(place.files(), files, "{}: nothing old is touched", kind.name);
-            let after = open(&target.slot).ok().unwrap();
+            let after = opened(open(&target.slot));
             let bytes = fs::read(&sealed).unwrap();
             // The partition may be killed before it seals anew: the old key still opens.
             assert!(open_with_key(&after.all()[1], &bytes).is_ok());
@@ -235,7 +240,7 @@ fn every_guard_is_changed_to_every_other_and_the_old_slot_opens_nothing_new() {
             assert!(open_with_key(&before.all()[0], &bytes).is_err());
             // Once more, as after a kill: the same slot is made anew.
             reseal(&order).unwrap();
-            assert!(open(&target.slot).ok().unwrap() != after);
+            assert!(opened(open(&target.slot)) != after);
         }
     }
 }
@@ -249,7 +254,7 @@ fn a_key_file_is_changed_to_every_guard() {
         let sealed = place.node_seal(&keys);
         let from = Seal::Key { path: place.file("seal.key") };
         reseal(&Reseal { from, to: place.slot.clone(), sealed }).unwrap();
-        assert!(open(&place.slot).ok().unwrap().all()[1] == keys.all()[0], "{}", kind.name);
+        assert!(opened(open(&place.slot)).all()[1] == keys.all()[0], "{}", kind.name);
     }
 }
 
@@ -257,7 +262,7 @@ fn a_key_file_is_changed_to_every_guard() {
 fn a_change_from_what_does_not_open_makes_no_slot() {
     for kind in kinds() {
         let (place, target) = (Place::of(&kind), Place::of(&kind));
-        let keys = open_or_create(&place.slot).ok().unwrap();
+        let keys = opened(open_or_create(&place.slot));
         let sealed = place.node_seal(&keys);
         let order = |sealed: &Path| Reseal {
             from: Seal::Slot(place.slot.clone()),

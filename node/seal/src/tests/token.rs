@@ -12,7 +12,7 @@ use casemate_test_kit::kryoptic::{self, Kryoptic};
 use casemate_test_kit::softhsm::{PIN, SoftHsm, module, write_pin};
 use casemate_test_kit::tokens::{self, TestToken};
 
-use super::{Kind, Place, text};
+use super::{Kind, Place, opened, text};
 use crate::slot::open_or_create;
 
 /// Says that the process has tokens, and whose.
@@ -125,7 +125,7 @@ fn a_wrong_pin_and_a_module_that_is_none_are_named() {
 
 fn wrong_pins(kind: &Kind) {
     let place = Place::of(kind);
-    open_or_create(&place.slot).ok().unwrap();
+    opened(open_or_create(&place.slot));
     let Guard::Token { pin_file, .. } = place.slot.guard.clone() else { return };
     let sealed = fs::read(&place.slot.path).unwrap();
     for (pin, says) in [("000000", "refuses the PIN"), ("", "gives no PIN")] {
