@@ -51,8 +51,8 @@ pub(crate) enum Fault {
 pub(crate) enum Whose {
     /// Those of one caller, for one kind of fault.
     One(Uuid, Fault),
-    /// Those of callers who are too many to be told apart.
-    Others,
+    /// Those of callers who are too many to be told apart, for one kind of fault.
+    Others(Fault),
 }
 
 /// What was counted of a caller since the last record of it.
@@ -117,7 +117,7 @@ impl Refusals {
         let mut overdrawn = self.overdrawn.lock();
         let one = Whose::One(caller.object_id, fault);
         let is_told_apart = overdrawn.contains_key(&one) || overdrawn.len() < COUNTED_CALLERS_MAX;
-        let whose = if is_told_apart { one } else { Whose::Others };
+        let whose = if is_told_apart { one } else { Whose::Others(fault) };
         let known = overdrawn.entry(whose).or_insert_with(|| Overdrawn {
             count: 0,
             of: BTreeMap::new(),
@@ -283,7 +283,7 @@ mod tests {
             }
         }
         assert!(refusals.all().len() <= COUNTED_CALLERS_MAX + 1);
-        let others = refusals.sum(Whose::Others).unwrap();
+        let others = refusals.sum(Whose::Others(FAULT)).unwrap();
         assert!(others.who.is_none() && others.count > 1_000, "{}", others.count);
     }
 

@@ -1,17 +1,18 @@
 //! `casemate node`: several HSMs of one machine, made while it runs, each under its own name and
 //! believing whom it was made to believe.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use casemate_system_tests::management::get;
-use casemate_system_tests::nodes::{activate, client, create, issuer};
+use casemate_system_tests::nodes::{activate, client, create, create_words, issuer};
 use casemate_system_tests::{casemate, token};
 use casemate_test_kit::node::DOMAIN;
 use casemate_test_kit::process::eventually;
-use casemate_test_kit::{Dev, Node, Rest, places};
+use casemate_test_kit::{Dev, Node, Rest, places, softhsm};
 use serde_json::{Value, json};
 
 /// The names in a list.
@@ -132,6 +133,53 @@ fn a_deleted_hsm_answers_no_more_and_nothing_is_destroyed() {
     let lines = log.flatten().map(|entry| fs::read_to_string(entry.path()).unwrap_or_default());
     let log: String = lines.collect();
     assert!(log.contains("PartitionStart") && !log.contains("\"development\""), "no mark");
+    node.stop();
+    dev.stop();
+}
+
+#[test]
+fn an_hsm_that_cannot_be_started_keeps_no_other_from_it() {
+    let dev = Dev::fresh();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let node = Node::start(folder.path());
+    create(&node, &dev, "alpha");
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(file("pin"), "1234").expect("it can be written");
+    fs::set_permissions(file("pin"), Permissions::from_mode(0o600)).expect("it is ours");
+    let module = softhsm::module().display().to_string();
+    let (pin, path) = (file("pin"), file("token"));
+    let of_token = ["--pkcs11-token", "t", "--pkcs11-pin-file", &pin, "--pkcs11-path", &path];
+    let engine = ["--engine", "pkcs11", "--pkcs11-module", &module];
+    let words = create_words(&dev, "beta");
+    let words: Vec<&str> = words.iter().map(String::as_str).chain(engine).chain(of_token).collect();
+
+    // As root the folder is given to the HSM's user, which there is none to be given.
+    let refused = node.hsm(&words);
+    if !refused.status.success() {
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains(&path), "{said}");
+        assert_eq!(names(&node.hsm_json(&["list"])), ["alpha"]);
+        for left in ["hsms/beta.json", "hsm/beta", "courier/beta"] {
+            assert!(!node.data_dir().join(left).exists(), "{left}");
+        }
+        fs::create_dir(&path).expect("it can be made");
+        let made = node.hsm(&words);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        fs::remove_dir(&path).expect("it is empty");
+    }
+    node.stop();
+
+    let node = Node::start(folder.path());
+    assert_eq!(names(&node.hsm_json(&["list"])), ["alpha", "beta"]);
+    let ready = || node.hsm_json(&["show", "alpha"])["state"] == "ready";
+    assert!(eventually(Duration::from_secs(20), ready), "{}", node.log());
+    let told = || {
+        let beta = node.hsm_json(&["show", "beta"]);
+        beta["state"] != "ready" && beta["lastEnd"].is_string()
+    };
+    assert!(eventually(Duration::from_secs(20), told), "{}", node.hsm_json(&["show", "beta"]));
+    node.hsm_json(&["delete", "beta"]);
+    assert_eq!(names(&node.hsm_json(&["list"])), ["alpha"]);
     node.stop();
     dev.stop();
 }

@@ -24,6 +24,22 @@ fn in_token(token: &TestToken) -> Vec<String> {
         .to_vec()
 }
 
+/// Restores the backup in the HSM, and demands that its keys are there and work.
+fn demand_restored(dev: &Dev, backup: &str, signature: &Value) {
+    let restored = restore(dev, backup);
+    assert_eq!(restored["status"], "Succeeded", "{restored}");
+    let mut rest = dev.rest();
+    assert_eq!(rest.ask("GET", "/keys/later").expect("an answer").status, 404);
+    assert!(verifies(&mut rest, "ec", signature));
+    let again = sign(&mut rest, "ec");
+    assert!(verifies(&mut rest, "ec", &again));
+    let wrap = json!({"alg": "A256KW", "value": "CQkJCQkJCQkJCQkJCQkJCQ"});
+    for (name, body) in [("oct", wrap), ("rsa", json!({"alg": "RSA-OAEP", "value": "CQk"}))] {
+        let done = rest.call("POST", &format!("/keys/{name}/wrapkey"), &body);
+        done.expect("an answer").expect_ok(name);
+    }
+}
+
 #[test]
 fn a_backup_of_an_earlier_epoch_comes_back_in_the_token_and_is_proven_in_another() {
     for kind in Kind::ALL {
@@ -41,21 +57,27 @@ fn a_backup_of_an_earlier_epoch_comes_back_in_the_token_and_is_proven_in_another
         assert!(rotated.success, "{rotated:?}");
         wait_until_done(&dev, 2);
         make(&mut dev.rest(), "later");
+        let second = back_up(&dev, &json!({"storageResourceUri": "file:///n", "token": ""}));
 
         let aside = TestToken::new(kind);
         let backup = local(&dev, &first).display().to_string();
-        let proven = |domain: &str, held: &TestToken| {
+        let proven_with = |domain: &str, held: &TestToken, more: &[&str]| {
             let words = [backup.as_str(), "--domain", domain, "--key", &one, "--key", &two];
             let options = in_token(held);
             let options: Vec<&str> = options.iter().map(String::as_str).collect();
-            verify(&[&words[..], &options[..]].concat(), &[held.variable()])
+            verify(&[&words[..], &options[..], more].concat(), &[held.variable()])
         };
+        let proven = |domain: &str, held: &TestToken| proven_with(domain, held, &[]);
         for domain in [&old, &new] {
             let whole = proven(domain, &aside);
             assert!(whole.success && whole.out.contains("3 keys with 3 versions"), "{whole:?}");
             assert!(whole.out.contains("Of the versions 3 were opened and worked"), "{whole:?}");
             assert_eq!(aside.kept(), Vec::<String>::new(), "{kind:?}: the token is empty again");
         }
+        let second = local(&dev, &second).display().to_string();
+        let between = proven_with(&new, &aside, &["--against", &second]);
+        assert!(between.out.contains("key 'later': is not here"), "{between:?}");
+        assert!(between.err.contains("in 1 places"), "no key is another one: {between:?}");
         let before = token.kept();
         let refused = proven(&new, &token);
         assert!(!refused.success && refused.err.contains("holds keys: give one"), "{refused:?}");
@@ -64,18 +86,7 @@ fn a_backup_of_an_earlier_epoch_comes_back_in_the_token_and_is_proven_in_another
         let without = verify(&words, &[]);
         assert!(!without.success && without.out.contains("ec"), "{without:?}");
 
-        let restored = restore(&dev, &first);
-        assert_eq!(restored["status"], "Succeeded", "{restored}");
-        let mut rest = dev.rest();
-        assert_eq!(rest.ask("GET", "/keys/later").expect("an answer").status, 404);
-        assert!(verifies(&mut rest, "ec", &signature), "{kind:?}");
-        let again = sign(&mut rest, "ec");
-        assert!(verifies(&mut rest, "ec", &again), "{kind:?}");
-        let wrap = json!({"alg": "A256KW", "value": "CQkJCQkJCQkJCQkJCQkJCQ"});
-        for (name, body) in [("oct", wrap), ("rsa", json!({"alg": "RSA-OAEP", "value": "CQk"}))] {
-            let done = rest.call("POST", &format!("/keys/{name}/wrapkey"), &body);
-            done.expect("an answer").expect_ok(name);
-        }
+        demand_restored(&dev, &first, &signature);
         dev.stop();
     }
 }

@@ -38,6 +38,11 @@ const FAILURES: Named = Named {
     description: "calls of this caller could not be served, by no fault of his, and were counted \
                   instead of recorded one by one",
 };
+const FAILURES_OF_OTHERS: Named = Named {
+    description: "calls of callers who are too many to be told apart could not be served, by no \
+                  fault of theirs, and were counted instead of recorded one by one",
+    ..FAILURES
+};
 
 /// Most operations that a count names; the rest is told as one.
 const OPERATIONS_TOLD_MAX: usize = 16;
@@ -79,7 +84,7 @@ impl<S> Exchange<S> {
         let recording = self.plane.refusals.take(caller, fault, self.noted.operation);
         match recording {
             Recording::Each => {}
-            Recording::Begins(Whose::One(_, Fault::OfHsm)) => {
+            Recording::Begins(Whose::One(_, Fault::OfHsm) | Whose::Others(Fault::OfHsm)) => {
                 self.mark(Mark::FurtherFailuresCounted);
             }
             Recording::Begins(_) => self.mark(Mark::FurtherCounted),
@@ -149,7 +154,8 @@ impl DataPlane {
         let named = match whose {
             Whose::One(_, Fault::OfHsm) => FAILURES,
             Whose::One(..) => REFUSALS,
-            Whose::Others => REFUSALS_OF_OTHERS,
+            Whose::Others(Fault::OfHsm) => FAILURES_OF_OTHERS,
+            Whose::Others(_) => REFUSALS_OF_OTHERS,
         };
         let Named { operation, status, code, description } = named;
         let count = i64::try_from(sum.count).unwrap_or(i64::MAX);

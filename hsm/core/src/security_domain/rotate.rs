@@ -172,10 +172,12 @@ impl Hsm {
     ) -> Result<Rotated, RotateRefusal> {
         let _turn = self.alone("security-domain").await?;
         let domain = keeper.domain().ok_or(RotateRefusal::NoDomain)?;
+        let asked = self.may_rotate(request, &domain, keeper)?;
+        // A token is written to for that: not before it is allowed. Nobody else changes the domain
+        // meanwhile.
         let engine = Arc::clone(&self.engine);
         let goes_on = self.on_pool(permit.principal().id, move || engine.rewraps()).await?;
         goes_on.map_err(|why| RotateRefusal::Engine { engine: self.engine.name(), why })?;
-        let asked = self.may_rotate(request, &domain, keeper)?;
         let next = keeper.next_epoch(asked.forget_before).ok_or(RotateRefusal::TooManyEpochs)?;
         let (made, by) = (self.now(), permit.principal().id);
         let quorum = &request.quorum;

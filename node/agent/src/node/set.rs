@@ -149,13 +149,16 @@ impl HsmSet {
         })
     }
 
-    /// Starts every HSM that the folder holds.
+    /// Starts every HSM that the folder holds. One that cannot be started is given up; it keeps no
+    /// other from serving.
     pub(crate) async fn start_all(&self) -> Result<usize, SetError> {
         let records = HsmRecord::all(&self.folder)?;
         self.finish_change(&records).await?;
         let count = records.len();
         for record in records {
-            self.begin(record)?;
+            if let Err(error) = self.begin(record.clone()) {
+                self.give_up(record, &error)?;
+            }
         }
         Ok(count)
     }
@@ -177,7 +180,10 @@ impl HsmSet {
         // First the record: an HSM's folder without one would stop the node's next start.
         record.save(&self.folder)?;
         say(format_args!("creating HSM {name}"));
-        self.begin(record)?;
+        if let Err(error) = self.begin(record) {
+            self.unmake(&name);
+            return Err(error);
+        }
         self.show(&name)
     }
 
@@ -379,6 +385,46 @@ impl HsmSet {
         let running = Running { record, link, facts, seal, stop, supervised };
         self.running.lock().insert(name, running);
         Ok(())
+    }
+
+    /// Keeps one that cannot be started, with the reason, to be shown and deleted.
+    fn give_up(&self, record: HsmRecord, error: &SetError) -> Result<(), SetError> {
+        let (hsm, message) = (record.name.clone(), chain(error));
+        say(format_args!("HSM {hsm} is given up: {message}; mend that and restart the node"));
+        let link = Arc::new(HsmLink::new(Duration::ZERO));
+        let facts = Arc::new(SharedFacts::new(Facts {
+            agent_pid: std::process::id(),
+            hsm: hsm.clone(),
+            urls: vec![self.url(&hsm)],
+            last_end: Some(message.clone()),
+            ..Facts::default()
+        }));
+        let seal = self.seals.seal(&self.seals.current(), &hsm, Path::new("/"))?;
+        let (seal, _) = watch::channel(seal);
+        let (stop, _) = watch::channel(false);
+        let gave_up = GaveUp::Refused { hsm: hsm.clone(), code: "start".to_owned(), message };
+        let supervised = tokio::spawn(async { Err(gave_up) });
+        let running = Running { record, link, facts, seal, stop, supervised };
+        self.running.lock().insert(hsm, running);
+        Ok(())
+    }
+
+    /// Takes back what there is of one that could not be started when it was made: empty folders,
+    /// and its record last.
+    fn unmake(&self, name: &str) {
+        for folder in [format!("courier/{name}"), format!("hsm/{name}")] {
+            let path = self.folder.join(&folder);
+            match std::fs::remove_dir(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return say(format_args!("{}", chain(&fails("remove", &path)(error))));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        let path = self.folder.join(&record::file(name));
+        if let Err(error) = std::fs::remove_file(&path) {
+            say(format_args!("{}", chain(&fails("remove", &path)(error))));
+        }
     }
 
     /// The partition's first message; also makes its folder and, as root, its user.
